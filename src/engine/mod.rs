@@ -1,0 +1,5 @@
+//! What a cache does with bytes: digests, record keys, files, locks, signatures, configuration.
+//!
+//! Nothing here knows Python; everything here is tested with `cargo test`.
+
+pub mod digest;

@@ -1,0 +1,107 @@
+//! Digests of Python values.
+//!
+//! [`exact`] and [`sha256`] each walk a value once; what they share is here: what a digest may be
+//! ([`known_digest`]), hooks ([`hooks`]), and the error of a value that has none.
+
+pub mod exact;
+mod functions;
+mod hooks;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+use crate::engine::digest::exact::Encoder;
+use crate::engine::digest::{Hash, Hex, parse_hex};
+use crate::py::names::{DIGEST, INDIGESTIBLE};
+
+pub use hooks::{add_hook, get_hooks, set_entry_point_hooks};
+
+/// How deeply values may be nested in each other. The walks recurse in Rust: this many levels fit
+/// the smallest stack that Python gives its threads, and no value that people pass comes near.
+pub const DEEPEST: usize = 1000;
+
+/// `Indigestible(value)`, as the exception that Python catches.
+pub fn indigestible(value: &Bound<'_, PyAny>) -> PyErr {
+    let py = value.py();
+    match INDIGESTIBLE.get(py).and_then(|class| class.call1((value,))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// `Indigestible` with a reason instead of the value.
+pub fn indigestible_because(py: Python<'_>, reason: &str) -> PyErr {
+    match INDIGESTIBLE
+        .get(py)
+        .and_then(|class| class.call1((reason,)))
+    {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// Turns an error of a user's code (a hook, `__digest__`, a property) into `Indigestible`, its
+/// cause kept; what is no `Exception` (an interrupt, an exit) passes.
+pub fn as_indigestible(value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = value.py();
+    let passes = !error.is_instance_of::<pyo3::exceptions::PyException>(py)
+        || INDIGESTIBLE
+            .get(py)
+            .is_ok_and(|class| error.matches(py, class).unwrap_or(false));
+    if passes {
+        return error;
+    }
+    let outer = indigestible(value);
+    outer.set_cause(py, Some(error));
+    outer
+}
+
+/// Whether `value` is a `Digest`.
+pub fn is_digest(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(value.get_type().is(DIGEST.get(value.py())?))
+}
+
+/// The hash that a digest's text shows.
+pub fn hash_of_text(text: &Bound<'_, PyString>) -> Option<Hash> {
+    parse_hex(text.to_str().ok()?.as_bytes())
+}
+
+/// A new `Digest`.
+pub fn to_digest<'py>(py: Python<'py>, hash: &Hash) -> PyResult<Bound<'py, PyAny>> {
+    DIGEST
+        .get(py)?
+        .call1((PyString::new(py, Hex::of(hash).as_str()),))
+}
+
+/// A value's own `__digest__`, looked up on its type.
+pub fn own_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if value.is_instance_of::<PyType>() {
+        return Ok(None);
+    }
+    value
+        .get_type()
+        .getattr_opt(intern!(value.py(), "__digest__"))
+}
+
+/// The digest of a value's content, as a `Digest`.
+#[pyfunction(name = "digest")]
+#[pyo3(signature = (value, *, typed = false))]
+pub fn digest_of<'py>(value: &Bound<'py, PyAny>, typed: bool) -> PyResult<Bound<'py, PyAny>> {
+    if is_digest(value)? {
+        return Ok(value.clone());
+    }
+    to_digest(value.py(), &exact::digest(value, typed)?)
+}
+
+/// Large buffers are hashed without the GIL; below this size giving it up costs more.
+const WITHOUT_GIL: usize = 1 << 16;
+
+/// Hashes bytes that nobody changes meanwhile, letting other threads run where that pays.
+pub fn hash_bulk(py: Python<'_>, encoder: &mut Encoder, bytes: &[u8]) {
+    if bytes.len() < WITHOUT_GIL {
+        encoder.raw(bytes);
+    } else {
+        py.detach(|| encoder.bulk(bytes));
+    }
+}
