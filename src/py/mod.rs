@@ -1,7 +1,11 @@
 //! The Python side: walks over Python objects, and the functions and classes of `fleche._core`.
 
+mod caches;
+mod call;
 mod digest;
 mod names;
+mod storage;
+mod wrapper;
 
 use pyo3::prelude::*;
 
@@ -9,5 +13,13 @@ use pyo3::prelude::*;
 #[pymodule]
 pub mod _core {
     #[pymodule_export]
+    use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
+    #[pymodule_export]
     use super::digest::{add_hook, digest_of as digest, get_hooks, set_entry_point_hooks};
+    #[pymodule_export]
+    use super::storage::{
+        child_digests, independent, intern_value, load_value, mend, save_value,
+    };
+    #[pymodule_export]
+    use super::wrapper::CachedFunction;
 }

@@ -109,9 +109,11 @@ pub enum Tag {
     SparseArray = 0x8d,
     Labelled = 0x8e,
 
-    /// A call record, and the key that a record is found under.
+    /// A call record, the key that a record is found under, and what the keys of a function's
+    /// calls have in common.
     Call = 0xf0,
     LookupKey = 0xf1,
+    CallShape = 0xf2,
 }
 
 /// Builds one pre-image and hashes it.

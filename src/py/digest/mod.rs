@@ -3,9 +3,12 @@
 //! [`exact`] and [`sha256`] each walk a value once; what they share is here: what a digest may be
 //! ([`known_digest`]), hooks ([`hooks`]), and the error of a value that has none.
 
+pub mod composite;
 pub mod exact;
 mod functions;
 mod hooks;
+pub mod record;
+mod scheme;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -14,6 +17,8 @@ use pyo3::types::{PyString, PyType};
 use crate::engine::digest::exact::Encoder;
 use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::py::names::{DIGEST, INDIGESTIBLE};
+
+pub use scheme::{Scheme, active_scheme, digest_with, sha256_of};
 
 pub use hooks::{add_hook, get_hooks, set_entry_point_hooks};
 
@@ -82,6 +87,11 @@ pub fn own_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, 
     value
         .get_type()
         .getattr_opt(intern!(value.py(), "__digest__"))
+}
+
+/// Whether a hook or a `__digest__` of its own decides the digest of `value`.
+pub fn has_own_rule(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(hooks::any() || own_digest(value)?.is_some())
 }
 
 /// The digest of a value's content, as a `Digest`.

@@ -3,26 +3,26 @@
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyString};
 
 use super::{Walker, leaf};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::indigestible_because;
+use crate::py::digest::record::fields_of;
 use crate::py::names::{Imported, qualified_name};
 
 static ENUM: Imported = Imported::new("enum", "Enum");
 static FLAG: Imported = Imported::new("enum", "Flag");
 static NAMESPACE: Imported = Imported::new("types", "SimpleNamespace");
-static FIELD: Imported = Imported::new("dataclasses", "_FIELD");
 
 impl<'py> Walker<'py> {
     pub(super) fn record(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
         if ENUM.is_instance(value)? {
             return self.enum_member(value).map(Some);
         }
-        if let Some(fields) = field_names(value)? {
-            return self.fields(value, &fields).map(Some);
+        if let Some(fields) = fields_of(value)? {
+            return self.fields(value, &fields.names).map(Some);
         }
         if NAMESPACE.is_instance(value)? {
             let name = self.class_name(&value.get_type())?;
@@ -102,37 +102,4 @@ impl<'py> Walker<'py> {
         };
         Ok(encoder)
     }
-}
-
-/// The names of the fields of a dataclass or attrs instance, in their order.
-pub fn field_names<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Bound<'py, PyString>>>> {
-    let py = value.py();
-    let class = value.get_type();
-    if let Some(fields) = class.getattr_opt(intern!(py, "__dataclass_fields__"))?
-        && let Ok(fields) = fields.cast::<PyDict>()
-    {
-        let regular = FIELD.get(py)?;
-        let mut names = Vec::with_capacity(fields.len());
-        for (name, field) in fields.iter() {
-            // Class variables and init-only ones stand in the same table.
-            if field.getattr(intern!(py, "_field_type"))?.is(regular) {
-                names.push(name.cast_into::<PyString>()?);
-            }
-        }
-        return Ok(Some(names));
-    }
-    if let Some(fields) = class.getattr_opt(intern!(py, "__attrs_attrs__"))?
-        && let Ok(fields) = fields.cast::<PyTuple>()
-    {
-        let mut names = Vec::with_capacity(fields.len());
-        for field in fields.iter() {
-            names.push(
-                field
-                    .getattr(intern!(py, "name"))?
-                    .cast_into::<PyString>()?,
-            );
-        }
-        return Ok(Some(names));
-    }
-    Ok(None)
 }

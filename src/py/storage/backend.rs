@@ -1,0 +1,83 @@
+//! Where a storage of a built-in type keeps its entries, without the way through its methods.
+
+use pyo3::exceptions::PyKeyError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::memory::independent;
+use crate::engine::digest::{Hash, Hex};
+use crate::py::digest::to_digest;
+use crate::py::names::Imported;
+
+static VALUE_MEMORY: Imported = Imported::new("fleche.storage.memory", "ValueMemory");
+static CALL_MEMORY: Imported = Imported::new("fleche.storage.memory", "CallMemory");
+
+/// The entries of a storage.
+pub enum Backend<'py> {
+    /// The dictionary of a memory storage.
+    Memory(Bound<'py, PyDict>),
+    /// A storage of another class, subclasses included: through its own `get` and `put`.
+    Python(Bound<'py, PyAny>),
+}
+
+impl<'py> Backend<'py> {
+    pub fn of(storage: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = storage.py();
+        let class = storage.get_type();
+        let is = |name: &'static Imported| -> PyResult<bool> {
+            Ok(name.if_loaded(py)?.is_some_and(|known| class.is(known)))
+        };
+        if is(&VALUE_MEMORY)? || is(&CALL_MEMORY)? {
+            let entries = storage.getattr(intern!(py, "storage"))?;
+            if let Ok(entries) = entries.cast_exact::<PyDict>() {
+                return Ok(Self::Memory(entries.clone()));
+            }
+        }
+        Ok(Self::Python(storage.clone()))
+    }
+
+    /// The entry as it is stored, not to be changed; `KeyError` if there is none.
+    pub fn get(&self, py: Python<'py>, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Memory(entries) => {
+                let key = PyString::new(py, Hex::of(key).as_str());
+                match entries.get_item(&key)? {
+                    Some(value) => Ok(value),
+                    None => Err(PyKeyError::new_err(key.unbind())),
+                }
+            }
+            Self::Python(storage) => {
+                storage.call_method1(intern!(py, "get"), (to_digest(py, key)?,))
+            }
+        }
+    }
+
+    /// Stores an entry, replacing what was there.
+    pub fn put(&self, py: Python<'py>, key: &Hash, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        let digest = to_digest(py, key)?;
+        match self {
+            Self::Memory(entries) => entries.set_item(digest, independent(value)?),
+            Self::Python(storage) => {
+                storage.call_method1(intern!(py, "put"), (value, digest)).map(drop)
+            }
+        }
+    }
+
+    /// Stores several entries, in this order.
+    pub fn put_many(
+        &self,
+        py: Python<'py>,
+        entries: &[(Hash, Bound<'py, PyAny>)],
+    ) -> PyResult<()> {
+        entries.iter().try_for_each(|(key, value)| self.put(py, key, value))
+    }
+
+    /// What `get` gave, as it may be handed to the caller.
+    pub fn hand_out(&self, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Memory(_) => independent(&value),
+            Self::Python(_) => Ok(value),
+        }
+    }
+}

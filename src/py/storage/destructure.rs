@@ -1,0 +1,452 @@
+//! Large values are split: children that are deep enough are stored under digests of their own,
+//! and the parent holds those. Equal children are stored once; loading mends the whole.
+
+use std::collections::{HashMap, HashSet};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
+};
+
+use super::Backend;
+use super::memory::immutable;
+use crate::engine::digest::Hash;
+use crate::py::digest::{
+    self, DEEPEST, Scheme, composite, hash_of_text, indigestible_because, is_digest, record,
+    to_digest,
+};
+use crate::py::names::Imported;
+
+static ITERABLE: Imported = Imported::new("fleche.storage.destructuring", "DigestedIterable");
+static DICT: Imported = Imported::new("fleche.storage.destructuring", "DigestedDict");
+static DATACLASS: Imported = Imported::new("fleche.storage.destructuring", "DigestedDataclass");
+static ATTRS: Imported = Imported::new("fleche.storage.destructuring", "DigestedAttrs");
+static DIGESTED: Imported = Imported::new("fleche.storage.destructuring", "Digested");
+static DESTRUCTURERS: Imported = Imported::new("fleche.storage.destructuring", "_DESTRUCTURERS");
+static OBJECT: Imported = Imported::new("builtins", "object");
+
+/// The nesting depth of what cannot be looked into: deeper than any limit.
+const OPAQUE: usize = usize::MAX;
+
+/// A value as it would be stored under a key of its own.
+struct Node<'py> {
+    /// The value, or a `Digested...` object that holds the digests of its children.
+    stored: Bound<'py, PyAny>,
+    depth: usize,
+    hash: Hash,
+}
+
+struct Splitter<'py> {
+    py: Python<'py>,
+    storage: Bound<'py, PyAny>,
+    scheme: Scheme,
+    remaining_depth: i64,
+    custom: Option<Bound<'py, PyList>>,
+    level: usize,
+    /// Children to store, each before its parent.
+    children: Vec<(Hash, Bound<'py, PyAny>)>,
+    seen: HashSet<Hash>,
+}
+
+impl<'py> Splitter<'py> {
+    fn new(storage: &Bound<'py, PyAny>, remaining_depth: i64) -> PyResult<Self> {
+        let py = storage.py();
+        let custom = DESTRUCTURERS.get(py)?.cast::<PyList>()?;
+        Ok(Self {
+            py,
+            storage: storage.clone(),
+            scheme: digest::active_scheme(py)?,
+            remaining_depth,
+            custom: (!custom.is_empty()).then(|| custom.clone()),
+            level: 0,
+            children: Vec::new(),
+            seen: HashSet::new(),
+        })
+    }
+
+    fn splits_off(&self, depth: usize) -> bool {
+        i64::try_from(depth).map_or(true, |depth| depth >= self.remaining_depth)
+    }
+
+    fn node(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
+        if self.level == DEEPEST {
+            return Err(indigestible_because(
+                self.py,
+                &format!("contains itself, or is nested more than {DEEPEST} levels deep"),
+            ));
+        }
+        self.level += 1;
+        let node = self.node_at_level(value);
+        self.level -= 1;
+        node
+    }
+
+    fn node_at_level(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
+        if value.is_instance_of::<PyInt>()
+            || value.is_instance_of::<PyFloat>()
+            || (value.is_instance_of::<PyString>() && !is_digest(value)?)
+            || value.is_instance_of::<PyBytes>()
+            || value.is_instance_of::<PyComplex>()
+        {
+            return self.whole(value, 0);
+        }
+        let node = if let Ok(list) = value.cast_exact::<PyList>() {
+            self.elements(value, true, list.iter(), list.len())?
+        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            self.elements(value, false, tuple.iter(), tuple.len())?
+        } else if let Ok(dict) = value.cast_exact::<PyDict>() {
+            self.items(value, dict)?
+        } else if let Some(names) = record::splittable_fields(value)? {
+            self.fields(value, &names)?
+        } else {
+            None
+        };
+        match node {
+            Some(node) => Ok(node),
+            None => self.custom(value),
+        }
+    }
+
+    /// A value that is stored as it is.
+    fn whole(&self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
+        let hash = digest::digest_with(self.scheme, value, true)?;
+        Ok(Node { stored: value.clone(), depth, hash })
+    }
+
+    /// What the parent holds of a child: the child, or the digest under which it is stored.
+    fn child(
+        &mut self,
+        value: Bound<'py, PyAny>,
+        deepest: &mut Option<usize>,
+        hashes: &mut Vec<Hash>,
+        split: &mut bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let node = self.node(&value)?;
+        *deepest = Some(deepest.map_or(node.depth, |deepest| deepest.max(node.depth)));
+        hashes.push(node.hash);
+        if !self.splits_off(node.depth) {
+            return Ok(value);
+        }
+        *split = true;
+        if self.seen.insert(node.hash) {
+            self.children.push((node.hash, node.stored));
+        }
+        to_digest(self.py, &node.hash)
+    }
+
+    /// The digest of a parent: from its children's, unless it is digested in a way of its own.
+    fn parent_hash(
+        &self,
+        value: &Bound<'py, PyAny>,
+        compose: impl FnOnce(Scheme) -> PyResult<Hash>,
+    ) -> PyResult<Hash> {
+        if digest::has_own_rule(value)? {
+            return digest::digest_with(self.scheme, value, true);
+        }
+        compose(self.scheme)
+    }
+
+    fn elements(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        list: bool,
+        elements: impl Iterator<Item = Bound<'py, PyAny>>,
+        count: usize,
+    ) -> PyResult<Option<Node<'py>>> {
+        let (mut deepest, mut split) = (None, false);
+        let mut hashes = Vec::with_capacity(count);
+        let mut slots = Vec::with_capacity(count);
+        for element in elements {
+            if is_digest(&element)? {
+                // Once stored, it could not be told from the digest of a child.
+                return Ok(None);
+            }
+            slots.push(self.child(element, &mut deepest, &mut hashes, &mut split)?);
+        }
+        let hash = self.parent_hash(value, |scheme| {
+            composite::sequence(self.py, scheme, list, &hashes)
+        })?;
+        let stored = if !split {
+            value.clone()
+        } else if list {
+            ITERABLE.get(self.py)?.call1((PyList::new(self.py, slots)?,))?
+        } else {
+            ITERABLE.get(self.py)?.call1((PyTuple::new(self.py, slots)?,))?
+        };
+        Ok(Some(Node { stored, depth: above(deepest), hash }))
+    }
+
+    fn items(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        dict: &Bound<'py, PyDict>,
+    ) -> PyResult<Option<Node<'py>>> {
+        let (mut deepest, mut split) = (None, false);
+        let mut hashes = Vec::with_capacity(2 * dict.len());
+        let slots = PyDict::new(self.py);
+        for (key, item) in dict.iter() {
+            if is_digest(&key)? || is_digest(&item)? {
+                return Ok(None);
+            }
+            let key = self.child(key, &mut deepest, &mut hashes, &mut split)?;
+            let item = self.child(item, &mut deepest, &mut hashes, &mut split)?;
+            slots.set_item(key, item)?;
+        }
+        let hash = self.parent_hash(value, |scheme| composite::typed_dict(self.py, scheme, &hashes))?;
+        let stored =
+            if split { DICT.get(self.py)?.call1((slots,))? } else { value.clone() };
+        Ok(Some(Node { stored, depth: above(deepest), hash }))
+    }
+
+    fn fields(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        fields: &record::Fields<'py>,
+    ) -> PyResult<Option<Node<'py>>> {
+        let (mut deepest, mut split) = (None, false);
+        let mut hashes = Vec::with_capacity(fields.names.len());
+        let slots = PyDict::new(self.py);
+        for name in &fields.names {
+            let Some(field) = value.getattr_opt(name)? else { return Ok(None) };
+            if is_digest(&field)? {
+                return Ok(None);
+            }
+            let field = self.child(field, &mut deepest, &mut hashes, &mut split)?;
+            slots.set_item(name, field)?;
+        }
+        let class = value.get_type();
+        let hash = self.parent_hash(value, |scheme| {
+            composite::typed_record(scheme, &class, &fields.names, &hashes)
+        })?;
+        let holder = if fields.attrs { &ATTRS } else { &DATACLASS };
+        let stored =
+            if split { holder.get(self.py)?.call1((class, slots))? } else { value.clone() };
+        Ok(Some(Node { stored, depth: above(deepest), hash }))
+    }
+
+    /// A value of a class for which a user registered a destructurer, or one that is opaque.
+    fn custom(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
+        for entry in self.custom.iter().flat_map(|list| list.iter()) {
+            let (applies, split): (Bound<'py, PyAny>, Bound<'py, PyAny>) = entry.extract()?;
+            if !applies.call1((value,))?.is_truthy()? {
+                continue;
+            }
+            let intern = self.storage.getattr(intern!(self.py, "_intern_rec"))?;
+            let (stored, depth): (Bound<'py, PyAny>, f64) = split.call1((intern, value))?.extract()?;
+            let hash = digest::digest_with(self.scheme, value, true)?;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+            let depth = if depth.is_finite() && depth >= 0.0 { depth as usize } else { OPAQUE };
+            return Ok(Node { stored, depth, hash });
+        }
+        self.whole(value, OPAQUE)
+    }
+}
+
+/// The depth of a container whose deepest child has this depth; an empty one counts as a leaf.
+fn above(deepest: Option<usize>) -> usize {
+    deepest.map_or(0, |depth| depth.saturating_add(1))
+}
+
+/// Saves a value and its split-off children; returns the digest it is stored under.
+#[pyfunction]
+pub fn save_value<'py>(
+    storage: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+    key: Option<&Bound<'py, PyAny>>,
+    remaining_depth: i64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = storage.py();
+    let key = match key {
+        Some(key) => key.clone(),
+        None => digest::digest_of(value, false)?,
+    };
+    let hash = key.cast::<PyString>().ok().and_then(hash_of_text).ok_or_else(|| {
+        pyo3::exceptions::PyValueError::new_err(format!(
+            "cannot save a value under {key:?}: a key is a digest of 64 hex characters"
+        ))
+    })?;
+    save(storage, value, &hash, remaining_depth)?;
+    if is_digest(&key)? { Ok(key) } else { to_digest(py, &hash) }
+}
+
+/// Saves a value under a key that is known.
+pub fn save<'py>(
+    storage: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+    key: &Hash,
+    remaining_depth: i64,
+) -> PyResult<()> {
+    let mut splitter = Splitter::new(storage, remaining_depth)?;
+    let node = splitter.node(value)?;
+    splitter.children.push((*key, node.stored));
+    Backend::of(storage)?.put_many(storage.py(), &splitter.children)
+}
+
+/// What a parent holds of a child of this value, and the child's depth; a child that is deep
+/// enough is stored.
+#[pyfunction]
+pub fn intern_value<'py>(
+    storage: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+    remaining_depth: i64,
+) -> PyResult<(Bound<'py, PyAny>, f64)> {
+    let py = storage.py();
+    let mut splitter = Splitter::new(storage, remaining_depth)?;
+    let (mut deepest, mut split) = (None, false);
+    let held = splitter.child(value.clone(), &mut deepest, &mut Vec::new(), &mut split)?;
+    Backend::of(storage)?.put_many(py, &splitter.children)?;
+    #[expect(clippy::cast_precision_loss, reason = "depths are small")]
+    let depth = deepest.filter(|depth| *depth != OPAQUE).map_or(f64::INFINITY, |depth| depth as f64);
+    Ok((held, depth))
+}
+
+/// Loads and mends the value under a whole digest; `KeyError` if it or a child is missing.
+#[pyfunction]
+pub fn load_value<'py>(
+    storage: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let hash = hash_of_text(key)
+        .ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(key.clone().unbind()))?;
+    load(storage, &hash)
+}
+
+/// Loads and mends the value under a key.
+pub fn load<'py>(storage: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
+    let backend = Backend::of(storage)?;
+    Mender { py: storage.py(), storage, backend, leaves: HashMap::new(), level: 0 }.load(key)
+}
+
+/// A stored value with its children in place.
+#[pyfunction]
+pub fn mend<'py>(
+    storage: &Bound<'py, PyAny>,
+    stored: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let backend = Backend::of(storage)?;
+    Mender { py: storage.py(), storage, backend, leaves: HashMap::new(), level: 0 }.whole(stored)
+}
+
+struct Mender<'a, 'py> {
+    py: Python<'py>,
+    storage: &'a Bound<'py, PyAny>,
+    backend: Backend<'py>,
+    /// Children that nobody can change are loaded once, however often they occur.
+    leaves: HashMap<Hash, Bound<'py, PyAny>>,
+    level: usize,
+}
+
+impl<'py> Mender<'_, 'py> {
+    fn load(&mut self, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
+        let stored = self.backend.get(self.py, key)?;
+        self.whole(stored)
+    }
+
+    fn child(&mut self, held: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if !is_digest(&held)? {
+            return self.backend.hand_out(held);
+        }
+        let hash = held.cast::<PyString>().ok().and_then(hash_of_text);
+        let Some(hash) = hash else {
+            return Err(pyo3::exceptions::PyKeyError::new_err(held.unbind()));
+        };
+        if let Some(leaf) = self.leaves.get(&hash) {
+            return Ok(leaf.clone());
+        }
+        let value = self.load(&hash)?;
+        if immutable(&value, 0) {
+            self.leaves.insert(hash, value.clone());
+        }
+        Ok(value)
+    }
+
+    fn whole(&mut self, stored: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if self.level > DEEPEST {
+            let reason = format!("a stored value is nested more than {DEEPEST} levels deep");
+            return Err(indigestible_because(self.py, &reason));
+        }
+        self.level += 1;
+        let value = self.whole_at_level(stored);
+        self.level -= 1;
+        value
+    }
+
+    fn whole_at_level(&mut self, stored: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        if immutable(&stored, 0) {
+            return Ok(stored);
+        }
+        let class = stored.get_type();
+        if class.is(ITERABLE.get(py)?) {
+            let items = stored.getattr(intern!(py, "items"))?;
+            return self.elements(&items);
+        }
+        if class.is(DICT.get(py)?) {
+            let mended = PyDict::new(py);
+            let items = stored.getattr(intern!(py, "items"))?;
+            for (key, item) in items.cast::<PyDict>()?.iter() {
+                mended.set_item(self.child(key)?, self.child(item)?)?;
+            }
+            return Ok(mended.into_any());
+        }
+        if class.is(DATACLASS.get(py)?) || class.is(ATTRS.get(py)?) {
+            let record = stored.getattr(intern!(py, "cls"))?;
+            let fields = stored.getattr(intern!(py, "fields"))?;
+            // Not through `__init__`: the record is restored, not made anew.
+            let object = OBJECT.get(py)?;
+            let mended = object.call_method1(intern!(py, "__new__"), (record.cast::<PyType>()?,))?;
+            for (name, field) in fields.cast::<PyDict>()?.iter() {
+                let field = self.child(field)?;
+                object.call_method1(intern!(py, "__setattr__"), (&mended, name, field))?;
+            }
+            return Ok(mended);
+        }
+        if stored.is_instance(DIGESTED.get(py)?)? {
+            return stored.call_method1(intern!(py, "mend"), (self.storage,));
+        }
+        self.backend.hand_out(stored)
+    }
+
+    fn elements(&mut self, items: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(list) = items.cast_exact::<PyList>() {
+            let mended = list.iter().map(|held| self.child(held)).collect::<PyResult<Vec<_>>>()?;
+            return Ok(PyList::new(self.py, mended)?.into_any());
+        }
+        if let Ok(tuple) = items.cast_exact::<PyTuple>() {
+            let mended = tuple.iter().map(|held| self.child(held)).collect::<PyResult<Vec<_>>>()?;
+            return Ok(PyTuple::new(self.py, mended)?.into_any());
+        }
+        // A subclass of list or tuple, as the reference splits them, too.
+        let mended = items
+            .try_iter()?
+            .map(|held| held.and_then(|held| self.child(held)))
+            .collect::<PyResult<Vec<_>>>()?;
+        items.get_type().call1((PyList::new(self.py, mended)?,))
+    }
+}
+
+/// The digests of the children that a stored value holds.
+#[pyfunction]
+pub fn child_digests<'py>(stored: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PySet>> {
+    let py = stored.py();
+    let found = PySet::empty(py)?;
+    if !stored.is_instance(DIGESTED.get(py)?)? {
+        return Ok(found);
+    }
+    let held = stored.call_method0(intern!(py, "underlying"))?;
+    let add = |child: Bound<'py, PyAny>| -> PyResult<()> {
+        if is_digest(&child)? { found.add(child) } else { Ok(()) }
+    };
+    if let Ok(dict) = held.cast::<PyDict>() {
+        for (key, item) in dict.iter() {
+            add(key)?;
+            add(item)?;
+        }
+    } else {
+        for child in held.try_iter()? {
+            add(child?)?;
+        }
+    }
+    Ok(found)
+}

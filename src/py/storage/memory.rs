@@ -1,0 +1,42 @@
+//! What a memory storage gives and takes is independent of the caller's objects.
+
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,
+};
+
+use crate::py::names::Imported;
+
+static DEEPCOPY: Imported = Imported::new("copy", "deepcopy");
+
+/// A value as it is if nobody can change it, else a deep copy.
+#[pyfunction]
+pub fn independent<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if immutable(value, 0) { Ok(value.clone()) } else { DEEPCOPY.get(value.py())?.call1((value,)) }
+}
+
+/// Whether a value and all that it holds are of built-in types without mutable state.
+pub fn immutable(value: &Bound<'_, PyAny>, depth: usize) -> bool {
+    if value.is_none()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyBytes>()
+        || value.is_exact_instance_of::<PyComplex>()
+        || value.is_instance_of::<PyType>()
+    {
+        return true;
+    }
+    // A deeper nest is copied: that costs time, recursing without end would cost the process.
+    if depth > 100 {
+        return false;
+    }
+    if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        return tuple.iter().all(|item| immutable(&item, depth + 1));
+    }
+    if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+        return set.iter().all(|item| immutable(&item, depth + 1));
+    }
+    false
+}

@@ -1,0 +1,9 @@
+//! Storages: where values and records are put, and how large values are split over keys.
+
+mod backend;
+mod destructure;
+mod memory;
+
+pub use backend::Backend;
+pub use destructure::{child_digests, intern_value, load, load_value, mend, save_value};
+pub use memory::independent;

@@ -1,0 +1,307 @@
+//! Decorated functions: the walk from a call to its cached result.
+
+use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use smallvec::SmallVec;
+
+use crate::engine::digest::Hash;
+use crate::py::caches;
+use crate::py::call::{Arguments, CallIdentity, Signature, exact_key, lookup_key};
+use crate::py::digest::{self, Scheme, is_digest, to_digest};
+use crate::py::names::{INDIGESTIBLE, Imported};
+
+static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
+static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
+
+/// What decides the keys of a function's calls, besides their arguments.
+struct Identity {
+    name: Py<PyAny>,
+    module: Py<PyAny>,
+    version: Py<PyAny>,
+    code_digest: Py<PyAny>,
+    /// In scheme `exact`: the shape of its calls.
+    shape: Hash,
+}
+
+/// A function whose calls are cached.
+///
+/// `run` is the hit path; what is not a hit goes on in Python, in the callables given as `on_miss`
+/// and `on_uncached` (`fleche.wrapper`).
+#[pyclass(frozen, module = "fleche._core")]
+pub struct CachedFunction {
+    function: Py<PyAny>,
+    signature: Py<Signature>,
+    /// Parameters that do not take part in keys and records.
+    ignored: Vec<bool>,
+    /// Names that have to be passed explicitly.
+    required: Vec<Py<PyString>>,
+    typed: bool,
+    /// Name, module, version and code digest; computed at the first call, as what the function
+    /// captured may be bound after its decoration.
+    identify: Py<PyAny>,
+    identity: PyOnceLock<Identity>,
+    on_miss: Py<PyAny>,
+    on_uncached: Py<PyAny>,
+}
+
+/// A call on its way to its key.
+struct Keyed<'py> {
+    arguments: Arguments<'py>,
+    hashes: SmallVec<[Hash; 8]>,
+    key: Hash,
+}
+
+/// Why a call has no key.
+enum Unkeyed {
+    /// It does not fit the signature.
+    Unbound,
+    /// The argument for the parameter of this number has no digest.
+    Indigestible(usize, PyErr),
+    Failed(PyErr),
+}
+
+impl From<PyErr> for Unkeyed {
+    fn from(error: PyErr) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[pymethods]
+impl CachedFunction {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "called from one place, by keyword")]
+    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, on_miss, on_uncached))]
+    fn new(
+        py: Python<'_>,
+        function: Py<PyAny>,
+        signature: Py<Signature>,
+        ignored: Vec<Bound<'_, PyString>>,
+        required: Vec<Py<PyString>>,
+        typed: bool,
+        identify: Py<PyAny>,
+        on_miss: Py<PyAny>,
+        on_uncached: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let mut flags = vec![false; signature.get().len()];
+        for name in &ignored {
+            if let Some(index) = signature.get().position(py, name)? {
+                flags[index] = true;
+            }
+        }
+        Ok(Self {
+            function,
+            signature,
+            ignored: flags,
+            required,
+            typed,
+            identify,
+            identity: PyOnceLock::new(),
+            on_miss,
+            on_uncached,
+        })
+    }
+
+    /// The result of a call: from the active cache, or computed.
+    fn run<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let cache = active_cache(py)?;
+        let loaded = load_digest_arguments(&cache, args, kwargs)?;
+        let (args, kwargs) = loaded.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
+        let keyed = match this.keyed(py, args, kwargs) {
+            Ok(keyed) => keyed,
+            // Python raises the error that users know.
+            Err(Unkeyed::Unbound) => return this.function.bind(py).call(args, Some(kwargs)),
+            Err(Unkeyed::Failed(error)) => return Err(error),
+            Err(Unkeyed::Indigestible(index, error)) => {
+                let name = this.signature.get().name(py, index);
+                let reason = (intern!(py, "indigestible"), name, error.value(py));
+                return this.on_uncached.bind(py).call1((args, kwargs, reason));
+            }
+        };
+        let missing = this.missing_required(py, &keyed.arguments, kwargs)?;
+        if !missing.is_empty() {
+            let reason = (intern!(py, "required"), missing, py.None());
+            return this.on_uncached.bind(py).call1((args, kwargs, reason));
+        }
+        match caches::load_result(&cache, &keyed.key) {
+            Ok(Some(result)) => return Ok(result),
+            Ok(None) => {}
+            Err(error) => {
+                let reason = (intern!(py, "load"), to_digest(py, &keyed.key)?, error.value(py));
+                return this.on_uncached.bind(py).call1((args, kwargs, reason));
+            }
+        }
+        let (values, digests) = this.by_name(py, &keyed)?;
+        let key = to_digest(py, &keyed.key)?;
+        this.on_miss.bind(py).call1((cache, key, values, digests, args, kwargs))
+    }
+
+    /// The lookup key of a call; `TypeError` if it does not fit, `Indigestible` if it has none.
+    fn key<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.keyed(py, args, kwargs) {
+            Ok(keyed) => to_digest(py, &keyed.key),
+            Err(Unkeyed::Unbound) => Err(PyTypeError::new_err("the arguments do not fit")),
+            Err(Unkeyed::Indigestible(_, error) | Unkeyed::Failed(error)) => Err(error),
+        }
+    }
+}
+
+impl CachedFunction {
+    fn keyed<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> Result<Keyed<'py>, Unkeyed> {
+        let signature = self.signature.get();
+        let bound = signature.bind(py, args, Some(kwargs), true, false)?;
+        let arguments = bound.ok_or(Unkeyed::Unbound)?;
+        let scheme = digest::active_scheme(py)?;
+        let mut hashes = SmallVec::new();
+        for (index, slot) in arguments.slots.iter().enumerate() {
+            let Some(value) = slot.as_ref().filter(|_| !self.ignored[index]) else { continue };
+            match digest::digest_with(scheme, value, self.typed) {
+                Ok(hash) => hashes.push(hash),
+                Err(error) if error.matches(py, INDIGESTIBLE.get(py)?).map_err(PyErr::from)? => {
+                    return Err(Unkeyed::Indigestible(index, error));
+                }
+                Err(error) => return Err(Unkeyed::Failed(error)),
+            }
+        }
+        let identity = self.identity(py)?;
+        let key = match scheme {
+            Scheme::Exact => exact_key(&identity.shape, hashes.iter()),
+            Scheme::Sha256 => {
+                let names = self.names(py).into_iter().map(|name| name.to_string());
+                let pairs: Vec<_> = names.zip(hashes.iter().copied()).collect();
+                lookup_key(py, scheme, &identity.of_call(py), &pairs)?
+            }
+        };
+        Ok(Keyed { arguments, hashes, key })
+    }
+
+    /// The names of the arguments that a record holds.
+    fn names<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyString>> {
+        let signature = self.signature.get();
+        let counted = (0..signature.len()).filter(|index| !self.ignored[*index]);
+        counted.map(|index| signature.name(py, index).clone()).collect()
+    }
+
+    fn identity(&self, py: Python<'_>) -> PyResult<&Identity> {
+        self.identity.get_or_try_init(py, || {
+            let (name, module, version, code_digest): (Py<PyAny>, Py<PyAny>, Py<PyAny>, Py<PyAny>) =
+                self.identify.bind(py).call0()?.extract()?;
+            let mut identity = Identity { name, module, version, code_digest, shape: [0; 32] };
+            let names = self.names(py);
+            let names = names.iter().map(|name| name.to_str()).collect::<PyResult<Vec<_>>>()?;
+            identity.shape = identity.of_call(py).shape(names.into_iter())?;
+            Ok(identity)
+        })
+    }
+
+    /// Arguments and their digests by name, in the order of the parameters.
+    fn by_name<'py>(
+        &self,
+        py: Python<'py>,
+        keyed: &Keyed<'py>,
+    ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>)> {
+        let (values, digests) = (PyDict::new(py), PyDict::new(py));
+        let slots = keyed.arguments.slots.iter().enumerate();
+        let counted = slots.filter(|(index, slot)| slot.is_some() && !self.ignored[*index]);
+        for ((index, value), hash) in counted.zip(&keyed.hashes) {
+            let name = self.signature.get().name(py, index);
+            values.set_item(name, value)?;
+            digests.set_item(name, to_digest(py, hash)?)?;
+        }
+        Ok((values, digests))
+    }
+
+    /// Which required arguments the call leaves to their defaults.
+    fn missing_required(
+        &self,
+        py: Python<'_>,
+        arguments: &Arguments<'_>,
+        kwargs: &Bound<'_, PyDict>,
+    ) -> PyResult<Vec<Py<PyString>>> {
+        let mut missing = Vec::new();
+        for name in &self.required {
+            let name = name.bind(py);
+            let passed = match self.signature.get().position(py, name)? {
+                Some(index) => arguments.passed[index],
+                // Among the arguments that `**kwargs` collects.
+                None => kwargs.contains(name)?,
+            };
+            if !passed {
+                missing.push(name.clone().unbind());
+            }
+        }
+        Ok(missing)
+    }
+}
+
+impl Identity {
+    fn of_call<'a, 'py>(&'a self, py: Python<'py>) -> CallIdentity<'a, 'py> {
+        CallIdentity {
+            name: self.name.bind(py),
+            module: self.module.bind(py),
+            version: self.version.bind(py),
+            code_digest: self.code_digest.bind(py),
+        }
+    }
+}
+
+/// The cache of this thread or task.
+pub fn active_cache(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let variable = ACTIVE_CACHE.get(py)?;
+    let cache = variable.call_method1(intern!(py, "get"), (py.None(),))?;
+    if cache.is_none() { DEFAULT_CACHE.get(py)?.call0() } else { Ok(cache) }
+}
+
+/// The arguments with every `Digest` among them replaced by the value that it names; `None` if
+/// there is none.
+#[expect(clippy::type_complexity, reason = "an argument list")]
+fn load_digest_arguments<'py>(
+    cache: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>> {
+    let py = cache.py();
+    let mut any = false;
+    for value in args.iter().chain(kwargs.values().iter()) {
+        any |= is_digest(&value)?;
+    }
+    if !any {
+        return Ok(None);
+    }
+    let load = |value: Bound<'py, PyAny>| -> PyResult<Bound<'py, PyAny>> {
+        if is_digest(&value)? {
+            cache.call_method1(intern!(py, "load_value"), (value,))
+        } else {
+            Ok(value)
+        }
+    };
+    let loaded = args.iter().map(load).collect::<PyResult<Vec<_>>>()?;
+    let named = PyDict::new(py);
+    for (name, value) in kwargs.iter() {
+        named.set_item(name, load(value)?)?;
+    }
+    Ok(Some((PyTuple::new(py, loaded)?, named)))
+}
+
+/// Whether an error says that a key, a record or a value is not there.
+pub fn is_missing(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyError>(py)
+}
