@@ -3,3 +3,4 @@
 //! Nothing here knows Python; everything here is tested with `cargo test`.
 
 pub mod digest;
+pub mod prefix;

@@ -3,6 +3,7 @@
 mod caches;
 mod call;
 mod digest;
+mod keys;
 mod names;
 mod storage;
 mod wrapper;
@@ -17,9 +18,12 @@ pub mod _core {
     #[pymodule_export]
     use super::digest::{add_hook, digest_of as digest, get_hooks, set_entry_point_hooks};
     #[pymodule_export]
-    use super::storage::{
-        child_digests, independent, intern_value, load_value, mend, save_value,
-    };
+    use super::keys::{resolve_prefix, shrink_keys};
+    #[pymodule_export]
+    use super::storage::{child_digests, independent, intern_value, load_value, mend, save_value};
     #[pymodule_export]
     use super::wrapper::CachedFunction;
+
+    #[pymodule_export]
+    const SHORTEST_PREFIX: usize = crate::engine::prefix::SHORTEST;
 }

@@ -80,3 +80,5 @@ pub fn qualified_name(class: &Bound<'_, PyType>) -> PyResult<String> {
 
 pub static DIGEST: Imported = Imported::new("fleche.digest", "Digest");
 pub static INDIGESTIBLE: Imported = Imported::new("fleche.digest", "Indigestible");
+pub static AMBIGUOUS_DIGEST: Imported =
+    Imported::new("fleche.storage.base", "AmbiguousDigestError");

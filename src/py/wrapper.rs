@@ -72,7 +72,10 @@ impl From<PyErr> for Unkeyed {
 #[pymethods]
 impl CachedFunction {
     #[new]
-    #[expect(clippy::too_many_arguments, reason = "called from one place, by keyword")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called from one place, by keyword"
+    )]
     #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, on_miss, on_uncached))]
     fn new(
         py: Python<'_>,
@@ -135,13 +138,19 @@ impl CachedFunction {
             Ok(Some(result)) => return Ok(result),
             Ok(None) => {}
             Err(error) => {
-                let reason = (intern!(py, "load"), to_digest(py, &keyed.key)?, error.value(py));
+                let reason = (
+                    intern!(py, "load"),
+                    to_digest(py, &keyed.key)?,
+                    error.value(py),
+                );
                 return this.on_uncached.bind(py).call1((args, kwargs, reason));
             }
         }
         let (values, digests) = this.by_name(py, &keyed)?;
         let key = to_digest(py, &keyed.key)?;
-        this.on_miss.bind(py).call1((cache, key, values, digests, args, kwargs))
+        this.on_miss
+            .bind(py)
+            .call1((cache, key, values, digests, args, kwargs))
     }
 
     /// The lookup key of a call; `TypeError` if it does not fit, `Indigestible` if it has none.
@@ -172,10 +181,16 @@ impl CachedFunction {
         let scheme = digest::active_scheme(py)?;
         let mut hashes = SmallVec::new();
         for (index, slot) in arguments.slots.iter().enumerate() {
-            let Some(value) = slot.as_ref().filter(|_| !self.ignored[index]) else { continue };
+            let Some(value) = slot.as_ref().filter(|_| !self.ignored[index]) else {
+                continue;
+            };
             match digest::digest_with(scheme, value, self.typed) {
                 Ok(hash) => hashes.push(hash),
-                Err(error) if error.matches(py, INDIGESTIBLE.get(py)?).map_err(PyErr::from)? => {
+                Err(error)
+                    if error
+                        .matches(py, INDIGESTIBLE.get(py)?)
+                        .map_err(PyErr::from)? =>
+                {
                     return Err(Unkeyed::Indigestible(index, error));
                 }
                 Err(error) => return Err(Unkeyed::Failed(error)),
@@ -190,23 +205,38 @@ impl CachedFunction {
                 lookup_key(py, scheme, &identity.of_call(py), &pairs)?
             }
         };
-        Ok(Keyed { arguments, hashes, key })
+        Ok(Keyed {
+            arguments,
+            hashes,
+            key,
+        })
     }
 
     /// The names of the arguments that a record holds.
     fn names<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyString>> {
         let signature = self.signature.get();
         let counted = (0..signature.len()).filter(|index| !self.ignored[*index]);
-        counted.map(|index| signature.name(py, index).clone()).collect()
+        counted
+            .map(|index| signature.name(py, index).clone())
+            .collect()
     }
 
     fn identity(&self, py: Python<'_>) -> PyResult<&Identity> {
         self.identity.get_or_try_init(py, || {
             let (name, module, version, code_digest): (Py<PyAny>, Py<PyAny>, Py<PyAny>, Py<PyAny>) =
                 self.identify.bind(py).call0()?.extract()?;
-            let mut identity = Identity { name, module, version, code_digest, shape: [0; 32] };
+            let mut identity = Identity {
+                name,
+                module,
+                version,
+                code_digest,
+                shape: [0; 32],
+            };
             let names = self.names(py);
-            let names = names.iter().map(|name| name.to_str()).collect::<PyResult<Vec<_>>>()?;
+            let names = names
+                .iter()
+                .map(|name| name.to_str())
+                .collect::<PyResult<Vec<_>>>()?;
             identity.shape = identity.of_call(py).shape(names.into_iter())?;
             Ok(identity)
         })
@@ -267,7 +297,11 @@ impl Identity {
 pub fn active_cache(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let variable = ACTIVE_CACHE.get(py)?;
     let cache = variable.call_method1(intern!(py, "get"), (py.None(),))?;
-    if cache.is_none() { DEFAULT_CACHE.get(py)?.call0() } else { Ok(cache) }
+    if cache.is_none() {
+        DEFAULT_CACHE.get(py)?.call0()
+    } else {
+        Ok(cache)
+    }
 }
 
 /// The arguments with every `Digest` among them replaced by the value that it names; `None` if

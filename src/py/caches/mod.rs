@@ -63,9 +63,9 @@ fn from_pair<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Boun
     let values = cache.getattr(intern!(py, "values"))?;
     let hash = digest.cast::<PyString>().ok().and_then(hash_of_text);
     match (Backend::of(&values)?, hash) {
-        (Backend::Python(values), _) => {
-            values.call_method1(intern!(py, "load"), (digest,)).map(Some)
-        }
+        (Backend::Python(values), _) => values
+            .call_method1(intern!(py, "load"), (digest,))
+            .map(Some),
         (_, None) => Ok(None),
         (_, Some(hash)) => storage::load(&values, &hash).map(Some),
     }

@@ -62,8 +62,13 @@ impl Signature {
             })
             .collect();
         Self {
-            positional: parameters.iter().filter(|p| p.kind < Kind::VarPositional).count(),
-            var_positional: parameters.iter().position(|p| p.kind == Kind::VarPositional),
+            positional: parameters
+                .iter()
+                .filter(|p| p.kind < Kind::VarPositional)
+                .count(),
+            var_positional: parameters
+                .iter()
+                .position(|p| p.kind == Kind::VarPositional),
             var_keyword: parameters.iter().position(|p| p.kind == Kind::VarKeyword),
             parameters,
         }
@@ -145,7 +150,9 @@ impl Signature {
         let mut extra: Option<Bound<'py, PyDict>> = None;
         if let Some(kwargs) = kwargs {
             for (name, value) in kwargs.iter() {
-                let Ok(name) = name.cast_into::<PyString>() else { return Ok(None) };
+                let Ok(name) = name.cast_into::<PyString>() else {
+                    return Ok(None);
+                };
                 let target = self.position(py, &name)?.filter(|index| {
                     let kind = self.parameters[*index].kind;
                     kind == Kind::PositionalOrKeyword || kind == Kind::KeywordOnly
@@ -157,7 +164,9 @@ impl Signature {
                         passed[index] = true;
                     }
                     None if self.var_keyword.is_some() => {
-                        extra.get_or_insert_with(|| PyDict::new(py)).set_item(name, value)?;
+                        extra
+                            .get_or_insert_with(|| PyDict::new(py))
+                            .set_item(name, value)?;
                     }
                     None => return Ok(None),
                 }
@@ -172,9 +181,7 @@ impl Signature {
             }
         }
         for (slot, parameter) in slots.iter_mut().zip(&self.parameters) {
-            if slot.is_some()
-                || matches!(parameter.kind, Kind::VarPositional | Kind::VarKeyword)
-            {
+            if slot.is_some() || matches!(parameter.kind, Kind::VarPositional | Kind::VarKeyword) {
                 continue;
             }
             match &parameter.default {

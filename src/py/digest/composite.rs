@@ -15,16 +15,13 @@ fn digests<'py>(py: Python<'py>, hashes: &[Hash]) -> PyResult<Vec<Bound<'py, PyA
 }
 
 /// A `list` or `tuple` with these elements.
-pub fn sequence(
-    py: Python<'_>,
-    scheme: Scheme,
-    list: bool,
-    hashes: &[Hash],
-) -> PyResult<Hash> {
+pub fn sequence(py: Python<'_>, scheme: Scheme, list: bool, hashes: &[Hash]) -> PyResult<Hash> {
     match scheme {
         Scheme::Exact => {
             let mut encoder = Encoder::new(Tag::Sequence);
-            encoder.text(if list { "list" } else { "tuple" }).length(hashes.len());
+            encoder
+                .text(if list { "list" } else { "tuple" })
+                .length(hashes.len());
             encoder.raw(hashes.as_flattened());
             Ok(encoder.finish())
         }
@@ -82,7 +79,10 @@ pub fn typed_record<'py>(
             }
             let content = digest_with(scheme, fields.as_any(), false)?;
             let name = class.name()?;
-            Ok(sha256_of(&[name.to_string_lossy().as_bytes(), Hex::of(&content).as_bytes()]))
+            Ok(sha256_of(&[
+                name.to_string_lossy().as_bytes(),
+                Hex::of(&content).as_bytes(),
+            ]))
         }
     }
 }

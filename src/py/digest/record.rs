@@ -38,14 +38,21 @@ pub fn fields_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Fields<'py>>
                 names.push(name.cast_into::<PyString>()?);
             }
         }
-        return Ok(Some(Fields { names, attrs: false }));
+        return Ok(Some(Fields {
+            names,
+            attrs: false,
+        }));
     }
     if let Some(fields) = class.getattr_opt(intern!(py, "__attrs_attrs__"))?
         && let Ok(fields) = fields.cast::<PyTuple>()
     {
         let mut names = Vec::with_capacity(fields.len());
         for field in fields.iter() {
-            names.push(field.getattr(intern!(py, "name"))?.cast_into::<PyString>()?);
+            names.push(
+                field
+                    .getattr(intern!(py, "name"))?
+                    .cast_into::<PyString>()?,
+            );
         }
         return Ok(Some(Fields { names, attrs: true }));
     }
@@ -56,7 +63,9 @@ pub fn fields_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Fields<'py>>
 /// together again without its class's help.
 pub fn splittable_fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Fields<'py>>> {
     let py = value.py();
-    let Some(fields) = fields_of(value)? else { return Ok(None) };
+    let Some(fields) = fields_of(value)? else {
+        return Ok(None);
+    };
     let holds_more = value.is_instance_of::<PyList>()
         || value.is_instance_of::<PyDict>()
         || value.is_instance_of::<PyTuple>()
@@ -75,7 +84,10 @@ pub fn splittable_fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Fiel
         && let Ok(attributes) = attributes.cast::<PyDict>()
     {
         for name in attributes.keys() {
-            let known = fields.names.iter().any(|field| field.as_any().eq(&name).unwrap_or(false));
+            let known = fields
+                .names
+                .iter()
+                .any(|field| field.as_any().eq(&name).unwrap_or(false));
             if !known {
                 return Ok(None);
             }

@@ -58,19 +58,17 @@ impl<'py> Backend<'py> {
         let digest = to_digest(py, key)?;
         match self {
             Self::Memory(entries) => entries.set_item(digest, independent(value)?),
-            Self::Python(storage) => {
-                storage.call_method1(intern!(py, "put"), (value, digest)).map(drop)
-            }
+            Self::Python(storage) => storage
+                .call_method1(intern!(py, "put"), (value, digest))
+                .map(drop),
         }
     }
 
     /// Stores several entries, in this order.
-    pub fn put_many(
-        &self,
-        py: Python<'py>,
-        entries: &[(Hash, Bound<'py, PyAny>)],
-    ) -> PyResult<()> {
-        entries.iter().try_for_each(|(key, value)| self.put(py, key, value))
+    pub fn put_many(&self, py: Python<'py>, entries: &[(Hash, Bound<'py, PyAny>)]) -> PyResult<()> {
+        entries
+            .iter()
+            .try_for_each(|(key, value)| self.put(py, key, value))
     }
 
     /// What `get` gave, as it may be handed to the caller.

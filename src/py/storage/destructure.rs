@@ -111,7 +111,11 @@ impl<'py> Splitter<'py> {
     /// A value that is stored as it is.
     fn whole(&self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
         let hash = digest::digest_with(self.scheme, value, true)?;
-        Ok(Node { stored: value.clone(), depth, hash })
+        Ok(Node {
+            stored: value.clone(),
+            depth,
+            hash,
+        })
     }
 
     /// What the parent holds of a child: the child, or the digest under which it is stored.
@@ -170,11 +174,19 @@ impl<'py> Splitter<'py> {
         let stored = if !split {
             value.clone()
         } else if list {
-            ITERABLE.get(self.py)?.call1((PyList::new(self.py, slots)?,))?
+            ITERABLE
+                .get(self.py)?
+                .call1((PyList::new(self.py, slots)?,))?
         } else {
-            ITERABLE.get(self.py)?.call1((PyTuple::new(self.py, slots)?,))?
+            ITERABLE
+                .get(self.py)?
+                .call1((PyTuple::new(self.py, slots)?,))?
         };
-        Ok(Some(Node { stored, depth: above(deepest), hash }))
+        Ok(Some(Node {
+            stored,
+            depth: above(deepest),
+            hash,
+        }))
     }
 
     fn items(
@@ -193,10 +205,19 @@ impl<'py> Splitter<'py> {
             let item = self.child(item, &mut deepest, &mut hashes, &mut split)?;
             slots.set_item(key, item)?;
         }
-        let hash = self.parent_hash(value, |scheme| composite::typed_dict(self.py, scheme, &hashes))?;
-        let stored =
-            if split { DICT.get(self.py)?.call1((slots,))? } else { value.clone() };
-        Ok(Some(Node { stored, depth: above(deepest), hash }))
+        let hash = self.parent_hash(value, |scheme| {
+            composite::typed_dict(self.py, scheme, &hashes)
+        })?;
+        let stored = if split {
+            DICT.get(self.py)?.call1((slots,))?
+        } else {
+            value.clone()
+        };
+        Ok(Some(Node {
+            stored,
+            depth: above(deepest),
+            hash,
+        }))
     }
 
     fn fields(
@@ -208,7 +229,9 @@ impl<'py> Splitter<'py> {
         let mut hashes = Vec::with_capacity(fields.names.len());
         let slots = PyDict::new(self.py);
         for name in &fields.names {
-            let Some(field) = value.getattr_opt(name)? else { return Ok(None) };
+            let Some(field) = value.getattr_opt(name)? else {
+                return Ok(None);
+            };
             if is_digest(&field)? {
                 return Ok(None);
             }
@@ -220,9 +243,16 @@ impl<'py> Splitter<'py> {
             composite::typed_record(scheme, &class, &fields.names, &hashes)
         })?;
         let holder = if fields.attrs { &ATTRS } else { &DATACLASS };
-        let stored =
-            if split { holder.get(self.py)?.call1((class, slots))? } else { value.clone() };
-        Ok(Some(Node { stored, depth: above(deepest), hash }))
+        let stored = if split {
+            holder.get(self.py)?.call1((class, slots))?
+        } else {
+            value.clone()
+        };
+        Ok(Some(Node {
+            stored,
+            depth: above(deepest),
+            hash,
+        }))
     }
 
     /// A value of a class for which a user registered a destructurer, or one that is opaque.
@@ -233,11 +263,24 @@ impl<'py> Splitter<'py> {
                 continue;
             }
             let intern = self.storage.getattr(intern!(self.py, "_intern_rec"))?;
-            let (stored, depth): (Bound<'py, PyAny>, f64) = split.call1((intern, value))?.extract()?;
+            let (stored, depth): (Bound<'py, PyAny>, f64) =
+                split.call1((intern, value))?.extract()?;
             let hash = digest::digest_with(self.scheme, value, true)?;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
-            let depth = if depth.is_finite() && depth >= 0.0 { depth as usize } else { OPAQUE };
-            return Ok(Node { stored, depth, hash });
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked"
+            )]
+            let depth = if depth.is_finite() && depth >= 0.0 {
+                depth as usize
+            } else {
+                OPAQUE
+            };
+            return Ok(Node {
+                stored,
+                depth,
+                hash,
+            });
         }
         self.whole(value, OPAQUE)
     }
@@ -261,13 +304,21 @@ pub fn save_value<'py>(
         Some(key) => key.clone(),
         None => digest::digest_of(value, false)?,
     };
-    let hash = key.cast::<PyString>().ok().and_then(hash_of_text).ok_or_else(|| {
-        pyo3::exceptions::PyValueError::new_err(format!(
-            "cannot save a value under {key:?}: a key is a digest of 64 hex characters"
-        ))
-    })?;
+    let hash = key
+        .cast::<PyString>()
+        .ok()
+        .and_then(hash_of_text)
+        .ok_or_else(|| {
+            pyo3::exceptions::PyValueError::new_err(format!(
+                "cannot save a value under {key:?}: a key is a digest of 64 hex characters"
+            ))
+        })?;
     save(storage, value, &hash, remaining_depth)?;
-    if is_digest(&key)? { Ok(key) } else { to_digest(py, &hash) }
+    if is_digest(&key)? {
+        Ok(key)
+    } else {
+        to_digest(py, &hash)
+    }
 }
 
 /// Saves a value under a key that is known.
@@ -297,7 +348,9 @@ pub fn intern_value<'py>(
     let held = splitter.child(value.clone(), &mut deepest, &mut Vec::new(), &mut split)?;
     Backend::of(storage)?.put_many(py, &splitter.children)?;
     #[expect(clippy::cast_precision_loss, reason = "depths are small")]
-    let depth = deepest.filter(|depth| *depth != OPAQUE).map_or(f64::INFINITY, |depth| depth as f64);
+    let depth = deepest
+        .filter(|depth| *depth != OPAQUE)
+        .map_or(f64::INFINITY, |depth| depth as f64);
     Ok((held, depth))
 }
 
@@ -315,7 +368,14 @@ pub fn load_value<'py>(
 /// Loads and mends the value under a key.
 pub fn load<'py>(storage: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
     let backend = Backend::of(storage)?;
-    Mender { py: storage.py(), storage, backend, leaves: HashMap::new(), level: 0 }.load(key)
+    Mender {
+        py: storage.py(),
+        storage,
+        backend,
+        leaves: HashMap::new(),
+        level: 0,
+    }
+    .load(key)
 }
 
 /// A stored value with its children in place.
@@ -325,7 +385,14 @@ pub fn mend<'py>(
     stored: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let backend = Backend::of(storage)?;
-    Mender { py: storage.py(), storage, backend, leaves: HashMap::new(), level: 0 }.whole(stored)
+    Mender {
+        py: storage.py(),
+        storage,
+        backend,
+        leaves: HashMap::new(),
+        level: 0,
+    }
+    .whole(stored)
 }
 
 struct Mender<'a, 'py> {
@@ -395,7 +462,8 @@ impl<'py> Mender<'_, 'py> {
             let fields = stored.getattr(intern!(py, "fields"))?;
             // Not through `__init__`: the record is restored, not made anew.
             let object = OBJECT.get(py)?;
-            let mended = object.call_method1(intern!(py, "__new__"), (record.cast::<PyType>()?,))?;
+            let mended =
+                object.call_method1(intern!(py, "__new__"), (record.cast::<PyType>()?,))?;
             for (name, field) in fields.cast::<PyDict>()?.iter() {
                 let field = self.child(field)?;
                 object.call_method1(intern!(py, "__setattr__"), (&mended, name, field))?;
@@ -410,11 +478,17 @@ impl<'py> Mender<'_, 'py> {
 
     fn elements(&mut self, items: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         if let Ok(list) = items.cast_exact::<PyList>() {
-            let mended = list.iter().map(|held| self.child(held)).collect::<PyResult<Vec<_>>>()?;
+            let mended = list
+                .iter()
+                .map(|held| self.child(held))
+                .collect::<PyResult<Vec<_>>>()?;
             return Ok(PyList::new(self.py, mended)?.into_any());
         }
         if let Ok(tuple) = items.cast_exact::<PyTuple>() {
-            let mended = tuple.iter().map(|held| self.child(held)).collect::<PyResult<Vec<_>>>()?;
+            let mended = tuple
+                .iter()
+                .map(|held| self.child(held))
+                .collect::<PyResult<Vec<_>>>()?;
             return Ok(PyTuple::new(self.py, mended)?.into_any());
         }
         // A subclass of list or tuple, as the reference splits them, too.
@@ -436,7 +510,11 @@ pub fn child_digests<'py>(stored: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyS
     }
     let held = stored.call_method0(intern!(py, "underlying"))?;
     let add = |child: Bound<'py, PyAny>| -> PyResult<()> {
-        if is_digest(&child)? { found.add(child) } else { Ok(()) }
+        if is_digest(&child)? {
+            found.add(child)
+        } else {
+            Ok(())
+        }
     };
     if let Ok(dict) = held.cast::<PyDict>() {
         for (key, item) in dict.iter() {

@@ -12,7 +12,11 @@ static DEEPCOPY: Imported = Imported::new("copy", "deepcopy");
 /// A value as it is if nobody can change it, else a deep copy.
 #[pyfunction]
 pub fn independent<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    if immutable(value, 0) { Ok(value.clone()) } else { DEEPCOPY.get(value.py())?.call1((value,)) }
+    if immutable(value, 0) {
+        Ok(value.clone())
+    } else {
+        DEEPCOPY.get(value.py())?.call1((value,))
+    }
 }
 
 /// Whether a value and all that it holds are of built-in types without mutable state.

@@ -1,0 +1,81 @@
+"""Storages: where values and call records are kept.
+
+The classes of each kind live in modules of their own, loaded when first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fleche.storage.base import (
+    AmbiguousDigestError,
+    CallMixin,
+    CallStorage,
+    Intent,
+    KeyManagement,
+    OperationContext,
+    SaveError,
+    StorageBackend,
+    ValueMixin,
+    ValueStorage,
+    get_storage_constructor,
+    is_registered_storage,
+    register_storage,
+)
+
+if TYPE_CHECKING:
+    from fleche.storage.thread_safe import PerKeyLockMixin, SerializingMixin
+    from fleche.storage.void import CallVoid, ValueVoid, VoidBackend
+
+_LAZY = {
+    "DestructuringMixin": "destructuring",
+    "register_destructurer": "destructuring",
+    "MemoryBackend": "memory",
+    "ValueMemory": "memory",
+    "CallMemory": "memory",
+    "VoidBackend": "void",
+    "ValueVoid": "void",
+    "CallVoid": "void",
+    "FileStorage": "file",
+    "PickleFileBackend": "pickle_file",
+    "ValuePickleFile": "pickle_file",
+    "CallPickleFile": "pickle_file",
+    "BagOfHoldingH5FileBackend": "bagofholding_file",
+    "ValueBagOfHoldingH5File": "bagofholding_file",
+    "CallBagOfHoldingH5File": "bagofholding_file",
+    "Sql": "sql",
+    "SerializingMixin": "thread_safe",
+    "PerKeyLockMixin": "thread_safe",
+}
+
+__all__ = [
+    "AmbiguousDigestError",
+    "CallMixin",
+    "CallStorage",
+    "CallVoid",
+    "Intent",
+    "KeyManagement",
+    "OperationContext",
+    "PerKeyLockMixin",
+    "SaveError",
+    "SerializingMixin",
+    "StorageBackend",
+    "ValueMixin",
+    "ValueStorage",
+    "ValueVoid",
+    "VoidBackend",
+    "get_storage_constructor",
+    "is_registered_storage",
+    "register_storage",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,108 @@
+"""Mixins that make a storage safe for threads.
+
+Both hold a lock around every operation on a key. They stand first among the bases:
+
+>>> from fleche.storage import ValueMixin
+>>> from fleche.storage.void import VoidBackend
+>>> class Storage(PerKeyLockMixin, VoidBackend, ValueMixin):
+...     pass
+>>> with Storage()._operation_context("ab" * 32):
+...     pass
+"""
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from fleche.digest import Digest
+from fleche.storage.base import Intent, OperationContext
+
+
+class _PicklableLock:
+    """A lock that travels as a new, free one."""
+
+    _factory: ClassVar[Any] = threading.Lock
+
+    def __init__(self) -> None:
+        self._lock = type(self)._factory()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
+class _PicklableRLock(_PicklableLock):
+    """As `_PicklableLock`; the thread that holds it may take it again."""
+
+    _factory: ClassVar[Any] = threading.RLock
+
+
+class _KeyLocks:
+    """One lock a key, kept as long as somebody holds or waits for it; travels empty."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+
+    def of(self, key: str) -> Any:
+        with self._guard:
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = threading.RLock()
+            return lock
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
+@dataclass(frozen=True)
+class SerializingMixin(OperationContext):
+    """One operation at a time on the whole storage."""
+
+    _lock: _PicklableRLock = field(
+        default_factory=_PicklableRLock, init=False, repr=False, compare=False
+    )
+
+    @contextlib.contextmanager
+    def _operation_context(
+        self, key: Digest | str, *, intent: Intent = Intent.WRITE
+    ) -> Iterator[None]:
+        with self._lock, super()._operation_context(key, intent=intent):
+            yield
+
+
+class PerKeyLockMixin(OperationContext):
+    """One operation at a time on each key."""
+
+    # A backend whose reads see the old or the new object, never a part, has them wait for nobody.
+    _reads_need_lock: ClassVar[bool] = True
+
+    def _get_key_lock(self, key: Digest | str) -> Any:
+        """The reentrant lock of `key`."""
+        # Not a field: it must not count in equality, hash or configuration. `setdefault` is atomic.
+        locks = self.__dict__.get("_key_locks")
+        if locks is None:
+            locks = self.__dict__.setdefault("_key_locks", _KeyLocks())
+        return locks.of(key)
+
+    @contextlib.contextmanager
+    def _operation_context(
+        self, key: Digest | str, *, intent: Intent = Intent.WRITE
+    ) -> Iterator[None]:
+        if intent is Intent.READ and not self._reads_need_lock:
+            with super()._operation_context(key, intent=intent):
+                yield
+            return
+        with self._get_key_lock(key), super()._operation_context(key, intent=intent):
+            yield
