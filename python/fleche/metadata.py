@@ -20,7 +20,7 @@ from time import process_time, time
 if TYPE_CHECKING:
     from fleche.call import Call
 
-JSONValue: TypeAlias = str | int | float | bool | None | list["JSONValue"] | dict[str, "JSONValue"]
+JSONValue: TypeAlias = str | int | float | bool | list["JSONValue"] | dict[str, "JSONValue"] | None
 
 CONFIGURABLE: dict[str, type[MetaData]] = {}
 """The metadata that a config file can name, by class name; `configurable` adds to it."""

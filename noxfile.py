@@ -1,0 +1,112 @@
+"""Every check of the project, one session each: `nox` runs what must pass, `nox -l` lists all.
+
+Sessions that import the package share one environment with one debug build, so that the compiled
+core is built once; `bench` and `install` build as a user would: optimised, from nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+import nox
+
+SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
+THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
+DEVELOPMENT = Path(".nox/dev")
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["lint", "rust", "tests", "typing", "docs", f"install-{THIS}"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+
+
+def development_python(session: nox.Session) -> str:
+    """Build the package in place, with all extras, and return the interpreter that imports it.
+
+    The build is a debug one: fast to make, and it checks arithmetic for overflow.
+    """
+    python = str(DEVELOPMENT / ("Scripts" if os.name == "nt" else "bin") / "python")
+    if not Path(python).exists():
+        session.run(sys.executable, "-m", "venv", str(DEVELOPMENT), external=True)
+    pip = (python, "-m", "pip", "install", "--quiet")
+    session.run(*pip, "maturin>=1.9,<2", external=True)
+    session.run(
+        *pip,
+        *("--no-build-isolation", "--editable", ".[dev,docs]"),
+        env={"MATURIN_PEP517_ARGS": "--profile dev"},
+        external=True,
+    )
+    return python
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """All Python tests and the examples in docstrings; arguments go to pytest."""
+    python = development_python(session)
+    session.run(python, "-m", "pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def rust(session: nox.Session) -> None:
+    """Format, clippy and unit tests of the Rust crate; arguments go to `cargo test`."""
+    # The tests link the interpreter; one outside the loader's path has to be named.
+    library_paths = [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH")]
+    env = {
+        "PYO3_PYTHON": sys.executable,
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, library_paths)),
+    }
+    clippy = ("cargo", "clippy", "--locked", "--all-targets", "--", "-D", "warnings")
+    session.run("cargo", "fmt", "--check")
+    session.run(*clippy, env=env)
+    session.run("cargo", "test", "--locked", *session.posargs, env=env)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format over all Python; `nox -s lint -- --fix` mends what it can."""
+    session.install("ruff>=0.9")
+    if "--fix" in session.posargs:
+        session.run("ruff", "check", "--fix", ".")
+        session.run("ruff", "format", ".")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(venv_backend="none")
+def typing(session: nox.Session) -> None:
+    """Types of the package, and the stub of the compiled module against the module itself."""
+    python = development_python(session)
+    session.run(python, "-m", "mypy", *session.posargs)
+    session.run(python, "-m", "mypy.stubtest", "fleche")
+
+
+@nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Build the documentation into `site`, every warning an error, and run all examples."""
+    python = development_python(session)
+    sphinx = (python, "-m", "sphinx", "--fail-on-warning", "--quiet")
+    session.run(*sphinx, "--keep-going", "docs", "site")
+    session.run(python, "-m", "pytest", "--doctest-modules", "tests/docs", "python")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time the optimised build against the reference and its rivals; arguments go to the harness.
+
+    `nox -s bench -- --only hit --json hits.json`
+    """
+    session.install(".[bench]")
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session(python=SUPPORTED, venv_backend="venv", reuse_venv=False)
+def install(session: nox.Session) -> None:
+    """`pip install .` as a user does it: nothing but fleche arrives, and it works.
+
+    `nox -s install` runs every supported Python that is found; plain `nox` the one it runs on.
+    """
+    session.install(".")
+    session.run("python", "tests/install/check_install.py")

@@ -1,0 +1,56 @@
+"""The examples in the pages run as they stand: `pycon` sessions as doctests, `toml` as TOML."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import fleche
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=lambda page: page.relative_to(ROOT)
+)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """Return the fenced blocks of a language, each with the line it starts on."""
+    text = page.read_text()
+    return [
+        (text.count("\n", 0, match.start(2)), match[2])
+        for match in FENCE.finditer(text)
+        if match[1] == language
+    ]
+
+
+def with_blocks(language: str) -> list[pytest.param]:
+    return [
+        pytest.param(page, id=str(page.relative_to(ROOT)))
+        for page in PAGES
+        if blocks(page, language)
+    ]
+
+
+@pytest.mark.parametrize("page", with_blocks("pycon"))
+def test_sessions_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)
+    names: dict[str, object] = {"__name__": "__main__"}
+    report: list[str] = []
+    with fleche.cache("memory"):
+        for line, source in blocks(page, "pycon"):
+            test = parser.get_doctest(source, names, page.name, str(page), line)
+            runner.run(test, out=report.append, clear_globs=False)
+            names = test.globs
+    assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("page", with_blocks("toml"))
+def test_toml_parses(page: Path) -> None:
+    for _, source in blocks(page, "toml"):
+        tomllib.loads(source)
