@@ -1,7 +1,7 @@
 """The active cache and metadata of the running code.
 
-Both live in `contextvars.ContextVar` objects, so threads and tasks are independent of each other. Where
-none was set, the configured default counts; it is loaded when it is first needed, never before.
+Both live in `contextvars.ContextVar` objects, so threads and tasks are independent of each other.
+Where none was set, the configured default counts; it is loaded when first needed, never before.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""`python -m tests.benchmarks [--only TEXT] [--json FILE]`: run the rows and print the table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from tests.benchmarks.report import as_json, machine, table
+from tests.benchmarks.rows import ROWS
+from tests.benchmarks.run import run
+
+OURS = Path(sys.executable)
+
+
+def reference_python() -> Path | None:
+    """Return the interpreter of an environment that holds the reference, if there can be one."""
+    named = os.environ.get("FLECHE_REFERENCE_PYTHON")
+    if named:
+        return Path(named)
+    return None
+
+
+def main() -> int:
+    """Run; the status is 1 when a contestant was missing or failed, not when a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", metavar="TEXT", help="only rows whose name holds TEXT")
+    parser.add_argument("--rounds", type=int, help="turns of each contestant")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    options = parser.parse_args()
+    rows = [row for row in ROWS if (options.only or "") in row.name]
+    if not rows:
+        parser.error(f"no row holds {options.only!r}; there are {', '.join(r.name for r in ROWS)}")
+
+    pythons = {name: OURS for row in rows for name in row.contestants if name != "reference"}
+    reference = reference_python()
+    if reference:
+        pythons["reference"] = reference
+    results = []
+    for row in rows:
+        print(f"{row.title} ...", file=sys.stderr, flush=True)
+        results.append(run(row, pythons, options.rounds))
+    print("\n" + table(results) + "\n")
+    print(", ".join(f"{name}: {value}" for name, value in machine().items()))
+    if options.json:
+        options.json.write_text(json.dumps(as_json(results, pythons), indent=1) + "\n")
+    return int(any(set(result.row.contestants) - set(result.samples) for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The rows of the benchmark: what is timed, for whom, and the goals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CALLERS = ("fleche", "reference", "joblib", "diskcache", "cachier")
+DIGESTERS = ("fleche", "fleche sha256", "reference", "joblib")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A promise: `contestant` takes at most 1 / `factor` of what `against` takes, or `limit`."""
+
+    factor: float = 0.0
+    against: str = "reference"
+    limit: float | None = None
+    contestant: str = "fleche"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; what it does stands in `work.py` under the same name."""
+
+    name: str
+    title: str
+    contestants: tuple[str, ...]
+    goals: tuple[Goal, ...]
+    rounds: int = 9
+    """How often each contestant takes its turn."""
+    unit: str = "s"
+    fresh: bool = False
+    """A new process for every sample."""
+
+
+ROWS = (
+    Row(
+        "hit-memory",
+        "hit, memory, `f(1)`",
+        ("fleche", "reference", "lru_cache"),
+        (Goal(60), Goal(limit=3e-6)),
+    ),
+    Row(
+        "hit-pickle",
+        "hit, pickle values and calls",
+        CALLERS,
+        (Goal(10), Goal(1, against="diskcache")),
+    ),
+    Row("miss-memory", "miss, memory", ("fleche", "reference", "lru_cache"), (Goal(20),)),
+    Row("miss-pickle", "miss, pickle values and calls", CALLERS, (Goal(10),)),
+    Row("key", "key of `f(1)`", ("fleche", "reference"), (Goal(40),)),
+    Row(
+        "digest-ints",
+        "digest, list of 10,000 ints",
+        DIGESTERS,
+        (Goal(40), Goal(4, contestant="fleche sha256")),
+    ),
+    Row(
+        "digest-array",
+        "digest, 64 MB float array",
+        DIGESTERS,
+        (Goal(10), Goal(1, contestant="fleche sha256")),
+    ),
+    Row("digest-frame", "digest, DataFrame 100,000 x 10", DIGESTERS, (Goal(5),)),
+    Row(
+        "save-dicts-memory",
+        "save a list of 10,000 dicts, memory",
+        ("fleche", "reference"),
+        (Goal(5),),
+        rounds=5,
+    ),
+    Row(
+        "save-dicts-pickle",
+        "save a list of 10,000 dicts, pickle",
+        ("fleche", "reference"),
+        (Goal(5),),
+        rounds=3,
+    ),
+    Row(
+        "import",
+        "import, over bare Python",
+        ("fleche", "reference", "joblib", "diskcache", "cachier"),
+        (Goal(limit=0.030),),
+        rounds=15,
+        fresh=True,
+    ),
+    Row(
+        "peak-memory",
+        "peak memory, save and load a 1 GB array",
+        ("fleche", "reference", "joblib"),
+        (Goal(1 / 1.1),),
+        rounds=1,
+        unit="B",
+        fresh=True,
+    ),
+)
