@@ -1,1 +1,35 @@
-"""A persistent cache of function results, keyed by the content of their arguments."""
+"""A persistent cache of function results, keyed by the content of their arguments.
+
+>>> from fleche import cache, fleche
+>>> @fleche
+... def slow_square(x):
+...     print("computing")
+...     return x * x
+>>> with cache("memory"):
+...     slow_square(3)
+...     slow_square(3)
+computing
+9
+9
+"""
+
+from fleche._core import VERSION as __version__
+from fleche.call import Ignored, Required
+from fleche.digest import D
+from fleche.executor import wrap_executor
+from fleche.state import BoundWrapper, cache, meta, project, tags
+from fleche.wrapper import fleche
+
+__all__ = [
+    "BoundWrapper",
+    "D",
+    "Ignored",
+    "Required",
+    "__version__",
+    "cache",
+    "fleche",
+    "meta",
+    "project",
+    "tags",
+    "wrap_executor",
+]

@@ -7,3 +7,5 @@ class Digest(str):
     __slots__ = ()
 class Indigestible(Exception):
     pass
+def D(value):
+    return digest(value)

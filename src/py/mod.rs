@@ -16,13 +16,19 @@ pub mod _core {
     #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
     #[pymodule_export]
-    use super::digest::{add_hook, digest_of as digest, get_hooks, set_entry_point_hooks};
+    use super::digest::{
+        add_hook, composite::record_of_fields, digest_of as digest, get_hooks,
+        set_entry_point_hooks,
+    };
     #[pymodule_export]
     use super::keys::{resolve_prefix, shrink_keys};
     #[pymodule_export]
     use super::storage::{child_digests, independent, intern_value, load_value, mend, save_value};
     #[pymodule_export]
     use super::wrapper::CachedFunction;
+
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     #[pymodule_export]
     const SHORTEST_PREFIX: usize = crate::engine::prefix::SHORTEST;

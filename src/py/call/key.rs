@@ -127,7 +127,7 @@ fn digests_of(
 }
 
 /// The lookup key of a call with these fields; `arguments` maps names to values or digests.
-#[pyfunction]
+#[pyfunction(name = "lookup_key")]
 #[pyo3(signature = (call, arguments, typed = false))]
 pub fn lookup_key_of<'py>(
     call: &Bound<'py, PyAny>,

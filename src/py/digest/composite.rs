@@ -4,7 +4,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
-use super::scheme::{Scheme, digest_with, sha256_of};
+use super::scheme::{Scheme, active_scheme, digest_with, sha256_of};
 use super::to_digest;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::engine::digest::{Hash, Hex};
@@ -65,10 +65,13 @@ pub fn typed_record<'py>(
     let py = class.py();
     match scheme {
         Scheme::Exact => {
+            let names = names.iter().map(|name| name.to_string_lossy().into_owned());
+            let mut fields: Vec<(String, Hash)> = names.zip(hashes.iter().copied()).collect();
+            fields.sort_unstable();
             let mut encoder = Encoder::new(Tag::TypedRecord);
-            encoder.text(&qualified_name(class)?).length(names.len());
-            for (name, hash) in names.iter().zip(hashes) {
-                encoder.text(&name.to_string_lossy()).child(hash);
+            encoder.text(&qualified_name(class)?).length(fields.len());
+            for (name, hash) in &fields {
+                encoder.text(name).child(hash);
             }
             Ok(encoder.finish())
         }
@@ -85,4 +88,20 @@ pub fn typed_record<'py>(
             ]))
         }
     }
+}
+
+/// The digest of a record of class `cls` that holds these fields, or their digests.
+#[pyfunction]
+pub fn record_of_fields<'py>(
+    cls: &Bound<'py, PyType>,
+    fields: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = cls.py();
+    let scheme = active_scheme(py)?;
+    let (mut names, mut hashes) = (Vec::new(), Vec::new());
+    for (name, field) in fields.iter() {
+        names.push(name.cast_into::<PyString>()?);
+        hashes.push(digest_with(scheme, &field, true)?);
+    }
+    to_digest(py, &typed_record(scheme, cls, &names, &hashes)?)
 }

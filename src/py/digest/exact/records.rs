@@ -54,12 +54,13 @@ impl<'py> Walker<'py> {
             })?;
             children.push((field.to_string_lossy().into_owned(), self.walk(&child)?));
         }
+        // However the class orders them: HDF5, for one, gives them back sorted.
+        children.sort_unstable();
         let mut encoder = if self.typed {
             let mut encoder = Encoder::new(Tag::TypedRecord);
             encoder.text(&qualified_name(&value.get_type())?);
             encoder
         } else {
-            children.sort_unstable();
             let mut encoder = Encoder::new(Tag::Record);
             encoder.text(&value.get_type().name()?.to_string_lossy());
             encoder

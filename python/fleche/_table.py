@@ -1,0 +1,69 @@
+"""Calls as a `pandas.DataFrame`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas
+
+    from fleche.call import LazyCall
+    from fleche.query import QueryIterator
+
+# Times of `Runtime`, in seconds since 1970: shown as local time.
+_TIMES = ("timestart", "timestop")
+
+
+def table(
+    calls: QueryIterator,
+    arguments: Iterable[str] | str | Literal[True],
+    results: bool,
+    shrink_keys: bool,
+) -> pandas.DataFrame:
+    """A row for each call; see `QueryIterator.table`."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("table() needs pandas: pip install fleche[pandas]") from error
+
+    if isinstance(arguments, str):
+        arguments = (arguments,)
+    wanted = True if arguments is True else tuple(arguments)
+    keys: list[str] = []
+    rows = []
+    for call in calls:
+        keys.append(call.to_lookup_key())
+        rows.append(_row(call, wanted, results))
+    if shrink_keys and keys and calls.cache is not None:
+        short = calls.cache.shrink(*keys)
+        keys = [short] if isinstance(short, str) else list(short)
+    frame = pandas.DataFrame(rows, index=[str(key) for key in keys])
+    for column in _TIMES:
+        if column in frame:
+            frame[column] = _local_times(frame[column])
+    return frame
+
+
+def _row(call: LazyCall, wanted: Literal[True] | tuple[str, ...], results: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": call.name, "module": call.module}
+    if results:
+        row["result"] = call.result
+    for metadata in call.metadata.values():
+        row.update(metadata)
+    lazy = call.arguments
+    for name in lazy if wanted is True else wanted:
+        column = name
+        while column in row:
+            column = f"a_{column}"
+        row[column] = lazy[name] if name in lazy else None
+    return row
+
+
+def _local_times(column: Any) -> Any:
+    import datetime
+
+    import pandas
+
+    zone = datetime.datetime.now().astimezone().tzinfo
+    return pandas.to_datetime(column, unit="s", utc=True).dt.tz_convert(zone)

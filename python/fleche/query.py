@@ -1,0 +1,276 @@
+"""Queries: patterns matched against call records, and what to do with the matches.
+
+>>> from fleche.caches import Cache
+>>> from fleche.call import Call
+>>> from fleche.storage import CallMemory, ValueMemory
+>>> cache = Cache(ValueMemory({}), CallMemory({}))
+>>> for x in range(3):
+...     _ = cache.save(Call("square", {"x": x}, result=x * x))
+>>> sorted(cache.query(name="square").results())
+[0, 1, 4]
+>>> cache.query(arguments={"x": 2}).only().result
+4
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from fleche.call import Call, DigestedCall, LazyCall, QueryCall
+from fleche.digest import Digest, digest
+
+if TYPE_CHECKING:
+    import pandas
+
+    from fleche.caches import BaseCache
+
+logger = logging.getLogger("fleche.query")
+
+Key = str | Callable[[LazyCall], Any]
+
+
+class Matcher:
+    """A pattern of calls, its values digested once.
+
+    Raises:
+        Indigestible: if a value of the pattern has no digest.
+    """
+
+    def __init__(self, template: QueryCall) -> None:
+        self.template = template
+        arguments = template.arguments or {}
+        self.arguments = {name: _either_digest(value) for name, value in arguments.items()}
+        self.result = _either_digest(template.result)
+
+    def matches(self, call: Call | LazyCall | DigestedCall) -> bool:
+        """Whether a call fits the pattern."""
+        template = self.template
+        return (
+            _same_text(template.name, call.name)
+            and _same_text(template.module, call.module)
+            and _same_text(template.code_digest, call.code_digest)
+            and (template.version is None or digest(template.version) == digest(call.version))
+            and self._arguments_match(call)
+            and self._metadata_match(call)
+            and self._result_matches(call)
+        )
+
+    def _arguments_match(self, call: Call | LazyCall | DigestedCall) -> bool:
+        if not self.arguments:
+            return True
+        held = call._arguments if isinstance(call, LazyCall) else call.arguments
+        return all(
+            name in held and (digests is None or digest(held[name]) in digests)
+            for name, digests in self.arguments.items()
+        )
+
+    def _metadata_match(self, call: Call | LazyCall | DigestedCall) -> bool:
+        for name, wanted in (self.template.metadata or {}).items():
+            if name not in call.metadata:
+                return False
+            held = call.metadata[name]
+            for key, value in (wanted or {}).items():
+                if key not in held:
+                    return False
+                if value is not None and digest(held[key]) != digest(value):
+                    return False
+        return True
+
+    def _result_matches(self, call: Call | LazyCall | DigestedCall) -> bool:
+        if self.result is None:
+            return True
+        held = call._result if isinstance(call, LazyCall) else call.result
+        return held is not None and digest(held, typed=True) in self.result
+
+
+def _either_digest(value: Any) -> tuple[Digest, ...] | None:
+    """The digests under which a value may be recorded; `None` for a wildcard."""
+    if value is None:
+        return None
+    if isinstance(value, Digest):
+        return (value,)
+    return (digest(value), digest(value, typed=True))
+
+
+def _same_text(wanted: Any, held: str | None) -> bool:
+    if wanted is None or wanted == held:
+        return True
+    return isinstance(wanted, Digest) and held is not None and wanted == digest(held)
+
+
+def _by(key: Key) -> Callable[[LazyCall], Any]:
+    """A key function; a string means the argument of that name."""
+    if isinstance(key, str):
+        return lambda call: call.arguments[key]
+    return key
+
+
+@dataclass(frozen=True)
+class QueryIterator(Iterable[LazyCall]):
+    """The calls that match a query. Lazy, and iterable again: each pass asks the cache anew.
+
+    Args:
+        calls: gives the calls of one pass.
+        cache: the cache that was asked.
+    """
+
+    calls: Callable[[], Iterable[LazyCall]]
+    cache: BaseCache | None = field(default=None, repr=False)
+
+    def __iter__(self) -> Iterator[LazyCall]:
+        return iter(self.calls())
+
+    def _derived(self, calls: Callable[[], Iterable[LazyCall]]) -> QueryIterator:
+        return QueryIterator(calls, self.cache)
+
+    def only(self) -> LazyCall:
+        """The one call that matches.
+
+        Raises:
+            IndexError: if none does.
+            ValueError: if several do.
+        """
+        first = list(islice(self, 2))
+        if not first:
+            raise IndexError("QueryIterator is empty")
+        if len(first) > 1:
+            raise ValueError("QueryIterator has more than one result")
+        return first[0]
+
+    def count(self) -> int:
+        """How many calls match."""
+        return sum(1 for _ in self)
+
+    def any(self) -> LazyCall | None:
+        """One call that matches, or `None`."""
+        return next(iter(self), None)
+
+    def empty(self) -> bool:
+        """Whether no call matches."""
+        return self.any() is None
+
+    def take(self, n: int) -> QueryIterator:
+        """The first `n` calls."""
+        return self._derived(lambda: islice(self, n))
+
+    def skip(self, n: int) -> QueryIterator:
+        """All calls but the first `n`."""
+        return self._derived(lambda: islice(self, n, None))
+
+    def filter(self, predicate: Callable[[LazyCall], bool]) -> QueryIterator:
+        """The calls for which `predicate` holds."""
+        return self._derived(lambda: (call for call in self if predicate(call)))
+
+    def sorted(self, key: Key | None = None, reverse: bool = False) -> QueryIterator:
+        """The calls in the order of `key`: a function of a call, or an argument's name."""
+        by: Any = None if key is None else _by(key)
+        return self._derived(lambda: sorted(self, key=by, reverse=reverse))
+
+    def unique(self, key: Key) -> QueryIterator:
+        """The first call for each value of `key`: a function of a call, or an argument's name."""
+        by = _by(key)
+
+        def calls() -> Iterator[LazyCall]:
+            seen = set()
+            for call in self:
+                value = by(call)
+                if value not in seen:
+                    seen.add(value)
+                    yield call
+
+        return self._derived(calls)
+
+    def groupby(self, key: Key) -> dict[Any, QueryIterator]:
+        """The calls for each value of `key`: a function of a call, or an argument's name."""
+        by = _by(key)
+        groups: dict[Any, list[LazyCall]] = {}
+        for call in self:
+            groups.setdefault(by(call), []).append(call)
+        return {value: self._derived(lambda c=calls: c) for value, calls in groups.items()}  # type: ignore[misc]
+
+    def latest(self) -> LazyCall:
+        """The call that finished last.
+
+        Raises:
+            IndexError: if no call matches.
+            ValueError: if none of them carries `Runtime` metadata.
+        """
+        return self._extreme("latest", max)
+
+    def oldest(self) -> LazyCall:
+        """The call that finished first.
+
+        Raises:
+            IndexError: if no call matches.
+            ValueError: if none of them carries `Runtime` metadata.
+        """
+        return self._extreme("oldest", min)
+
+    def _extreme(self, which: str, pick: Callable[..., LazyCall]) -> LazyCall:
+        calls = list(self)
+        if not calls:
+            raise IndexError("QueryIterator is empty")
+        timed = [call for call in calls if "timestop" in call.metadata.get("runtime", {})]
+        if not timed:
+            raise ValueError(
+                f"Cannot determine the {which} call: none of the matching calls carry Runtime "
+                f"metadata (timestop). Record it with fleche.meta(Runtime()), the default."
+            )
+        return pick(timed, key=lambda call: call.metadata["runtime"]["timestop"])
+
+    def evict(self) -> None:
+        """Evict the calls from the cache that was asked.
+
+        Raises:
+            Rejected: if that cache is read-only.
+        """
+        for call in list(self):
+            cache = self.cache if self.cache is not None else call._cache
+            cache.evict(call.to_lookup_key())
+
+    def transfer(self, target: BaseCache, pop: bool = False, overwrite: bool = False) -> None:
+        """Copy the calls, with their values, to another cache.
+
+        Args:
+            target: where to.
+            pop: evict each call that was transferred from its own cache.
+            overwrite: replace calls that `target` holds already; else they are left alone.
+        """
+        for call in list(self):
+            key = call.to_lookup_key()
+            if not target._transfer_one(call, overwrite=overwrite):
+                logger.warning(
+                    "Not transferring %s: already exists in target and overwrite=False", key
+                )
+            elif pop:
+                cache = self.cache if self.cache is not None else call._cache
+                cache.evict(key)
+
+    def results(self) -> Iterator[Any]:
+        """The result of each call, loaded one by one."""
+        for call in self:
+            yield call.result
+
+    def table(
+        self,
+        arguments: Iterable[str] | str | Literal[True] = (),
+        results: bool = False,
+        shrink_keys: bool = True,
+    ) -> pandas.DataFrame:
+        """The calls as a table, a row each.
+
+        Args:
+            arguments: the names of the arguments to show, one of them, or `True` for all.
+            results: whether to show the results.
+            shrink_keys: whether the index holds the shortest unambiguous keys.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        from fleche._table import table
+
+        return table(self, arguments, results, shrink_keys)

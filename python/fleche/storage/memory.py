@@ -1,0 +1,106 @@
+"""Storages that keep their entries in a dictionary.
+
+What goes in and what comes out is independent of the caller's objects, as if by `copy.deepcopy`.
+
+>>> storage = ValueMemory({})
+>>> key = storage.save({"a": [1, 2]})
+>>> storage.load(key)
+{'a': [1, 2]}
+"""
+
+import builtins
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fleche import _core
+from fleche.digest import Digest
+from fleche.storage.base import CallMixin, StorageBackend, ValueMixin, register_storage
+from fleche.storage.destructuring import DestructuringMixin
+from fleche.storage.thread_safe import PerKeyLockMixin
+
+
+@dataclass(frozen=True)
+class MemoryBackend(StorageBackend):
+    """Keeps entries in a dictionary, which the caller may share.
+
+    Args:
+        storage: the entries by key.
+    """
+
+    storage: dict[Digest, Any]
+
+    _put_replaces: ClassVar[bool] = True
+
+    # The dictionary has no hash: a storage is itself, whatever it holds at the moment.
+    __hash__ = object.__hash__
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__hash__" not in cls.__dict__:
+            # A frozen dataclass would make one of the fields, which fails on the dictionary.
+            cls.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+    @classmethod
+    def from_config(cls, **kwargs: Any) -> "MemoryBackend":
+        """An empty storage with these other fields."""
+        return cls({}, **kwargs)
+
+    def put(self, value: Any, key: Digest) -> Digest:
+        self.storage[key] = _core.independent(value)
+        return key
+
+    def get(self, key: Digest) -> Any:
+        return _core.independent(self.storage[key])
+
+    def _contains(self, key: Digest) -> bool:
+        return key in self.storage
+
+    def _evict(self, key: Digest) -> None:
+        self.storage.pop(key, None)
+
+    def list(self) -> tuple[Digest, ...]:
+        return tuple(builtins.list(self.storage))
+
+
+def _value_memory(**kwargs: Any) -> "ValueMemory":
+    return ValueMemory({}, **kwargs)
+
+
+def _call_memory(**kwargs: Any) -> "CallMemory":
+    return CallMemory({}, **kwargs)
+
+
+@register_storage("memory", "value", factory=_value_memory)
+@dataclass(frozen=True)
+class ValueMemory(PerKeyLockMixin, DestructuringMixin, ValueMixin, MemoryBackend):
+    """Values in a dictionary.
+
+    Args:
+        storage: the entries by key; shared with the caller.
+        remaining_depth: children nested at least this deep are stored under keys of their own.
+    """
+
+    storage: dict[Digest, Any]
+    remaining_depth: int = 0
+
+    __hash__ = object.__hash__
+
+    def to_config(self) -> dict[str, Any]:
+        """The configuration that makes such a storage; its content is no part of it."""
+        return {"type": "memory", "remaining_depth": self.remaining_depth}
+
+
+@register_storage("memory", "call", factory=_call_memory)
+@dataclass(frozen=True)
+class CallMemory(PerKeyLockMixin, CallMixin, MemoryBackend):
+    """Call records in a dictionary.
+
+    Args:
+        storage: the records by key; shared with the caller.
+    """
+
+    __hash__ = object.__hash__
+
+    def to_config(self) -> dict[str, Any]:
+        """The configuration that makes such a storage; its content is no part of it."""
+        return {"type": "memory"}
