@@ -2,5 +2,6 @@
 //!
 //! Nothing here knows Python; everything here is tested with `cargo test`.
 
+pub mod config;
 pub mod digest;
 pub mod prefix;

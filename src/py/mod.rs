@@ -2,6 +2,7 @@
 
 mod caches;
 mod call;
+mod config;
 mod digest;
 mod keys;
 mod names;
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 pub mod _core {
     #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
+    #[pymodule_export]
+    use super::config::{config_paths, merge_configs, read_config};
     #[pymodule_export]
     use super::digest::{
         add_hook, composite::record_of_fields, digest_of as digest, get_hooks,
