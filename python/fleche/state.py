@@ -201,6 +201,6 @@ class BoundWrapper:
         """Bind a callable to the active cache and metadata."""
         return cls(func, get_cache(), get_metadata())
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         with _sticky_set(_CACHE, self.cache), _sticky_set(_METADATA, self.meta):
             return self.func(*args, **kwargs)
