@@ -240,6 +240,19 @@ class DigestedCall:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> DigestedCall:
+        # Digests never change; what is left is cheap to copy without `copy`'s bookkeeping.
+        metadata = {name: _copy_json(held) for name, held in self.metadata.items()}
+        return DigestedCall(
+            self.name,
+            dict(self.arguments),
+            self.result,
+            metadata,
+            self.module,
+            self.version,
+            self.code_digest,
+        )
+
     def to_lookup_key(self) -> Digest:
         """The key of the record; metadata and result take no part."""
         return _core.lookup_key(self, self.arguments)
@@ -469,6 +482,14 @@ class PreparedCall:
         if not self._finished:
             self.abandon()
         return False
+
+
+def _copy_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy_json(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_copy_json(held) for held in value]
+    return value
 
 
 def _fields(call: Call | DigestedCall) -> tuple[Any, ...]:

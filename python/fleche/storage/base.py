@@ -80,7 +80,8 @@ class Intent(enum.StrEnum):
     READ = "read"
 
 
-_NOTHING = contextlib.nullcontext()
+# What an operation needs to hold where no mixin adds anything.
+NO_CONTEXT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
 class OperationContext(ABC):  # noqa: B024 (a hook with a default)
@@ -98,7 +99,7 @@ class OperationContext(ABC):  # noqa: B024 (a hook with a default)
             key: the key as it was given, or in full.
             intent: whether the operation changes anything.
         """
-        return _NOTHING
+        return NO_CONTEXT
 
 
 class KeyManagement(OperationContext):

@@ -14,7 +14,13 @@ from typing import Any, ClassVar
 
 from fleche import _core
 from fleche.digest import Digest
-from fleche.storage.base import CallMixin, StorageBackend, ValueMixin, register_storage
+from fleche.storage.base import (
+    CallMixin,
+    OperationContext,
+    StorageBackend,
+    ValueMixin,
+    register_storage,
+)
 from fleche.storage.destructuring import DestructuringMixin
 from fleche.storage.thread_safe import PerKeyLockMixin
 
@@ -46,7 +52,10 @@ class MemoryBackend(StorageBackend):
         return cls({}, **kwargs)
 
     def put(self, value: Any, key: Digest) -> Digest:
-        self.storage[key] = _core.independent(value)
+        # Last, as the newest: the order of a dictionary is the age of its entries.
+        value = _core.independent(value)
+        self.storage.pop(key, None)
+        self.storage[key] = value
         return key
 
     def get(self, key: Digest) -> Any:
@@ -84,6 +93,8 @@ class ValueMemory(PerKeyLockMixin, DestructuringMixin, ValueMixin, MemoryBackend
     remaining_depth: int = 0
 
     __hash__ = object.__hash__
+    # A dictionary does each of its operations at once: there is nothing to lock.
+    _operation_context = OperationContext._operation_context
 
     def to_config(self) -> dict[str, Any]:
         """The configuration that makes such a storage; its content is no part of it."""
@@ -100,6 +111,8 @@ class CallMemory(PerKeyLockMixin, CallMixin, MemoryBackend):
     """
 
     __hash__ = object.__hash__
+    # A dictionary does each of its operations at once: there is nothing to lock.
+    _operation_context = OperationContext._operation_context
 
     def to_config(self) -> dict[str, Any]:
         """The configuration that makes such a storage; its content is no part of it."""

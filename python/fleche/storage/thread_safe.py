@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from fleche.digest import Digest
-from fleche.storage.base import Intent, OperationContext
+from fleche.storage.base import NO_CONTEXT, Intent, OperationContext
 
 
 class _PicklableLock:
@@ -96,13 +96,19 @@ class PerKeyLockMixin(OperationContext):
             locks = self.__dict__.setdefault("_key_locks", _KeyLocks())
         return locks.of(key)
 
-    @contextlib.contextmanager
     def _operation_context(
         self, key: Digest | str, *, intent: Intent = Intent.WRITE
-    ) -> Iterator[None]:
+    ) -> contextlib.AbstractContextManager[Any]:
+        others = super()._operation_context(key, intent=intent)
         if intent is Intent.READ and not self._reads_need_lock:
-            with super()._operation_context(key, intent=intent):
-                yield
-            return
-        with self._get_key_lock(key), super()._operation_context(key, intent=intent):
-            yield
+            return others
+        lock = self._get_key_lock(key)
+        return lock if others is NO_CONTEXT else _both(lock, others)
+
+
+@contextlib.contextmanager
+def _both(
+    first: contextlib.AbstractContextManager[Any], second: contextlib.AbstractContextManager[Any]
+) -> Iterator[None]:
+    with first, second:
+        yield
