@@ -4,4 +4,5 @@
 
 pub mod config;
 pub mod digest;
+pub mod pickle;
 pub mod prefix;
