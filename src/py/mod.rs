@@ -20,8 +20,9 @@ pub mod _core {
     use super::config::{config_paths, merge_configs, read_config};
     #[pymodule_export]
     use super::digest::{
-        add_hook, composite::record_of_fields, digest_of as digest, get_hooks,
-        set_entry_point_hooks,
+        add_hook, composite::record_of_fields, digest_class, digest_of as digest, get_hooks,
+        manual_hooks, scheme_in_force as scheme, set_entry_point_hooks, set_manual_hooks,
+        set_scheme,
     };
     #[pymodule_export]
     use super::keys::{resolve_prefix, shrink_keys};

@@ -6,6 +6,7 @@
 pub mod exact;
 pub mod number;
 mod parallel;
+pub mod sha256;
 
 /// The raw bytes of a digest.
 pub type Hash = [u8; 32];

@@ -29,6 +29,6 @@ impl Walking {
 
 impl Drop for Walking {
     fn drop(&mut self) {
-        WALKING.with_borrow_mut(|path| path.pop());
+        WALKING.with_borrow_mut(Vec::pop);
     }
 }

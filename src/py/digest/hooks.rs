@@ -56,14 +56,24 @@ pub fn add_hook(hook: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Replaces the hooks that come from entry points.
 #[pyfunction]
 pub fn set_entry_point_hooks(hooks: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
-    let registered = hooks
-        .iter()
-        .map(Registered::new)
-        .collect::<PyResult<Vec<_>>>()?;
+    let registered = all(&hooks)?;
     // The old ones are dropped outside of the lock: that may run Python code.
     let old = with_hooks(|all| std::mem::replace(&mut all.entry_points, registered));
     drop(old);
     Ok(())
+}
+
+/// Replaces the hooks that were registered one by one; the first wins.
+#[pyfunction]
+pub fn set_manual_hooks(hooks: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+    let registered = all(&hooks)?;
+    let old = with_hooks(|all| std::mem::replace(&mut all.manual, registered));
+    drop(old);
+    Ok(())
+}
+
+fn all(hooks: &[Bound<'_, PyAny>]) -> PyResult<Vec<Registered>> {
+    hooks.iter().map(Registered::new).collect()
 }
 
 /// Every hook, in the order in which they are tried.
@@ -72,6 +82,18 @@ pub fn get_hooks(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let hooks = with_hooks(|all| {
         let both = all.manual.iter().chain(&all.entry_points);
         both.map(|registered| registered.hook.clone_ref(py))
+            .collect::<Vec<_>>()
+    });
+    PyList::new(py, hooks)
+}
+
+/// The hooks that were registered one by one.
+#[pyfunction]
+pub fn manual_hooks(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let hooks = with_hooks(|all| {
+        let manual = all.manual.iter();
+        manual
+            .map(|registered| registered.hook.clone_ref(py))
             .collect::<Vec<_>>()
     });
     PyList::new(py, hooks)

@@ -3,28 +3,50 @@
 //! [`exact`] and [`sha256`] each walk a value once; what they share is here: what a digest may be
 //! ([`known_digest`]), hooks ([`hooks`]), and the error of a value that has none.
 
+mod bytes;
 pub mod composite;
 pub mod exact;
 mod functions;
 mod hooks;
 pub mod record;
 mod scheme;
+pub mod sha256;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::PyString;
 
 use crate::engine::digest::exact::Encoder;
 use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::py::names::{DIGEST, INDIGESTIBLE};
 
-pub use scheme::{Scheme, active_scheme, digest_with, sha256_of};
+pub use scheme::{
+    Scheme, active_scheme, digest_class, digest_of, digest_with, scheme_in_force, set_scheme,
+    sha256_of,
+};
 
-pub use hooks::{add_hook, get_hooks, set_entry_point_hooks};
+pub use hooks::{add_hook, get_hooks, manual_hooks, set_entry_point_hooks, set_manual_hooks};
 
-/// How deeply values may be nested in each other. The walks recurse in Rust: this many levels fit
-/// the smallest stack that Python gives its threads, and no value that people pass comes near.
-pub const DEEPEST: usize = 1000;
+/// How deeply values may be nested in each other; no value that people pass comes near.
+const DEEPEST: usize = 1000;
+
+/// What a walk leaves of the thread's stack, for one more level and for the Python code that it
+/// calls there.
+const RESERVE: usize = 64 * 1024;
+
+/// Fails where a walk must not go one level deeper: at a value that contains itself, or that is
+/// nested more deeply than the stack of this thread allows.
+pub fn check_depth(py: Python<'_>, depth: usize) -> PyResult<()> {
+    if depth == DEEPEST {
+        let reason = format!("contains itself, or is nested more than {DEEPEST} levels deep");
+        return Err(indigestible_because(py, &reason));
+    }
+    if stacker::remaining_stack().is_some_and(|left| left < RESERVE) {
+        let reason = format!("nested {depth} levels deep, too deeply for this thread's stack");
+        return Err(indigestible_because(py, &reason));
+    }
+    Ok(())
+}
 
 /// `Indigestible(value)`, as the exception that Python catches.
 pub fn indigestible(value: &Bound<'_, PyAny>) -> PyErr {
@@ -79,29 +101,19 @@ pub fn to_digest<'py>(py: Python<'py>, hash: &Hash) -> PyResult<Bound<'py, PyAny
         .call1((PyString::new(py, Hex::of(hash).as_str()),))
 }
 
-/// A value's own `__digest__`, looked up on its type.
+/// A value's own `__digest__`, bound to it; only what its type says counts, so that a class
+/// that answers to every name has none.
 pub fn own_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if value.is_instance_of::<PyType>() {
-        return Ok(None);
+    let name = intern!(value.py(), "__digest__");
+    match value.get_type().getattr_opt(name)? {
+        Some(_) => value.getattr_opt(name),
+        None => Ok(None),
     }
-    value
-        .get_type()
-        .getattr_opt(intern!(value.py(), "__digest__"))
 }
 
 /// Whether a hook or a `__digest__` of its own decides the digest of `value`.
 pub fn has_own_rule(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(hooks::any() || own_digest(value)?.is_some())
-}
-
-/// The digest of a value's content, as a `Digest`.
-#[pyfunction(name = "digest")]
-#[pyo3(signature = (value, *, typed = false))]
-pub fn digest_of<'py>(value: &Bound<'py, PyAny>, typed: bool) -> PyResult<Bound<'py, PyAny>> {
-    if is_digest(value)? {
-        return Ok(value.clone());
-    }
-    to_digest(value.py(), &exact::digest(value, typed)?)
 }
 
 /// Large buffers are hashed without the GIL; below this size giving it up costs more.

@@ -1,9 +1,22 @@
 //! Which digest scheme is in force, and the entry to each scheme's walk.
+//!
+//! `FLECHE_DIGEST` decides, or else `[default] digest` of the configuration, or else it is
+//! `exact`. Both are read once, when a digest is first needed.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use pyo3::exceptions::{PyAttributeError, PyImportError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
 
-use super::exact;
+use super::sha256::Outcome;
+use super::{exact, indigestible_because, is_digest, sha256, to_digest};
 use crate::engine::digest::Hash;
+use crate::py::names::{DIGEST, INDIGESTIBLE, Imported};
+
+static ENVIRONMENT: Imported = Imported::new("os", "environ");
+static REFRESH: Imported = Imported::new("fleche.digest", "_refresh_entry_points");
 
 /// A digest scheme (`docs/design.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,20 +25,179 @@ pub enum Scheme {
     Sha256,
 }
 
+impl Scheme {
+    const ALL: [Self; 2] = [Self::Exact, Self::Sha256];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Sha256 => "sha256",
+        }
+    }
+
+    /// The scheme of this name, which stands in `source`.
+    fn named(name: &str, source: &str) -> PyResult<Self> {
+        let known = Self::ALL.into_iter().find(|scheme| scheme.name() == name);
+        known.ok_or_else(|| unknown(&format!("{name:?}"), source))
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Exact => 1,
+            Self::Sha256 => 2,
+        }
+    }
+}
+
+fn unknown(name: &str, source: &str) -> PyErr {
+    let valid = Scheme::ALL.map(|scheme| format!("{:?}", scheme.name()));
+    PyValueError::new_err(format!(
+        "unknown digest scheme {name} in {source}: choose {}",
+        valid.join(" or ")
+    ))
+}
+
+/// The code of the scheme in force; 0 while nobody asked.
+static ACTIVE: AtomicU8 = AtomicU8::new(0);
+
 /// The scheme in force.
-pub fn active_scheme(_py: Python<'_>) -> PyResult<Scheme> {
-    Ok(Scheme::Exact)
+pub fn active_scheme(py: Python<'_>) -> PyResult<Scheme> {
+    let active = ACTIVE.load(Ordering::Relaxed);
+    if let Some(scheme) = Scheme::ALL.into_iter().find(|one| one.code() == active) {
+        return Ok(scheme);
+    }
+    let scheme = configured(py)?;
+    ACTIVE.store(scheme.code(), Ordering::Relaxed);
+    Ok(scheme)
+}
+
+fn configured(py: Python<'_>) -> PyResult<Scheme> {
+    let variable = "FLECHE_DIGEST";
+    let value = ENVIRONMENT
+        .get(py)?
+        .call_method1(intern!(py, "get"), (variable, ""))?;
+    let value: String = value.extract()?;
+    if !value.is_empty() {
+        return Scheme::named(&value, &format!("the environment variable {variable}"));
+    }
+    let Some(choice) = from_files(py)? else {
+        return Ok(Scheme::Exact);
+    };
+    let source = "`[default] digest` of the configuration files";
+    match choice.cast::<PyString>() {
+        Ok(name) => Scheme::named(&name.to_cow()?, source),
+        Err(_) => Err(unknown(&choice.repr()?.to_string_lossy(), source)),
+    }
+}
+
+/// `[default] digest` of the merged configuration.
+fn from_files(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let loader = py
+        .import("fleche.config")
+        .and_then(|module| module.getattr("_load_merged_config"));
+    let merged = match loader {
+        Ok(loader) => loader.call0()?,
+        Err(error)
+            if error.is_instance_of::<PyImportError>(py)
+                || error.is_instance_of::<PyAttributeError>(py) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let Some(default) = merged.cast::<PyDict>()?.get_item("default")? else {
+        return Ok(None);
+    };
+    match default.cast::<PyDict>() {
+        Ok(section) => section.get_item("digest"),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The name of the scheme in force.
+#[pyfunction]
+#[pyo3(name = "scheme")]
+pub fn scheme_in_force(py: Python<'_>) -> PyResult<&'static str> {
+    active_scheme(py).map(Scheme::name)
+}
+
+/// Puts a scheme in force; `None`: the configured one, read again when next needed.
+#[pyfunction]
+#[pyo3(signature = (name))]
+pub fn set_scheme(name: Option<&str>) -> PyResult<()> {
+    let code = match name {
+        Some(name) => Scheme::named(name, "the call of set_scheme")?.code(),
+        None => 0,
+    };
+    ACTIVE.store(code, Ordering::Relaxed);
+    Ok(())
 }
 
 /// The digest of a value's content in a scheme; `typed` matters to `exact` only.
 pub fn digest_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
-    match scheme {
-        Scheme::Exact => exact::digest(value, typed),
-        Scheme::Sha256 => Err(pyo3::exceptions::PyValueError::new_err("sha256")),
+    match outcome(scheme, value, typed)? {
+        Outcome::Hash(hash) => Ok(hash),
+        Outcome::Text(text) => Err(indigestible_because(
+            value.py(),
+            &format!("{text:?} is not a whole digest"),
+        )),
     }
 }
 
+fn outcome(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Outcome> {
+    let walk = || match scheme {
+        Scheme::Exact if is_digest(value)? => Outcome::of_text(value.cast()?),
+        Scheme::Exact => exact::digest(value, typed).map(Outcome::Hash),
+        Scheme::Sha256 => sha256::digest(value),
+    };
+    match walk() {
+        Err(error) if is_indigestible(value.py(), &error) && refreshed(value.py())? => walk(),
+        done => done,
+    }
+}
+
+fn is_indigestible(py: Python<'_>, error: &PyErr) -> bool {
+    INDIGESTIBLE
+        .get(py)
+        .is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
+/// Loads the entry points again; whether that brought other hooks, with which to try once more.
+fn refreshed(py: Python<'_>) -> PyResult<bool> {
+    REFRESH.get(py)?.call0()?.is_truthy()
+}
+
+/// The digest of a value's content, as a `Digest`.
+#[pyfunction(name = "digest")]
+#[pyo3(signature = (value, *, typed = false, scheme = None))]
+pub fn digest_of<'py>(
+    value: &Bound<'py, PyAny>,
+    typed: bool,
+    scheme: Option<&str>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    let scheme = match scheme {
+        Some(name) => Scheme::named(name, "the argument `scheme`")?,
+        None => active_scheme(py)?,
+    };
+    match outcome(scheme, value, typed)? {
+        Outcome::Hash(hash) => to_digest(py, &hash),
+        Outcome::Text(text) => DIGEST.get(py)?.call1((text,)),
+    }
+}
+
+/// The digest of a class by its name, whatever hooks and metaclasses say.
+#[pyfunction]
+pub fn digest_class<'py>(class: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let hash = match active_scheme(py)? {
+        Scheme::Exact => exact::digest_class(class.cast()?)?,
+        Scheme::Sha256 => sha256::digest_class(class)?,
+    };
+    to_digest(py, &hash)
+}
+
 /// SHA-256 of these parts in a row.
-pub fn sha256_of(_parts: &[&[u8]]) -> Hash {
-    [0; 32]
+pub fn sha256_of(parts: &[&[u8]]) -> Hash {
+    crate::engine::digest::sha256::of(parts)
 }

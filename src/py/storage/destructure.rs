@@ -13,8 +13,7 @@ use super::Backend;
 use super::memory::immutable;
 use crate::engine::digest::Hash;
 use crate::py::digest::{
-    self, DEEPEST, Scheme, composite, hash_of_text, indigestible_because, is_digest, record,
-    to_digest,
+    self, Scheme, check_depth, composite, hash_of_text, is_digest, record, to_digest,
 };
 use crate::py::names::Imported;
 
@@ -70,12 +69,7 @@ impl<'py> Splitter<'py> {
     }
 
     fn node(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
-        if self.level == DEEPEST {
-            return Err(indigestible_because(
-                self.py,
-                &format!("contains itself, or is nested more than {DEEPEST} levels deep"),
-            ));
-        }
+        check_depth(self.py, self.level)?;
         self.level += 1;
         let node = self.node_at_level(value);
         self.level -= 1;
@@ -302,7 +296,7 @@ pub fn save_value<'py>(
     let py = storage.py();
     let key = match key {
         Some(key) => key.clone(),
-        None => digest::digest_of(value, false)?,
+        None => digest::digest_of(value, false, None)?,
     };
     let hash = key
         .cast::<PyString>()
@@ -429,10 +423,8 @@ impl<'py> Mender<'_, 'py> {
     }
 
     fn whole(&mut self, stored: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if self.level > DEEPEST {
-            let reason = format!("a stored value is nested more than {DEEPEST} levels deep");
-            return Err(indigestible_because(self.py, &reason));
-        }
+        // What was saved at the last level may load.
+        check_depth(self.py, self.level.saturating_sub(1))?;
         self.level += 1;
         let value = self.whole_at_level(stored);
         self.level -= 1;

@@ -1,23 +1,12 @@
 //! Values without children, of exact built-in types.
 
-use std::borrow::Cow;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyInt, PyString};
 
 use super::numbers;
 use crate::engine::digest::exact::{BLOCK, Encoder, Tag};
 use crate::engine::digest::number;
-
-/// Text as UTF-8. A lone surrogate, which UTF-8 has no bytes for, takes the three bytes that the
-/// pattern of UTF-8 would give it; no valid text has those.
-pub fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
-    if let Ok(valid) = text.to_str() {
-        return Ok(Cow::Borrowed(valid.as_bytes()));
-    }
-    let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
-    Ok(Cow::Owned(bytes.extract()?))
-}
+pub use crate::py::digest::bytes::utf8;
 
 /// The pre-image of a leaf; `None` if `value` is none.
 pub fn encode(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Option<Encoder>> {

@@ -18,8 +18,8 @@ use pyo3::types::{
 };
 
 use super::{
-    DEEPEST, as_indigestible, hash_of_text, hooks, indigestible, indigestible_because, is_digest,
-    own_digest,
+    as_indigestible, check_depth, hash_of_text, hooks, indigestible, indigestible_because,
+    is_digest, own_digest,
 };
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
@@ -28,6 +28,11 @@ use crate::py::names::qualified_name;
 /// The digest of `value`: by equality, or (`typed`) by identity of content.
 pub fn digest(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
     Walker::new(value.py(), typed).walk(value)
+}
+
+/// The digest of a class by its name.
+pub fn digest_class(class: &Bound<'_, PyType>) -> PyResult<Hash> {
+    Walker::class(class).map(Encoder::finish)
 }
 
 /// One walk over one value.
@@ -55,10 +60,7 @@ impl<'py> Walker<'py> {
                 return Ok(encoder.finish());
             }
         }
-        if self.depth == DEEPEST {
-            let reason = format!("contains itself, or is nested more than {DEEPEST} levels deep");
-            return Err(indigestible_because(self.py, &reason));
-        }
+        check_depth(self.py, self.depth)?;
         self.depth += 1;
         let result = if self.hooked {
             self.any(value)
@@ -104,7 +106,7 @@ impl<'py> Walker<'py> {
         }
         if let Some(method) = own_digest(value).map_err(|error| as_indigestible(value, error))? {
             let result = method
-                .call1((value,))
+                .call0()
                 .map_err(|error| as_indigestible(value, error))?;
             return self.accept(value, &result);
         }

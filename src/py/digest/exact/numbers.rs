@@ -7,6 +7,7 @@ use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt};
 use super::Walker;
 use crate::engine::digest::exact::{BLOCK, Encoder, Tag};
 use crate::engine::digest::number::{self, NanKind};
+pub use crate::py::digest::bytes::canonical_bytes;
 use crate::py::names::{Imported, qualified_name};
 
 static DECIMAL: Imported = Imported::new("decimal", "Decimal");
@@ -82,18 +83,6 @@ pub fn complex(real: f64, imag: f64, typed: bool) -> Encoder {
         .child(&number::float(real).finish())
         .child(&number::float(imag).finish());
     encoder
-}
-
-/// The canonical bytes of any Python integer.
-pub fn canonical_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let py = value.py();
-    let bits: u64 = value.call_method0(intern!(py, "bit_length"))?.extract()?;
-    let length = number::integer_length(bits);
-    let arguments = [("signed", true)];
-    let kwargs = pyo3::types::IntoPyDict::into_py_dict(arguments, py)?;
-    value
-        .call_method(intern!(py, "to_bytes"), (length, "little"), Some(&kwargs))?
-        .extract()
 }
 
 /// `numerator / denominator`, both Python integers in lowest terms.
