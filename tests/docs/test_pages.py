@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fleche
+from fleche.config import cache_from_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -42,7 +43,8 @@ def test_sessions_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)
     names: dict[str, object] = {"__name__": "__main__"}
     report: list[str] = []
-    with fleche.cache("memory"):
+    memory = {"type": "memory"}
+    with fleche.cache(cache_from_config({"values": memory, "calls": memory})):
         for line, source in blocks(page, "pycon"):
             test = parser.get_doctest(source, names, page.name, str(page), line)
             runner.run(test, out=report.append, clear_globs=False)
