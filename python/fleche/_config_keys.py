@@ -142,7 +142,7 @@ def check(settings: Mapping[str, Any], keys: Mapping[str, Key], what: str) -> No
     """
     for name in settings:
         if name not in keys:
-            raise ValueError(f"unknown key {name!r} for {what}{suggestion(name, keys)}")
+            raise ValueError(f"unknown key {name!r} for {what}. {suggestion(name, keys)}")
     for name, key in keys.items():
         if name not in settings:
             if key.required:
@@ -153,17 +153,18 @@ def check(settings: Mapping[str, Any], keys: Mapping[str, Key], what: str) -> No
 
 
 def suggestion(name: object, valid: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest valid one, or all of them."""
+    """What to write instead of an unknown name: the nearest valid one, and all of them."""
     names = sorted(valid)
     if not names:
-        return "; it takes none"
+        return "It takes none"
+    listed = f"Valid are {', '.join(map(repr, names))}"
     if isinstance(name, str):
         from difflib import get_close_matches
 
         near = get_close_matches(name, names, n=1)
         if near:
-            return f"; did you mean {near[0]!r}? Valid are {', '.join(map(repr, names))}"
-    return f"; valid are {', '.join(map(repr, names))}"
+            return f"Did you mean {near[0]!r}? {listed}"
+    return listed
 
 
 @contextmanager

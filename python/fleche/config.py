@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from fleche import _config_keys as keys
 from fleche import _core, caches
 from fleche._config_forms import expand_template, non_default_fields, toml_value
-from fleche.storage.base import get_storage_constructor, is_registered_storage
+from fleche._config_types import is_built_in, ssh_cache, storage_constructor, storage_types
+from fleche.storage.base import _STORAGE_CONSTRUCTORS, is_registered_storage
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache
@@ -127,25 +128,10 @@ def load_default_metadata() -> tuple[MetaData, ...]:
         for name in names:
             if name not in CONFIGURABLE:
                 raise ValueError(
-                    f"metadata: Unknown or non-configurable metadata type in config: {name}"
+                    f"metadata: Unknown or non-configurable metadata type in config: {name}. "
                     f"{keys.suggestion(name, CONFIGURABLE)}"
                 )
     return tuple(CONFIGURABLE[name]() for name in names)
-
-
-def _load_digest_scheme() -> str:
-    """Return the digest scheme: `FLECHE_DIGEST`, else `[default] digest`, else `"exact"`."""
-    import os
-
-    scheme = os.environ.get("FLECHE_DIGEST")
-    if not scheme:
-        return cast(str, _default_section(_load_merged_config()).get("digest", "exact"))
-    if scheme not in keys.DIGEST_SCHEMES:
-        raise ValueError(
-            f"FLECHE_DIGEST: unknown digest scheme {scheme!r}"
-            f"{keys.suggestion(scheme, keys.DIGEST_SCHEMES)}"
-        )
-    return scheme
 
 
 @overload
@@ -191,42 +177,17 @@ def storage_from_config(
         name = settings.pop("type")
     except KeyError:
         raise ValueError(
-            f"missing key 'type' for a {type} storage{keys.suggestion(None, _storage_types(type))}"
+            f"missing key 'type' for a {type} storage. {keys.suggestion(None, storage_types(type))}"
         ) from None
-    constructor = _storage_constructor(name, type)
     what = f"{type} storage type {name!r}"
-    if name in keys.STORAGES[type] and constructor.__module__.startswith("fleche."):
+    if is_built_in(name, type):
+        # Before the constructor is looked up: that may take a package that is not installed.
         keys.check(settings, keys.STORAGES[type][name], what)
+    constructor = storage_constructor(name, type)
     try:
         return cast("CallStorage | ValueStorage", constructor(**settings))
     except TypeError as error:
         raise ValueError(f"{what}: {error}") from error
-
-
-def _storage_types(kind: str) -> set[str]:
-    from fleche.storage.base import _STORAGE_CONSTRUCTORS
-
-    registered = {name for name, registered_for in _STORAGE_CONSTRUCTORS if registered_for == kind}
-    return registered | keys.STORAGES[kind].keys()
-
-
-def _storage_constructor(name: object, kind: Literal["call", "value"]) -> Any:
-    constructor = None
-    if isinstance(name, str):
-        try:
-            constructor = get_storage_constructor(name, kind)
-        except ModuleNotFoundError as error:
-            if error.name is None or not error.name.startswith("fleche."):
-                raise
-            raise ValueError(
-                f"storage type {name!r} is not available yet in this version of fleche"
-            ) from None
-    if constructor is None:
-        message = f"Unknown storage type {name!r} for {kind} storage!"
-        if name in _storage_types("call" if kind == "value" else "value"):
-            message += f" It is for {'calls' if kind == 'value' else 'values'} only"
-        raise ValueError(message + keys.suggestion(name, _storage_types(kind)))
-    return constructor
 
 
 def _asdict_init_only(obj: Any) -> dict[str, Any]:
@@ -292,8 +253,6 @@ def _registered_fields(s: Any) -> dict[str, Any]:
     """The config of a registered dataclass that has no `to_config` of its own."""
     import dataclasses
 
-    from fleche.storage.base import _STORAGE_CONSTRUCTORS
-
     cls = type(s)
     names = [name for (name, _), made in _STORAGE_CONSTRUCTORS.items() if made is cls]
     if not names or not dataclasses.is_dataclass(cls):
@@ -349,7 +308,7 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
         with keys.at("pool"):
             return caches.CachePool(_caches_from_configs(d["pool"]))
     if "type" in d:
-        return _ssh_cache(d)
+        return ssh_cache(d)
     if "template" in d:
         return cache_from_config(expand_template(d))
     keys.check(d, keys.CACHE, "a cache")
@@ -371,29 +330,6 @@ def _caches_from_configs(configs: list[Any] | tuple[Any, ...]) -> tuple[BaseCach
         with keys.at(f"entry {place}"):
             members.append(cache_from_config(config))
     return tuple(members)
-
-
-def _ssh_cache(d: Mapping[str, Any]) -> BaseCache:
-    settings = dict(d)
-    kind = settings.pop("type")
-    if kind != "ssh":
-        raise ValueError(
-            f"unknown cache type {kind!r}: only 'ssh' is one; the types of storages stand in "
-            f"the tables 'values' and 'calls'"
-        )
-    keys.check(settings, keys.SSH, "cache type 'ssh'")
-    try:
-        from fleche.remote import SshCache
-    except ModuleNotFoundError as error:
-        if error.name != "fleche.remote":
-            raise
-        raise ValueError(
-            "cache type 'ssh' is not available yet in this version of fleche"
-        ) from None
-    return cast(
-        "BaseCache",
-        SshCache(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}),
-    )
 
 
 def cache_to_config(c: BaseCache) -> dict[str, Any] | list[dict[str, Any]]:
@@ -496,7 +432,7 @@ def load_cache_config(name: str | None = None) -> BaseCache:
             return _load_default_cache(config)
         if name not in config:
             near = keys.suggestion(name, config.keys() - {"default"})
-            return _default_memory_cache(name, f"cache {name!r} not found in configuration{near}")
+            return _default_memory_cache(name, f"cache {name!r} not found in configuration. {near}")
         with _in_section(name):
             cache = cache_from_config(config[name])
     return _live_caches.setdefault(name, cache)

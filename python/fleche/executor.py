@@ -87,7 +87,7 @@ def _decorated(func: Callable[..., Any]) -> tuple[Any, tuple[Any, ...]]:
         # The helpers of a cached method take the receiver as their first argument.
         receiver = (func.__self__,)
         func = func.__func__
-    if isinstance(func, FunctionType) and hasattr(func, "fleche"):
+    if isinstance(func, FunctionType) and hasattr(getattr(func, "fleche", None), "load"):
         return func, receiver
     return None, ()
 
@@ -96,7 +96,7 @@ def _look_up(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[
     from fleche.digest import Indigestible
 
     try:
-        return True, func.fleche.load(*args, **kwargs)
+        return True, func.fleche.load._explicit(*args, **kwargs)
     except (KeyError, Indigestible):
         return False, None
     except TypeError:  # the arguments do not fit: said here, not in the worker

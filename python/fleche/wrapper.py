@@ -514,6 +514,14 @@ def _helpers(
     def load(*args: Any, **kwargs: Any) -> Any:
         return get_cache().load(calls.key(given_args + args, {**given_kwargs, **kwargs})).result
 
+    def load_explicit(*args: Any, **kwargs: Any) -> Any:
+        # For executors: a call that would run without a cache is no hit before it is sent, too.
+        given = calls.signature.bind(*given_args, *args, **{**given_kwargs, **kwargs}).arguments
+        if calls.required - given.keys():
+            raise KeyError(*(calls.required - given.keys()))
+        return load(*args, **kwargs)
+
+    load._explicit = load_explicit  # type: ignore[attr-defined]
     yield helper(f"The cached result of `{name}`; `KeyError` if there is none.", returns, load)
 
     def contains(*args: Any, **kwargs: Any) -> bool:
