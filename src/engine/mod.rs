@@ -2,7 +2,11 @@
 //!
 //! Nothing here knows Python; everything here is tested with `cargo test`.
 
+pub mod codec;
 pub mod config;
 pub mod digest;
+pub mod error;
+pub mod files;
 pub mod pickle;
 pub mod prefix;
+pub mod sign;

@@ -1,0 +1,166 @@
+//! The bytes of an entry: a payload, its signature behind it, gzip around both.
+//!
+//! ```text
+//! payload [signature: 64 hex characters]      and, compressed, gzip of all that
+//! ```
+//! Reading tells gzip by its first bytes. Whether there is a signature cannot be told from the
+//! bytes: a store with keys demands one, a store without takes all of them as the payload, whose
+//! own end (the STOP of a pickle) leaves a signature unread.
+
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+
+use super::error::Fault;
+use super::sign::{self, Keys};
+
+/// The first bytes of a gzip file. No pickle starts with them.
+pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// How hard gzip tries: beyond this level results of computations hardly shrink further.
+const LEVEL: u32 = 6;
+
+/// Bytes whose signature held, if one was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Payload {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl std::ops::Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// The bytes to store for a payload.
+pub fn encode<'a>(payload: &'a [u8], keys: &Keys, compress: bool) -> io::Result<Cow<'a, [u8]>> {
+    let signature = keys.sign(payload);
+    let signature = signature.as_ref().map_or(&[][..], |hex| hex.as_bytes());
+    if compress {
+        // Small entries do not need to grow their buffer.
+        let mut gzip = GzEncoder::new(Vec::with_capacity(512), Compression::new(LEVEL));
+        gzip.write_all(payload)?;
+        gzip.write_all(signature)?;
+        return gzip.finish().map(Cow::Owned);
+    }
+    if signature.is_empty() {
+        return Ok(Cow::Borrowed(payload));
+    }
+    Ok(Cow::Owned([payload, signature].concat()))
+}
+
+/// The payload of stored bytes. Nothing of it may be interpreted before this returns.
+pub fn decode(bytes: Vec<u8>, keys: &Keys) -> Result<Payload, Fault> {
+    let bytes = if bytes.starts_with(&GZIP_MAGIC) {
+        decompress(bytes.as_slice())?
+    } else {
+        bytes
+    };
+    verify(bytes, keys)
+}
+
+/// What gzip was made of; the memory it takes grows with what is really there.
+pub fn decompress(gzip: impl Read) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::new();
+    MultiGzDecoder::new(gzip)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Fault::Gzip(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Checks and cuts off the signature.
+pub fn verify(bytes: Vec<u8>, keys: &Keys) -> Result<Payload, Fault> {
+    if bytes.is_empty() {
+        return Err(Fault::Empty);
+    }
+    let length = if keys.is_empty() {
+        bytes.len()
+    } else {
+        let (data, signature) = sign::split(&bytes);
+        keys.verify(data, signature)?;
+        data.len()
+    };
+    Ok(Payload { bytes, length })
+}
+
+/// Bytes to store, compressed; `None` if they are so already.
+pub fn compressed(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    if bytes.starts_with(&GZIP_MAGIC) {
+        return Ok(None);
+    }
+    encode(bytes, &Keys::default(), true).map(|bytes| Some(bytes.into_owned()))
+}
+
+/// Stored bytes without compression; `None` if they have none.
+pub fn decompressed(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    if !bytes.starts_with(&GZIP_MAGIC) {
+        return Ok(None);
+    }
+    decompress(bytes).map(Some).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys(signed: bool) -> Keys {
+        Keys::new(signed.then_some(b"key"))
+    }
+
+    proptest! {
+        #[test]
+        fn payloads_round_trip(
+            payload in prop::collection::vec(any::<u8>(), 1..300),
+            signed: bool,
+            compress: bool,
+        ) {
+            // Pickles never do.
+            prop_assume!(!payload.starts_with(&GZIP_MAGIC));
+            let bytes = encode(&payload, &keys(signed), compress).unwrap().into_owned();
+            prop_assert_eq!(&*decode(bytes.clone(), &keys(signed)).unwrap(), &payload[..]);
+            let plain = decode(bytes, &Keys::default()).unwrap();
+            prop_assert!(plain.starts_with(&payload));
+        }
+
+        #[test]
+        fn no_bytes_make_it_fail_otherwise(
+            bytes in prop::collection::vec(any::<u8>(), 0..100),
+            gzip: bool,
+            signed: bool,
+        ) {
+            let mut all = if gzip { GZIP_MAGIC.to_vec() } else { Vec::new() };
+            all.extend(bytes);
+            let decoded = decode(all, &keys(signed));
+            prop_assert!(decoded.is_err() || !signed);
+        }
+
+        #[test]
+        fn a_truncated_gzip_is_a_fault(cut in 2_usize..60) {
+            let bytes = encode(&[7; 1000], &Keys::default(), true).unwrap();
+            let cut = cut.min(bytes.len() - 1);
+            let decoded = decode(bytes[..cut].to_vec(), &Keys::default());
+            prop_assert!(matches!(decoded, Err(Fault::Gzip(_))));
+        }
+    }
+
+    #[test]
+    fn nothing_is_a_fault() {
+        assert_eq!(decode(Vec::new(), &Keys::default()), Err(Fault::Empty));
+    }
+
+    #[test]
+    fn conversions_leave_alone_what_is_so_already() {
+        let gzip = compressed(b"data").unwrap().unwrap();
+        assert_eq!(compressed(&gzip).unwrap(), None);
+        assert_eq!(decompressed(&gzip).unwrap().unwrap(), b"data");
+        assert_eq!(decompressed(b"data").unwrap(), None);
+        assert!(decompressed(&gzip[..12]).is_err());
+    }
+}

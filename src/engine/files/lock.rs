@@ -1,0 +1,229 @@
+//! Locks that exclude writers of one key from each other, across threads and processes.
+//!
+//! The keys of a root share a few lock files, so that these do not pile up. Each is held only
+//! while a finished file is moved to its place, never while one is written. The operating system
+//! frees the locks of a process that dies.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::engine::digest::{Hash, Hex};
+use crate::engine::error::{Error, Result};
+
+/// The folder of the lock files, inside the root. No dot-file is ever a key.
+pub const DIRECTORY: &str = ".locks";
+
+/// How long to wait between two tries: from the time that a lock is usually held, upwards.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The locks of one root.
+#[derive(Debug)]
+pub struct Locks {
+    directory: PathBuf,
+    timeout: Duration,
+    /// Set once the file system turned out to have no locks.
+    unsupported: AtomicBool,
+}
+
+/// A lock, until it is dropped.
+#[derive(Debug)]
+pub struct Held(Option<File>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Said outright: a process forked meanwhile has a copy of the file, and keeps it open.
+        if let Some(file) = &self.0
+            && let Err(error) = file.unlock()
+        {
+            log::debug!(target: "fleche.storage", "Cannot unlock: {error}");
+        }
+    }
+}
+
+impl Locks {
+    pub fn new(root: &Path, timeout: Duration) -> Self {
+        Self {
+            directory: root.join(DIRECTORY),
+            timeout,
+            unsupported: AtomicBool::new(false),
+        }
+    }
+
+    /// The file that stands for the lock of a key: the one named by the key's first character.
+    pub fn path(&self, key: &Hash) -> PathBuf {
+        self.directory.join(&Hex::of(key).as_str()[..1])
+    }
+
+    /// Takes the lock of a key, waiting for as long as this root's timeout allows.
+    pub fn take(&self, key: &Hash) -> Result<Held> {
+        if self.unsupported.load(Ordering::Relaxed) {
+            return Ok(Held(None));
+        }
+        let path = self.path(key);
+        let file = match self.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Ok(self.go_without(&error));
+            }
+            Err(error) => return Err(Error::io("open the lock file", &path)(error)),
+        };
+        let mut waiting: Option<Wait> = None;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Held(Some(file))),
+                Err(TryLockError::WouldBlock) => {
+                    let waiting = waiting.get_or_insert_with(Wait::new);
+                    if !waiting.pause(self.timeout) {
+                        return Err(Error::Locked {
+                            lock: path,
+                            waited: self.timeout,
+                        });
+                    }
+                }
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                    return Ok(self.go_without(&error));
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(Error::io("lock", &path)(error));
+                }
+            }
+        }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(path)
+        };
+        match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                create_directory(&self.directory)?;
+                open()
+            }
+            // A colleague's lock file: where it can be read it can be locked.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
+            opened => opened,
+        }
+    }
+
+    fn go_without(&self, error: &io::Error) -> Held {
+        if !self.unsupported.swap(true, Ordering::Relaxed) {
+            let directory = self.directory.display();
+            log::warn!(
+                target: "fleche.storage",
+                "Files cannot be locked in {directory} ({error}): going on without locks. \
+                 Every write still replaces its file at once."
+            );
+        }
+        Held(None)
+    }
+}
+
+/// The pauses between tries, and their end.
+struct Wait {
+    since: Instant,
+    next: Duration,
+}
+
+impl Wait {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            next: FIRST_PAUSE,
+        }
+    }
+
+    /// Waits a little; false once the time is over.
+    fn pause(&mut self, timeout: Duration) -> bool {
+        let Some(left) = timeout.checked_sub(self.since.elapsed()) else {
+            return false;
+        };
+        if left.is_zero() {
+            return false;
+        }
+        std::thread::sleep(self.next.min(left));
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
+
+/// Creates the folder with the root's own permissions: who may write there may lock there.
+fn create_directory(directory: &Path) -> io::Result<()> {
+    let root = directory.parent().unwrap_or(directory);
+    fs::create_dir_all(root)?;
+    match fs::create_dir(directory) {
+        Ok(()) => fs::set_permissions(directory, fs::metadata(root)?.permissions()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn has_no_locks(error: &io::Error) -> bool {
+    const WITHOUT: [Errno; 4] = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::BADF];
+    Errno::from_io_error(error).is_some_and(|errno| WITHOUT.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locks(root: &Path, milliseconds: u64) -> Locks {
+        Locks::new(root, Duration::from_millis(milliseconds))
+    }
+
+    #[test]
+    fn a_held_lock_is_waited_for_no_longer_than_the_timeout() {
+        let root = tempfile::tempdir().unwrap();
+        let (key, other) = ([0; 32], [0xff; 32]);
+        let held = locks(root.path(), 0).take(&key).unwrap();
+        let refused = locks(root.path(), 20).take(&key);
+        assert!(matches!(refused, Err(Error::Locked { lock, .. }) if lock.ends_with(".locks/0")));
+        locks(root.path(), 0).take(&other).unwrap();
+        drop(held);
+        locks(root.path(), 0).take(&key).unwrap();
+    }
+
+    #[test]
+    fn a_waiting_thread_gets_the_lock_when_it_is_free() {
+        let root = tempfile::tempdir().unwrap();
+        let key = [0; 32];
+        let held = locks(root.path(), 0).take(&key).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| locks(root.path(), 60_000).take(&key).is_ok());
+            drop(held);
+            assert!(waiting.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn lock_files_are_few() {
+        let root = tempfile::tempdir().unwrap();
+        let locks = locks(root.path(), 0);
+        for first in 0..=255 {
+            locks.take(&[first; 32]).unwrap();
+        }
+        let files = fs::read_dir(root.path().join(DIRECTORY)).unwrap();
+        assert_eq!(files.count(), 16);
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_told_by_its_error() {
+        let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        assert!(has_no_locks(&error(Errno::NOLCK)));
+        assert!(has_no_locks(&error(Errno::OPNOTSUPP)));
+        assert!(!has_no_locks(&error(Errno::IO)));
+        let root = tempfile::tempdir().unwrap();
+        let locks = locks(root.path(), 0);
+        drop(locks.go_without(&error(Errno::NOLCK)));
+        let (first, second) = (locks.take(&[0; 32]), locks.take(&[0; 32]));
+        assert!(first.unwrap().0.is_none() && second.unwrap().0.is_none());
+    }
+}

@@ -1,0 +1,313 @@
+//! A folder of entries, one file a key, that many processes read and write at once.
+//!
+//! A reader sees an entry as it was or as it is, never a part of it, and waits for nobody: writers
+//! fill a temporary file and move it to its place. See `docs/design.md` for every name in a root.
+
+mod list;
+mod lock;
+mod temporary;
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::digest::{Hash, Hex};
+use super::error::{Error, Result};
+use lock::Locks;
+use temporary::Temporary;
+
+/// How many entries the first write of a store passes in search of what dead writers left; the
+/// rest is searched whenever the root is listed.
+const FIRST_SWEEP: usize = 4096;
+
+/// How often a write starts anew when somebody removed its temporary file or the whole root.
+const TRIES: usize = 3;
+
+/// A root and how it is locked.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    locks: Locks,
+    swept: AtomicBool,
+}
+
+/// An entry that was found.
+#[derive(Debug)]
+pub struct Entry {
+    file: File,
+    path: PathBuf,
+    length: u64,
+}
+
+impl Store {
+    /// Nothing is touched before the first operation.
+    pub fn new(root: PathBuf, lock_timeout: Duration) -> Self {
+        Self {
+            locks: Locks::new(&root, lock_timeout),
+            root,
+            swept: AtomicBool::new(false),
+        }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn path(&self, key: &Hash) -> PathBuf {
+        self.root.join(Hex::of(key).as_str())
+    }
+
+    /// The file of a key's lock, for messages.
+    pub fn lock_path(&self, key: &Hash) -> PathBuf {
+        self.locks.path(key)
+    }
+
+    /// Opens an entry for reading; `None` if there is none.
+    pub fn open(&self, key: &Hash) -> Result<Option<Entry>> {
+        let path = self.path(key);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(Error::io("open", &path)(error)),
+        };
+        let metadata = file.metadata().map_err(Error::io("read", &path))?;
+        let length = metadata.len();
+        Ok(Some(Entry { file, path, length }))
+    }
+
+    /// The bytes of an entry; `None` if there is none.
+    pub fn read(&self, key: &Hash) -> Result<Option<Vec<u8>>> {
+        self.open(key)?.map(Entry::read).transpose()
+    }
+
+    pub fn contains(&self, key: &Hash) -> Result<bool> {
+        let path = self.path(key);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.is_file()),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(Error::io("look at", &path)(error)),
+        }
+    }
+
+    /// Writes an entry, replacing the one that is there.
+    pub fn write(&self, key: &Hash, bytes: &[u8]) -> Result<()> {
+        self.write_with(key, |file| file.write_all(bytes))
+    }
+
+    /// Writes an entry that `fill` produces; it may be called again.
+    pub fn write_with(
+        &self,
+        key: &Hash,
+        mut fill: impl FnMut(&mut File) -> io::Result<()>,
+    ) -> Result<()> {
+        self.sweep_first();
+        let mut tries = 1;
+        loop {
+            let create = Temporary::create(&self.root, key);
+            let (temporary, mut file) =
+                create.map_err(Error::io("create a file in", &self.root))?;
+            fill(&mut file).map_err(Error::io("write", &self.path(key)))?;
+            drop(file);
+            match self.finish(temporary, key) {
+                Err(Error::Io { source, .. })
+                    if source.kind() == ErrorKind::NotFound && tries < TRIES =>
+                {
+                    tries += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// A path for a file that somebody else writes, to be given to `commit` or `discard`.
+    pub fn temporary(&self, key: &Hash) -> Result<PathBuf> {
+        self.sweep_first();
+        fs::create_dir_all(&self.root).map_err(Error::io("create", &self.root))?;
+        Ok(Temporary::name(&self.root, key))
+    }
+
+    /// Makes a finished file the entry of a key.
+    pub fn commit(&self, temporary: PathBuf, key: &Hash) -> Result<()> {
+        self.finish(Temporary::at(temporary), key)
+    }
+
+    /// Removes a file that did not get finished.
+    pub fn discard(temporary: PathBuf) {
+        drop(Temporary::at(temporary));
+    }
+
+    fn finish(&self, temporary: Temporary, key: &Hash) -> Result<()> {
+        let _held = self.locks.take(key)?;
+        let path = self.path(key);
+        temporary.move_to(&path).map_err(Error::io("write", &path))
+    }
+
+    /// Removes an entry; it may be absent.
+    pub fn evict(&self, key: &Hash) -> Result<()> {
+        let path = self.path(key);
+        if !path.exists() {
+            return Ok(());
+        }
+        let _held = self.locks.take(key)?;
+        match fs::remove_file(&path) {
+            Err(error) if !is_absent(&error) => Err(Error::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every key, in no particular order.
+    pub fn list(&self) -> Result<Vec<Hash>> {
+        let mut keys = Vec::new();
+        self.entries(|key, _| {
+            keys.push(key);
+            Ok(true)
+        })?;
+        Ok(keys)
+    }
+
+    /// The keys whose text starts with `prefix`.
+    pub fn candidates(&self, prefix: &str) -> Result<Vec<Hash>> {
+        let mut keys = Vec::new();
+        self.entries(|key, _| {
+            if Hex::of(&key).as_str().starts_with(prefix) {
+                keys.push(key);
+            }
+            Ok(true)
+        })?;
+        Ok(keys)
+    }
+
+    /// Every key with the time of its last write.
+    pub fn list_with_times(&self) -> Result<Vec<(Hash, SystemTime)>> {
+        let mut keys = Vec::new();
+        self.entries(|key, entry| {
+            match entry.metadata().and_then(|metadata| metadata.modified()) {
+                Ok(written) => keys.push((key, written)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            Ok(true)
+        })?;
+        Ok(keys)
+    }
+
+    /// Rewrites the entries for which `convert` gives new bytes, each at once, keeping the time of
+    /// its last write. One that somebody else writes meanwhile is converted anew. Calls `failed`
+    /// for those that cannot be read or converted, and goes on.
+    pub fn rewrite_all(
+        &self,
+        convert: impl Fn(&[u8]) -> io::Result<Option<Vec<u8>>>,
+        failed: impl Fn(&Error),
+    ) -> Result<()> {
+        for key in self.list()? {
+            if let Err(error) = self.rewrite(&key, &convert) {
+                failed(&error);
+            }
+        }
+        Ok(())
+    }
+
+    fn rewrite(
+        &self,
+        key: &Hash,
+        convert: impl Fn(&[u8]) -> io::Result<Option<Vec<u8>>>,
+    ) -> Result<()> {
+        let path = self.path(key);
+        for _ in 0..TRIES {
+            let Some(entry) = self.open(key)? else {
+                return Ok(());
+            };
+            let read = entry.file.metadata().map_err(Error::io("read", &path))?;
+            let bytes = entry.read()?;
+            let Some(bytes) = convert(&bytes).map_err(Error::io("convert", &path))? else {
+                return Ok(());
+            };
+            let create = Temporary::create(&self.root, key);
+            let (temporary, mut file) =
+                create.map_err(Error::io("create a file in", &self.root))?;
+            let written = file.write_all(&bytes).and_then(|()| {
+                file.set_permissions(read.permissions())?;
+                file.set_modified(read.modified()?)
+            });
+            written.map_err(Error::io("write", &path))?;
+            let _held = self.locks.take(key)?;
+            match fs::metadata(&path) {
+                Ok(now) if is_same(&read, &now) => {
+                    return temporary.move_to(&path).map_err(Error::io("write", &path));
+                }
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => return Ok(()),
+                Err(error) => return Err(Error::io("look at", &path)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self, found: impl FnMut(Hash, &fs::DirEntry) -> io::Result<bool>) -> Result<()> {
+        self.swept.store(true, Ordering::Relaxed);
+        list::entries(&self.root, found).map_err(Error::io("list", &self.root))
+    }
+
+    fn sweep_first(&self) {
+        if self.swept.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut left = FIRST_SWEEP;
+        // Whatever is wrong with the root, the write itself will say.
+        let _swept = self.entries(|_, _| {
+            left -= 1;
+            Ok(left > 0)
+        });
+    }
+}
+
+impl Entry {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many bytes it has.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The file, at its beginning.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// All of it. The memory is asked for as a whole, and its lack is an error, not an abort.
+    pub fn read(self) -> Result<Vec<u8>> {
+        let Self { file, path, length } = self;
+        let mut bytes = Vec::new();
+        usize::try_from(length)
+            .map_err(io::Error::other)
+            .and_then(|length| bytes.try_reserve_exact(length).map_err(io::Error::other))
+            .and_then(|()| file.take(length).read_to_end(&mut bytes))
+            .map_err(Error::io("read", &path))?;
+        Ok(bytes)
+    }
+}
+
+/// Whether there is no file, or no folder that could hold it.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Whether nobody replaced a file between two looks at it.
+#[cfg(unix)]
+fn is_same(before: &fs::Metadata, now: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |file: &fs::Metadata| (file.dev(), file.ino(), file.mtime(), file.mtime_nsec());
+    identity(before) == identity(now)
+}
+
+#[cfg(not(unix))]
+fn is_same(before: &fs::Metadata, now: &fs::Metadata) -> bool {
+    before.modified().ok() == now.modified().ok() && before.len() == now.len()
+}
+
+#[cfg(test)]
+mod tests;
