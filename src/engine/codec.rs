@@ -7,13 +7,13 @@
 //! bytes: a store with keys demands one, a store without takes all of them as the payload, whose
 //! own end (the STOP of a pickle) leaves a signature unread.
 
-use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use super::digest::Hex;
 use super::error::Fault;
 use super::sign::{self, Keys};
 
@@ -22,6 +22,9 @@ pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// How hard gzip tries: beyond this level results of computations hardly shrink further.
 const LEVEL: u32 = 6;
+
+/// A payload up to this length is copied together with its signature, to be written at once.
+const JOINED: usize = 1 << 16;
 
 /// Bytes whose signature held, if one was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,21 +41,32 @@ impl std::ops::Deref for Payload {
     }
 }
 
-/// The bytes to store for a payload.
-pub fn encode<'a>(payload: &'a [u8], keys: &Keys, compress: bool) -> io::Result<Cow<'a, [u8]>> {
-    let signature = keys.sign(payload);
-    let signature = signature.as_ref().map_or(&[][..], |hex| hex.as_bytes());
+/// Writes the bytes to store for a payload.
+pub fn write(
+    payload: &[u8],
+    signature: Option<&Hex>,
+    compress: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let signature = signature.map_or(&[][..], |hex| hex.as_bytes());
     if compress {
-        // Small entries do not need to grow their buffer.
-        let mut gzip = GzEncoder::new(Vec::with_capacity(512), Compression::new(LEVEL));
+        let mut gzip = GzEncoder::new(out, Compression::new(LEVEL));
         gzip.write_all(payload)?;
         gzip.write_all(signature)?;
-        return gzip.finish().map(Cow::Owned);
+        return gzip.finish().map(drop);
     }
-    if signature.is_empty() {
-        return Ok(Cow::Borrowed(payload));
+    if signature.is_empty() || payload.len() > JOINED {
+        out.write_all(payload)?;
+        return out.write_all(signature);
     }
-    Ok(Cow::Owned([payload, signature].concat()))
+    out.write_all(&[payload, signature].concat())
+}
+
+/// The bytes to store for a payload.
+pub fn encode(payload: &[u8], keys: &Keys, compress: bool) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write(payload, keys.sign(payload).as_ref(), compress, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// The payload of stored bytes. Nothing of it may be interpreted before this returns.
@@ -94,7 +108,7 @@ pub fn compressed(bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
     if bytes.starts_with(&GZIP_MAGIC) {
         return Ok(None);
     }
-    encode(bytes, &Keys::default(), true).map(|bytes| Some(bytes.into_owned()))
+    encode(bytes, &Keys::default(), true).map(Some)
 }
 
 /// Stored bytes without compression; `None` if they have none.
@@ -123,7 +137,7 @@ mod tests {
         ) {
             // Pickles never do.
             prop_assume!(!payload.starts_with(&GZIP_MAGIC));
-            let bytes = encode(&payload, &keys(signed), compress).unwrap().into_owned();
+            let bytes = encode(&payload, &keys(signed), compress).unwrap();
             prop_assert_eq!(&*decode(bytes.clone(), &keys(signed)).unwrap(), &payload[..]);
             let plain = decode(bytes, &Keys::default()).unwrap();
             prop_assert!(plain.starts_with(&payload));

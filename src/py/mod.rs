@@ -4,6 +4,7 @@ mod caches;
 mod call;
 mod config;
 mod digest;
+mod errors;
 mod keys;
 mod names;
 mod storage;
@@ -26,6 +27,8 @@ pub mod _core {
     };
     #[pymodule_export]
     use super::keys::{resolve_prefix, shrink_keys};
+    #[pymodule_export]
+    use super::storage::file::{FileRoot, FileStore, sign, verify};
     #[pymodule_export]
     use super::storage::{child_digests, independent, intern_value, load_value, mend, save_value};
     #[pymodule_export]

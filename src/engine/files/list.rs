@@ -32,7 +32,9 @@ pub fn entries(
             temporaries.push(entry.path());
         }
     }
-    temporaries.iter().for_each(|path| temporary::sweep(path));
+    for path in &temporaries {
+        temporary::sweep(path);
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ mod lock;
 mod temporary;
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -96,21 +96,19 @@ impl Store {
         self.write_with(key, |file| file.write_all(bytes))
     }
 
-    /// Writes an entry that `fill` produces; it may be called again.
+    /// Writes an entry that `produce` writes; it may be called again.
     pub fn write_with(
         &self,
         key: &Hash,
-        mut fill: impl FnMut(&mut File) -> io::Result<()>,
+        mut produce: impl FnMut(&mut File) -> io::Result<()>,
     ) -> Result<()> {
         self.sweep_first();
         let mut tries = 1;
         loop {
-            let create = Temporary::create(&self.root, key);
-            let (temporary, mut file) =
-                create.map_err(Error::io("create a file in", &self.root))?;
-            fill(&mut file).map_err(Error::io("write", &self.path(key)))?;
+            let (temporary, mut file) = self.create(key)?;
+            produce(&mut file).map_err(Error::io("write", &self.path(key)))?;
             drop(file);
-            match self.finish(temporary, key) {
+            match self.finish(temporary, key, &self.path(key)) {
                 Err(Error::Io { source, .. })
                     if source.kind() == ErrorKind::NotFound && tries < TRIES =>
                 {
@@ -121,6 +119,18 @@ impl Store {
         }
     }
 
+    /// As `write`; an entry that has these bytes already only gets the time of a new one.
+    pub fn write_unless_equal(&self, key: &Hash, bytes: &[u8]) -> Result<()> {
+        match self.open(key) {
+            Ok(Some(entry)) if entry.renew_if(bytes).unwrap_or(false) => Ok(()),
+            _ => self.write(key, bytes),
+        }
+    }
+
+    fn create(&self, key: &Hash) -> Result<(Temporary, File)> {
+        Temporary::create(&self.root, key).map_err(Error::io("create a file in", &self.root))
+    }
+
     /// A path for a file that somebody else writes, to be given to `commit` or `discard`.
     pub fn temporary(&self, key: &Hash) -> Result<PathBuf> {
         self.sweep_first();
@@ -128,9 +138,9 @@ impl Store {
         Ok(Temporary::name(&self.root, key))
     }
 
-    /// Makes a finished file the entry of a key.
-    pub fn commit(&self, temporary: PathBuf, key: &Hash) -> Result<()> {
-        self.finish(Temporary::at(temporary), key)
+    /// Moves a finished file to `place`, which is where the entry of `key` is kept.
+    pub fn commit(&self, temporary: PathBuf, key: &Hash, place: &Path) -> Result<()> {
+        self.finish(Temporary::at(temporary), key, place)
     }
 
     /// Removes a file that did not get finished.
@@ -138,21 +148,24 @@ impl Store {
         drop(Temporary::at(temporary));
     }
 
-    fn finish(&self, temporary: Temporary, key: &Hash) -> Result<()> {
+    fn finish(&self, temporary: Temporary, key: &Hash, place: &Path) -> Result<()> {
         let _held = self.locks.take(key)?;
-        let path = self.path(key);
-        temporary.move_to(&path).map_err(Error::io("write", &path))
+        temporary.move_to(place).map_err(Error::io("write", place))
     }
 
     /// Removes an entry; it may be absent.
     pub fn evict(&self, key: &Hash) -> Result<()> {
-        let path = self.path(key);
-        if !path.exists() {
+        self.evict_at(key, &self.path(key))
+    }
+
+    /// Removes the entry of `key`, which is kept at `place`.
+    pub fn evict_at(&self, key: &Hash, place: &Path) -> Result<()> {
+        if !place.exists() {
             return Ok(());
         }
         let _held = self.locks.take(key)?;
-        match fs::remove_file(&path) {
-            Err(error) if !is_absent(&error) => Err(Error::io("remove", &path)(error)),
+        match fs::remove_file(place) {
+            Err(error) if !is_absent(&error) => Err(Error::io("remove", place)(error)),
             _ => Ok(()),
         }
     }
@@ -199,7 +212,7 @@ impl Store {
     pub fn rewrite_all(
         &self,
         convert: impl Fn(&[u8]) -> io::Result<Option<Vec<u8>>>,
-        failed: impl Fn(&Error),
+        mut failed: impl FnMut(&Error),
     ) -> Result<()> {
         for key in self.list()? {
             if let Err(error) = self.rewrite(&key, &convert) {
@@ -278,15 +291,43 @@ impl Entry {
         &mut self.file
     }
 
+    /// Its first bytes, as far as there are any; the file stays at its beginning.
+    pub fn peek(&mut self, start: &mut [u8]) -> Result<()> {
+        let read = self.file.read(start).and_then(|_| self.file.rewind());
+        read.map_err(Error::io("read", &self.path))
+    }
+
+    /// Its next bytes, as many as fit.
+    pub fn read_exact(&mut self, bytes: &mut [u8]) -> Result<()> {
+        let read = self.file.read_exact(bytes);
+        read.map_err(Error::io("read", &self.path))
+    }
+
+    /// Gives an entry of just these bytes the time of a new one; false if it has others.
+    fn renew_if(&self, expected: &[u8]) -> io::Result<bool> {
+        if usize::try_from(self.length) != Ok(expected.len()) {
+            return Ok(false);
+        }
+        let mut bytes = Vec::with_capacity(expected.len());
+        (&self.file).take(self.length).read_to_end(&mut bytes)?;
+        if bytes != expected {
+            return Ok(false);
+        }
+        self.file.set_modified(SystemTime::now())?;
+        Ok(true)
+    }
+
     /// All of it. The memory is asked for as a whole, and its lack is an error, not an abort.
     pub fn read(self) -> Result<Vec<u8>> {
         let Self { file, path, length } = self;
         let mut bytes = Vec::new();
-        usize::try_from(length)
-            .map_err(io::Error::other)
-            .and_then(|length| bytes.try_reserve_exact(length).map_err(io::Error::other))
-            .and_then(|()| file.take(length).read_to_end(&mut bytes))
-            .map_err(Error::io("read", &path))?;
+        let room = usize::try_from(length).is_ok_and(|all| bytes.try_reserve_exact(all).is_ok());
+        if !room {
+            let error = ErrorKind::OutOfMemory.into();
+            return Err(Error::io("read", &path)(error));
+        }
+        let read = file.take(length).read_to_end(&mut bytes);
+        read.map_err(Error::io("read", &path))?;
         Ok(bytes)
     }
 }

@@ -159,6 +159,26 @@ fn rewriting_keeps_times_and_what_others_write_meanwhile() {
     assert_eq!(now[&key(1)], times[&key(1)]);
 }
 
+#[test]
+fn equal_bytes_are_not_written_again_but_count_as_new() {
+    let root = tempfile::tempdir().unwrap();
+    let store = store(root.path());
+    store.write_unless_equal(&key(1), b"value").unwrap();
+    let file = File::options().write(true).open(store.path(&key(1)));
+    file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let before = fs::metadata(store.path(&key(1))).unwrap();
+    store.write_unless_equal(&key(1), b"value").unwrap();
+    let after = fs::metadata(store.path(&key(1))).unwrap();
+    assert_eq!(inode(&before), inode(&after));
+    assert!(after.modified().unwrap() > before.modified().unwrap());
+    store.write_unless_equal(&key(1), b"other").unwrap();
+    assert_eq!(store.read(&key(1)).unwrap().unwrap(), b"other");
+}
+
+fn inode(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -200,25 +220,25 @@ fn speed() {
             start.elapsed().as_secs_f64() / 20_000.0 * 1e6
         );
     };
-    let bytes = [7; 200];
+    let data = [7; 200];
     timed("write new", &|number| {
-        store.write(&hash(number), &bytes).unwrap()
+        store.write(&hash(number), &data).unwrap();
     });
     timed("write again", &|number| {
-        store.write(&hash(number), &bytes).unwrap()
+        store.write(&hash(number), &data).unwrap();
     });
     timed("read", &|number| {
-        assert!(store.read(&hash(number)).unwrap().is_some())
+        assert!(store.read(&hash(number)).unwrap().is_some());
     });
     timed("contains", &|number| {
-        assert!(store.contains(&hash(number)).unwrap())
+        assert!(store.contains(&hash(number)).unwrap());
     });
     timed("temporary only", &|number| {
         let (_temporary, mut file) = Temporary::create(store.root(), &hash(number)).unwrap();
-        file.write_all(&bytes).unwrap();
+        file.write_all(&data).unwrap();
     });
     timed("lock", &|number| {
-        drop(store.locks.take(&hash(number)).unwrap())
+        drop(store.locks.take(&hash(number)).unwrap());
     });
     let start = std::time::Instant::now();
     println!(

@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::file::FileStore;
 use super::memory::independent;
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::to_digest;
@@ -12,11 +13,15 @@ use crate::py::names::Imported;
 
 static VALUE_MEMORY: Imported = Imported::new("fleche.storage.memory", "ValueMemory");
 static CALL_MEMORY: Imported = Imported::new("fleche.storage.memory", "CallMemory");
+static VALUE_FILE: Imported = Imported::new("fleche.storage.pickle_file", "ValuePickleFile");
+static CALL_FILE: Imported = Imported::new("fleche.storage.pickle_file", "CallPickleFile");
 
 /// The entries of a storage.
 pub enum Backend<'py> {
     /// The dictionary of a memory storage.
     Memory(Bound<'py, PyDict>),
+    /// The files of a storage of the pickle family.
+    File(Bound<'py, FileStore>),
     /// A storage of another class, subclasses included: through its own `get` and `put`.
     Python(Bound<'py, PyAny>),
 }
@@ -34,6 +39,10 @@ impl<'py> Backend<'py> {
                 return Ok(Self::Memory(entries.clone()));
             }
         }
+        if is(&VALUE_FILE)? || is(&CALL_FILE)? {
+            let handle = storage.getattr(intern!(py, "_handle"))?;
+            return Ok(Self::File(handle.cast_into()?));
+        }
         Ok(Self::Python(storage.clone()))
     }
 
@@ -47,6 +56,7 @@ impl<'py> Backend<'py> {
                     None => Err(PyKeyError::new_err(key.unbind())),
                 }
             }
+            Self::File(files) => files.get().get(py, key),
             Self::Python(storage) => {
                 storage.call_method1(intern!(py, "get"), (to_digest(py, key)?,))
             }
@@ -55,17 +65,20 @@ impl<'py> Backend<'py> {
 
     /// Stores an entry, replacing what was there.
     pub fn put(&self, py: Python<'py>, key: &Hash, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        let digest = to_digest(py, key)?;
         match self {
-            Self::Memory(entries) => entries.set_item(digest, independent(value)?),
+            Self::Memory(entries) => entries.set_item(to_digest(py, key)?, independent(value)?),
+            Self::File(files) => files.get().put(py, key, value),
             Self::Python(storage) => storage
-                .call_method1(intern!(py, "put"), (value, digest))
+                .call_method1(intern!(py, "put"), (value, to_digest(py, key)?))
                 .map(drop),
         }
     }
 
     /// Stores several entries, in this order.
     pub fn put_many(&self, py: Python<'py>, entries: &[(Hash, Bound<'py, PyAny>)]) -> PyResult<()> {
+        if let Self::File(files) = self {
+            return files.get().put_many(py, entries);
+        }
         entries
             .iter()
             .try_for_each(|(key, value)| self.put(py, key, value))
@@ -75,7 +88,8 @@ impl<'py> Backend<'py> {
     pub fn hand_out(&self, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Memory(_) => independent(&value),
-            Self::Python(_) => Ok(value),
+            // Unpickled just now: nobody else has it.
+            Self::File(_) | Self::Python(_) => Ok(value),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod backend;
 mod destructure;
+pub mod file;
 mod memory;
 
 pub use backend::Backend;

@@ -1,0 +1,123 @@
+"""Storages on files, one a key: what the pickle family, bags and storages of users share.
+
+>>> import json, tempfile
+>>> from dataclasses import dataclass
+>>> from fleche.storage import ValueMixin
+>>> @dataclass(frozen=True)
+... class JsonFile(ValueMixin, FileStorage):
+...     def _to_file(self, value, path):
+...         path.write_text(json.dumps(value))
+...     def _from_file(self, path):
+...         return json.loads(path.read_text())
+>>> with tempfile.TemporaryDirectory() as folder:
+...     storage = JsonFile(folder)
+...     storage.load(storage.save([1, 2]))
+[1, 2]
+"""
+
+import functools
+import os
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from fleche import _core
+from fleche.digest import Digest
+from fleche.storage.base import SaveError, StorageBackend
+
+# What an instance keeps to itself: handles and locks are made anew where a storage travels.
+_TRANSIENT = frozenset({"_handle", "_key_locks"})
+
+
+@dataclass(frozen=True)
+class FileStorage(StorageBackend):
+    """A backend that keeps each entry in a file of its own.
+
+    A subclass writes and reads one file in `_to_file` and `_from_file`. Files are replaced at once:
+    a reader sees the old or the new one, and what a dead process left unfinished is removed.
+
+    Args:
+        root: the folder, created when first written to; `~` is the home folder.
+    """
+
+    root: Path
+
+    _put_replaces: ClassVar[bool] = True
+    _reads_need_lock: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
+
+    # Not a field: it is no part of a storage's configuration.
+    @functools.cached_property
+    def _handle(self) -> Any:
+        return _core.FileRoot(self.root, getattr(self, "lock_timeout", 1.0))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _TRANSIENT}
+
+    @abstractmethod
+    def _to_file(self, value: Any, path: Path) -> None:
+        """Write `value` to a new file at `path`."""
+
+    @abstractmethod
+    def _from_file(self, path: Path) -> Any:
+        """Read what `_to_file` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+        """
+
+    def _path(self, key: str) -> Path:
+        """Where the entry of `key` is."""
+        return self.root / key
+
+    def put(self, value: Any, key: Digest) -> Digest:
+        """Write `value` to the file of `key`, replacing it at once.
+
+        Raises:
+            SaveError: if the file cannot be written, or another process holds the key's lock for
+                longer than the storage's `lock_timeout`.
+            ValueError: if `key` is no digest.
+        """
+        path = self._path(key)
+        try:
+            temporary = self._handle.temporary(key)
+            try:
+                self._to_file(value, temporary)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle.commit(temporary, key, path)
+            finally:
+                self._handle.discard(temporary)
+        except OSError as error:
+            raise SaveError(f"cannot save {key} to {path}: {error}") from error
+        return key
+
+    def get(self, key: Digest) -> Any:
+        """What the file of `key` holds.
+
+        Raises:
+            KeyError: if there is no such file.
+        """
+        path = self._path(key)
+        try:
+            return self._from_file(path)
+        except FileNotFoundError as error:
+            raise KeyError(path) from error
+
+    def list(self) -> Iterable[Digest]:
+        return self._handle.list()  # type: ignore[no-any-return]
+
+    def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
+        # An override of `list` knows better than the names of files.
+        if type(self).list is not FileStorage.list:
+            return self.list()
+        return self._handle.candidates(prefix)  # type: ignore[no-any-return]
+
+    def _contains(self, key: Digest) -> bool:
+        return os.path.isfile(self._path(key))
+
+    def _evict(self, key: Digest) -> None:
+        self._handle.evict(key, self._path(key))

@@ -1,0 +1,257 @@
+"""Storages of pickled objects, one file a key.
+
+>>> import tempfile
+>>> with tempfile.TemporaryDirectory() as folder:
+...     storage = ValuePickleFile(folder)
+...     key = storage.save({"a": [1, 2]})
+...     storage.load(key)
+{'a': [1, 2]}
+"""
+
+import functools
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from fleche import _core
+from fleche.digest import Digest
+from fleche.security import get_secret_key, normalize_secret_key
+from fleche.storage.base import CallMixin, OperationContext, ValueMixin, register_storage
+from fleche.storage.destructuring import DestructuringMixin
+from fleche.storage.file import FileStorage
+from fleche.storage.thread_safe import PerKeyLockMixin
+
+Dumps = Callable[[Any], bytes]
+Loads = Callable[[bytes], Any]
+Loader = Callable[[], tuple[Dumps, Loads]]
+
+
+def _pickle_loader() -> tuple[Dumps, Loads]:
+    return pickle.dumps, pickle.loads
+
+
+def _cloudpickle_loader() -> tuple[Dumps, Loads]:
+    try:
+        import cloudpickle
+    except ImportError as error:
+        raise _missing("cloudpickle") from error
+    return cloudpickle.dumps, cloudpickle.loads
+
+
+def _dill_loader() -> tuple[Dumps, Loads]:
+    try:
+        import dill
+    except ImportError as error:
+        raise _missing("dill") from error
+    return dill.dumps, dill.loads
+
+
+def _missing(package: str) -> ImportError:
+    return ImportError(
+        f"the serializer {package!r} needs the package {package}; "
+        f"install it by: pip install 'fleche[{package}]'"
+    )
+
+
+_SERIALIZERS: dict[str, Loader] = {
+    "pickle": _pickle_loader,
+    "cloudpickle": _cloudpickle_loader,
+    "dill": _dill_loader,
+}
+
+
+def register_serializer(name: str, loader: Loader) -> None:
+    """Make another serialiser known to the storages of this module.
+
+    Args:
+        name: what to give as `serializer`.
+        loader: returns `(dumps, loads)`; called when a storage chooses the name.
+
+    >>> import marshal, tempfile
+    >>> register_serializer("marshal", lambda: (marshal.dumps, marshal.loads))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     storage = ValuePickleFile(folder, serializer="marshal")
+    ...     storage.load(storage.save("text"))
+    'text'
+    """
+    _SERIALIZERS[name] = loader
+
+
+@dataclass(frozen=True)
+class PickleFileBackend(FileStorage):
+    """A backend that pickles each entry into a file.
+
+    Args:
+        root: the folder, created when first written to; `~` is the home folder.
+        lock_timeout: how long a writer waits for another one of the same key, in seconds; a
+            negative number: without end.
+        secret_key: signs and verifies: bytes, hex text (several keys separated by colons), or a
+            sequence of those. The first one signs, any verifies. None given: those in the
+            environment variable `FLECHE_SECRET_KEY`, if any.
+        serializer: `"pickle"`, `"cloudpickle"`, `"dill"`, or a registered name.
+        compress: whether to gzip what is written; reading takes both.
+
+    Raises:
+        ValueError: for an unknown serialiser or a key that is not hex.
+        ImportError: if the serialiser's package is not installed.
+    """
+
+    lock_timeout: float = field(default=1.0, kw_only=True)
+    secret_key: tuple[bytes, ...] = field(default=(), kw_only=True, repr=False)
+    serializer: str = field(default="pickle", kw_only=True)
+    compress: bool = field(default=False, kw_only=True)
+    dumps: Dumps = field(init=False, repr=False, compare=False, kw_only=True)
+    loads: Loads = field(init=False, repr=False, compare=False, kw_only=True)
+
+    # Whether files are written and read as here; a subclass may do it in its own way.
+    _native: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = ("_to_file", "_from_file", "_path")
+        cls._native = all(getattr(cls, name) is getattr(PickleFileBackend, name) for name in own)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        keys = normalize_secret_key(self.secret_key) if self.secret_key else get_secret_key()
+        object.__setattr__(self, "secret_key", tuple(keys))
+        self._load_serializer()
+
+    def _load_serializer(self) -> None:
+        try:
+            loader = _SERIALIZERS[self.serializer]
+        except KeyError:
+            raise ValueError(
+                f"Unknown PickleFile serializer {self.serializer!r}; "
+                f"registered serializers: {sorted(_SERIALIZERS)}"
+            ) from None
+        dumps, loads = loader()
+        object.__setattr__(self, "dumps", dumps)
+        object.__setattr__(self, "loads", loads)
+
+    @functools.cached_property
+    def _handle(self) -> Any:
+        return _core.FileStore(
+            self.root, self.lock_timeout, self.secret_key, self.compress, self.dumps, self.loads
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in ("dumps", "loads")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._load_serializer()
+
+    @classmethod
+    def with_serializer(cls, serializer: str, *args: Any, **kwargs: Any) -> Self:
+        """As the class, with this serialiser."""
+        return cls(*args, serializer=serializer, **kwargs)
+
+    @classmethod
+    def with_pickle(cls, *args: Any, **kwargs: Any) -> Self:
+        """As the class, with `pickle`."""
+        return cls.with_serializer("pickle", *args, **kwargs)
+
+    @classmethod
+    def with_cloudpickle(cls, *args: Any, **kwargs: Any) -> Self:
+        """As the class, with `cloudpickle`: functions and classes of scripts travel by value."""
+        return cls.with_serializer("cloudpickle", *args, **kwargs)
+
+    @classmethod
+    def with_dill(cls, *args: Any, **kwargs: Any) -> Self:
+        """As the class, with `dill`."""
+        return cls.with_serializer("dill", *args, **kwargs)
+
+    def _to_file(self, value: Any, path: Path) -> None:
+        path.write_bytes(self._handle.encode(value))
+
+    def _from_file(self, path: Path) -> Any:
+        return self._handle.decode(path.read_bytes(), path)
+
+    def put(self, value: Any, key: Digest) -> Digest:
+        """Pickle `value` into the file of `key`, replacing it at once.
+
+        Raises:
+            SaveError: if it cannot be pickled or written, or another process holds the key's lock
+                for longer than `lock_timeout`.
+            ValueError: if `key` is no digest.
+        """
+        if not self._native:
+            return super().put(value, key)
+        self._handle.put(value, key)
+        return key
+
+    def get(self, key: Digest) -> Any:
+        """What is pickled in the file of `key`.
+
+        Raises:
+            KeyError: if there is no such file, its signature does not hold, or it is damaged.
+        """
+        if not self._native:
+            return super().get(key)
+        return self._handle.get(key)
+
+    def compress_all(self) -> None:
+        """Compress every entry that is not compressed, each at once."""
+        self._handle.compress_all()
+
+    def decompress_all(self) -> None:
+        """Decompress every entry that is compressed, each at once."""
+        self._handle.decompress_all()
+
+    def to_config(self) -> dict[str, Any]:
+        """The configuration that makes this storage again, its secret keys included, as hex."""
+        config: dict[str, Any] = {
+            "type": self.serializer,
+            "root": str(self.root),
+            "compress": self.compress,
+            "lock_timeout": self.lock_timeout,
+        }
+        if isinstance(self, DestructuringMixin):
+            config["remaining_depth"] = self.remaining_depth
+        if self.secret_key:
+            config["secret_key"] = [key.hex() for key in self.secret_key]
+        return config
+
+
+@dataclass(frozen=True)
+class ValuePickleFile(PerKeyLockMixin, DestructuringMixin, ValueMixin, PickleFileBackend):
+    """Values in pickle files.
+
+    Args:
+        root: the folder, created when first written to; `~` is the home folder.
+        remaining_depth: children nested at least this deep are stored under keys of their own.
+        lock_timeout: how long a writer waits for another one of the same key, in seconds.
+        secret_key: signs and verifies, see `PickleFileBackend`.
+        serializer: `"pickle"`, `"cloudpickle"`, `"dill"`, or a registered name.
+        compress: whether to gzip what is written.
+    """
+
+    # Files are replaced at once, and locked for that moment: there is nothing to lock here.
+    _operation_context = OperationContext._operation_context
+
+
+@dataclass(frozen=True)
+class CallPickleFile(PerKeyLockMixin, CallMixin, PickleFileBackend):
+    """Call records in pickle files.
+
+    Args:
+        root: the folder, created when first written to; `~` is the home folder.
+        lock_timeout: how long a writer waits for another one of the same key, in seconds.
+        secret_key: signs and verifies, see `PickleFileBackend`.
+        serializer: `"pickle"`, `"cloudpickle"`, `"dill"`, or a registered name.
+        compress: whether to gzip what is written.
+    """
+
+    # Files are replaced at once, and locked for that moment: there is nothing to lock here.
+    _operation_context = OperationContext._operation_context
+
+
+for _name in ("pickle", "cloudpickle", "dill"):
+    _values = functools.partial(ValuePickleFile.with_serializer, _name)
+    _calls = functools.partial(CallPickleFile.with_serializer, _name)
+    register_storage(_name, "value", factory=_values)(ValuePickleFile)
+    register_storage(_name, "call", factory=_calls)(CallPickleFile)

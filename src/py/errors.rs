@@ -1,0 +1,114 @@
+//! Errors of the engine, and failures of storages, as the exceptions that Python catches.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError};
+use pyo3::prelude::*;
+
+use crate::engine::error::Error;
+use crate::py::names::Imported;
+
+static PATH: Imported = Imported::new("pathlib", "Path");
+static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
+static STORAGE_LOGGER: Imported = Imported::new("fleche.storage.base", "logger");
+static SECURITY_LOGGER: Imported = Imported::new("fleche.security", "logger");
+
+/// An error of the engine, as the error of the operating system that it stands for.
+pub fn os_error(error: &Error) -> PyErr {
+    match error {
+        Error::Io { source, .. } if source.kind() == ErrorKind::OutOfMemory => {
+            PyMemoryError::new_err(error.to_string())
+        }
+        Error::Io {
+            action,
+            path,
+            source,
+        } => match source.raw_os_error() {
+            Some(number) => {
+                let reason = format!("cannot {action}: {}", without_number(source));
+                PyOSError::new_err((number, reason, path.clone()))
+            }
+            None => PyOSError::new_err(error.to_string()),
+        },
+        Error::Locked { .. } => PyOSError::new_err(error.to_string()),
+    }
+}
+
+/// The text of an error of the operating system; Python adds its number itself.
+fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+/// `KeyError(path)`: there is nothing. With a reason, there is something that cannot be used.
+pub fn missing(py: Python<'_>, path: &Path, reason: Option<&str>) -> PyErr {
+    let shown = match PATH.get(py).and_then(|class| class.call1((path,))) {
+        Ok(shown) => shown.unbind(),
+        Err(error) => return error,
+    };
+    match reason {
+        None => PyKeyError::new_err((shown,)),
+        Some(reason) => PyKeyError::new_err((shown, reason.to_owned())),
+    }
+}
+
+/// `SaveError(message)`, with what it was caused by.
+pub fn save_error(py: Python<'_>, message: &str, cause: Option<PyErr>) -> PyErr {
+    match SAVE_ERROR.get(py).and_then(|class| class.call1((message,))) {
+        Ok(error) => {
+            let error = PyErr::from_value(error);
+            error.set_cause(py, cause);
+            error
+        }
+        Err(error) => error,
+    }
+}
+
+/// Whether this is an error of a program, and no interrupt or exit, which must pass.
+pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
+}
+
+/// `TypeError: cannot pickle 'generator' object`
+pub fn describe(py: Python<'_>, error: &PyErr) -> String {
+    let class = error.get_type(py).name();
+    let class = class.map_or_else(|_| String::new(), |name| name.to_string());
+    match error.value(py).str() {
+        Ok(text) if !text.to_string_lossy().is_empty() => format!("{class}: {text}"),
+        _ => class,
+    }
+}
+
+/// Which logger a message belongs to.
+#[derive(Clone, Copy)]
+pub enum Log {
+    Storage,
+    Security,
+}
+
+impl Log {
+    pub fn error(self, py: Python<'_>, message: &str) {
+        self.log(py, "error", message);
+    }
+
+    pub fn warning(self, py: Python<'_>, message: &str) {
+        self.log(py, "warning", message);
+    }
+
+    fn log(self, py: Python<'_>, level: &str, message: &str) {
+        let logger = match self {
+            Self::Storage => &STORAGE_LOGGER,
+            Self::Security => &SECURITY_LOGGER,
+        };
+        let outcome = logger
+            .get(py)
+            .and_then(|logger| logger.call_method1(level, ("%s", message)));
+        if let Err(error) = outcome {
+            error.write_unraisable(py, None);
+        }
+    }
+}
