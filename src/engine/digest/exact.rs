@@ -49,6 +49,9 @@ pub enum Tag {
     /// Bytes-like and text-like values of other types: the type's name, then the content.
     NamedText = 0x22,
     NamedBytes = 0x23,
+    /// `array.array` and `memoryview`.
+    PackedArray = 0x24,
+    MemoryView = 0x25,
 
     Sequence = 0x30,
     Set = 0x31,
@@ -58,6 +61,8 @@ pub enum Tag {
     Range = 0x35,
     /// A subclass instance that carries attributes besides its content.
     WithState = 0x36,
+    /// An instance of a user's subclass of a library's class.
+    Subclass = 0x37,
 
     Record = 0x40,
     TypedRecord = 0x41,
@@ -100,6 +105,8 @@ pub enum Tag {
     Index = 0x82,
     Column = 0x83,
     PandasScalar = 0x84,
+    /// Bytes of a column whose number its column tells.
+    Stream = 0x85,
 
     ArrowTable = 0x88,
     ArrowArray = 0x89,
@@ -108,6 +115,7 @@ pub enum Tag {
     Tensor = 0x8c,
     SparseArray = 0x8d,
     Labelled = 0x8e,
+    ArrowType = 0x8f,
 
     /// A call record, the key that a record is found under, and what the keys of a function's
     /// calls have in common.

@@ -3,6 +3,8 @@
 //! [`exact`] is the default scheme, an injective encoding under BLAKE3; [`sha256`] is the scheme
 //! of the reference package, byte for byte. `docs/design.md` describes every byte of both.
 
+pub mod arrow;
+pub mod columns;
 pub mod exact;
 pub mod number;
 mod parallel;

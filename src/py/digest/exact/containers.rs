@@ -21,7 +21,7 @@ static ITEMS_VIEW: Imported = Imported::new("collections.abc", "ItemsView");
 
 impl<'py> Walker<'py> {
     /// Hands the digests of `children` to `sink`, in order.
-    fn children<S: Sink>(
+    pub(super) fn children<S: Sink>(
         &mut self,
         sink: &mut S,
         children: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,

@@ -6,6 +6,8 @@
 mod callables;
 mod containers;
 mod leaf;
+mod libraries;
+mod names;
 mod numbers;
 mod records;
 mod stdlib;
@@ -23,7 +25,6 @@ use super::{
 };
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::names::qualified_name;
 
 /// The digest of `value`: by equality, or (`typed`) by identity of content.
 pub fn digest(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
@@ -163,7 +164,9 @@ impl<'py> Walker<'py> {
 
     /// Everything that is no exact built-in container, number or text.
     fn by_kind(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
-        let encoder = if let Some(encoder) = self.singleton(value) {
+        let encoder = if let Some(encoder) = self.library(value)? {
+            Some(encoder)
+        } else if let Some(encoder) = self.singleton(value) {
             Some(encoder)
         } else if let Ok(class) = value.cast::<PyType>() {
             Some(Self::class(class)?)
@@ -187,7 +190,7 @@ impl<'py> Walker<'py> {
     /// identity does.
     fn class_name(&self, class: &Bound<'py, PyType>) -> PyResult<String> {
         if self.typed {
-            qualified_name(class)
+            names::class_identity(class)
         } else {
             Ok(class.name()?.to_string_lossy().into())
         }

@@ -1,0 +1,216 @@
+//! Values of the scientific libraries: arrays, frames, tables, tensors.
+//!
+//! A class is recognised by the library that it or one of its bases comes from and by that
+//! class's name; no library is imported for it, and every class is looked at once.
+
+mod arrow;
+mod buffer;
+mod columns;
+mod dtype;
+mod functions;
+mod numpy;
+mod pandas;
+mod pandas_scalars;
+mod polars;
+mod random;
+mod scalars;
+mod sparse;
+mod tensors;
+mod text;
+mod xarray;
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::Walker;
+use crate::engine::digest::exact::{Encoder, Tag};
+
+/// What a class of a library holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Not a class of a library known here.
+    Other,
+    /// A class of a known library whose values have no content to digest: lazy frames, expressions.
+    Refused,
+    NumpyArray,
+    NumpyMasked,
+    NumpyScalar,
+    NumpyDtype,
+    NumpyRandom,
+    NumpyFunction,
+    NumpyCalendar,
+    PandasFrame,
+    PandasSeries,
+    PandasMultiIndex,
+    PandasIndex,
+    PandasArray,
+    PandasDtype,
+    PandasScalar,
+    PolarsFrame,
+    PolarsSeries,
+    PolarsDtype,
+    ArrowTable,
+    ArrowArray,
+    ArrowScalar,
+    ArrowType,
+    ArrowBuffer,
+    TorchTensor,
+    TorchDtype,
+    JaxArray,
+    JaxKey,
+    XarrayArray,
+    XarrayDataset,
+    XarrayVariable,
+    XarrayTree,
+    ScipySparse,
+}
+
+/// The kind of the class `name` of the package `package`.
+fn kind_of(package: &str, name: &str) -> Kind {
+    match (package, name) {
+        ("numpy", "MaskedArray") => Kind::NumpyMasked,
+        ("numpy", "ndarray") => Kind::NumpyArray,
+        ("numpy", "generic") => Kind::NumpyScalar,
+        ("numpy", "dtype") => Kind::NumpyDtype,
+        ("numpy", "Generator" | "RandomState" | "BitGenerator" | "SeedSequence") => {
+            Kind::NumpyRandom
+        }
+        ("numpy", "ufunc" | "_ArrayFunctionDispatcher") => Kind::NumpyFunction,
+        ("numpy", "busdaycalendar") => Kind::NumpyCalendar,
+        ("pandas", "DataFrame") => Kind::PandasFrame,
+        ("pandas", "Series") => Kind::PandasSeries,
+        ("pandas", "MultiIndex") => Kind::PandasMultiIndex,
+        ("pandas", "Index") => Kind::PandasIndex,
+        ("pandas", "ExtensionArray") => Kind::PandasArray,
+        ("pandas", "ExtensionDtype") => Kind::PandasDtype,
+        (
+            "pandas",
+            "Timestamp" | "Timedelta" | "Period" | "Interval" | "NaTType" | "NAType" | "BaseOffset",
+        ) => Kind::PandasScalar,
+        ("polars", "DataFrame") => Kind::PolarsFrame,
+        ("polars", "Series") => Kind::PolarsSeries,
+        ("polars", "DataType") => Kind::PolarsDtype,
+        ("pyarrow", "Table" | "RecordBatch") => Kind::ArrowTable,
+        ("pyarrow", "Array" | "ChunkedArray") => Kind::ArrowArray,
+        ("pyarrow", "Scalar") => Kind::ArrowScalar,
+        ("pyarrow", "Schema" | "Field" | "DataType") => Kind::ArrowType,
+        ("pyarrow", "Buffer") => Kind::ArrowBuffer,
+        ("torch", "Tensor" | "TensorBase") => Kind::TorchTensor,
+        ("torch", "dtype" | "device") => Kind::TorchDtype,
+        ("jaxlib" | "jax", "ArrayImpl") => Kind::JaxArray,
+        ("jax", "PRNGKeyArray") => Kind::JaxKey,
+        ("xarray", "DataArray") => Kind::XarrayArray,
+        ("xarray", "Dataset") => Kind::XarrayDataset,
+        ("xarray", "Variable") => Kind::XarrayVariable,
+        ("xarray", "DataTree") => Kind::XarrayTree,
+        ("scipy", "_spbase" | "spmatrix" | "sparray") => Kind::ScipySparse,
+        ("polars", "LazyFrame" | "Expr") | ("dask", _) => Kind::Refused,
+        _ => Kind::Other,
+    }
+}
+
+/// Classes seen before, by address. Each is kept alive, so that no other takes its address.
+static CLASSES: LazyLock<Mutex<HashMap<usize, (Py<PyType>, Kind)>>> = LazyLock::new(Mutex::default);
+
+/// Programs that make classes without end must not keep them all alive here.
+const MOST_CLASSES: usize = 4096;
+
+fn kind(class: &Bound<'_, PyType>) -> PyResult<Kind> {
+    let address = class.as_ptr() as usize;
+    let known = CLASSES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, kind)) = known.get(&address) {
+        return Ok(*kind);
+    }
+    drop(known);
+    let kind = classify(class)?;
+    let mut known = CLASSES.lock().unwrap_or_else(PoisonError::into_inner);
+    let forgotten = if known.len() == MOST_CLASSES {
+        std::mem::take(&mut *known)
+    } else {
+        HashMap::new()
+    };
+    known.insert(address, (class.clone().unbind(), kind));
+    drop(known);
+    // After the lock: the end of a class may run Python code.
+    drop(forgotten);
+    Ok(kind)
+}
+
+fn classify(class: &Bound<'_, PyType>) -> PyResult<Kind> {
+    let py = class.py();
+    for base in class.mro() {
+        let module = base.getattr(intern!(py, "__module__"))?;
+        let Ok(module) = module.extract::<String>() else {
+            continue;
+        };
+        let package = module.split('.').next().unwrap_or_default();
+        let name = base.getattr(intern!(py, "__name__"))?.extract::<String>()?;
+        let kind = kind_of(package, &name);
+        if kind != Kind::Other {
+            return Ok(kind);
+        }
+    }
+    Ok(Kind::Other)
+}
+
+impl<'py> Walker<'py> {
+    /// The encoding of a value of one of the libraries; `None` for all others.
+    pub(super) fn library(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
+        let encoder = match kind(&value.get_type())? {
+            Kind::Other => return Ok(None),
+            Kind::Refused => return Err(super::indigestible(value)),
+            Kind::NumpyArray => self.numpy_array(value)?,
+            Kind::NumpyMasked => self.masked_array(value)?,
+            Kind::NumpyScalar => return self.numpy_scalar(value),
+            Kind::NumpyDtype => self.dtype(value)?,
+            Kind::NumpyRandom => self.random_state(value)?,
+            Kind::NumpyFunction => self.numpy_function(value)?,
+            Kind::NumpyCalendar => self.numpy_calendar(value)?,
+            Kind::PandasFrame => self.frame(value)?,
+            Kind::PandasSeries => self.series(value)?,
+            Kind::PandasMultiIndex => self.multi_index(value)?,
+            Kind::PandasIndex => self.index(value)?,
+            Kind::PandasArray => self.extension_array(value)?,
+            Kind::PandasDtype => self.extension_dtype(value)?,
+            Kind::PandasScalar => self.pandas_scalar(value)?,
+            Kind::PolarsFrame => self.polars_frame(value)?,
+            Kind::PolarsSeries => self.polars_series(value)?,
+            Kind::PolarsDtype => Self::polars_dtype(value)?,
+            Kind::ArrowTable => self.arrow_table(value)?,
+            Kind::ArrowArray => self.arrow_array(value)?,
+            Kind::ArrowScalar => self.arrow_scalar(value)?,
+            Kind::ArrowType => Self::arrow_type(value)?,
+            Kind::ArrowBuffer => self.arrow_buffer(value)?,
+            Kind::TorchTensor => self.torch_tensor(value)?,
+            Kind::TorchDtype => Self::torch_dtype(value)?,
+            Kind::JaxArray => self.jax_array(value)?,
+            Kind::JaxKey => self.jax_key(value)?,
+            Kind::XarrayArray => self.xarray_array(value)?,
+            Kind::XarrayDataset => self.xarray_dataset(value)?,
+            Kind::XarrayVariable => self.xarray_variable(value)?,
+            Kind::XarrayTree => self.xarray_tree(value)?,
+            Kind::ScipySparse => self.sparse_array(value)?,
+        };
+        Ok(Some(encoder))
+    }
+
+    /// The content of an instance of a user's subclass of a library's class, with the class and
+    /// the attributes that the instance carries.
+    fn of_subclass(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        content: Encoder,
+        attributes: &Bound<'py, PyAny>,
+    ) -> PyResult<Encoder> {
+        let mut encoder = Encoder::new(Tag::Subclass);
+        encoder
+            .text(&self.class_name(&value.get_type())?)
+            .child(&content.finish())
+            .child(&self.walk(attributes)?);
+        Ok(encoder)
+    }
+}

@@ -1,0 +1,125 @@
+//! pandas: frames, series, indexes.
+//!
+//! What counts is what a frame holds: column labels, index, and the dtype and values of every
+//! column. How it holds them (blocks, views, chunks, caches, the index's own shorthand for
+//! ranges) does not, and neither do `attrs` and an index's `freq`, which copying and re-reading
+//! lose.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::engine::digest::Hash;
+use crate::engine::digest::exact::{Encoder, Tag};
+use crate::py::digest::exact::Walker;
+use crate::py::names::Imported;
+
+static FRAME: Imported = Imported::new("pandas", "DataFrame");
+static SERIES: Imported = Imported::new("pandas", "Series");
+
+/// The forms of an index.
+mod form {
+    pub const SIMPLE: u8 = 0;
+    pub const MULTI: u8 = 1;
+}
+
+impl<'py> Walker<'py> {
+    pub(super) fn frame(&mut self, frame: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let py = self.py;
+        let labels = self.walk(&frame.getattr(intern!(py, "columns"))?)?;
+        let index = self.walk(&frame.getattr(intern!(py, "index"))?)?;
+        let columns = self.frame_columns(frame)?;
+        let mut encoder = Encoder::new(Tag::Frame);
+        encoder.child(&labels).child(&index);
+        self.flags(&mut encoder, frame)?;
+        encoder.length(columns.len());
+        for column in &columns {
+            encoder.child(column);
+        }
+        self.or_of_subclass(frame, encoder, &FRAME)
+    }
+
+    pub(super) fn series(&mut self, series: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let py = self.py;
+        let mut encoder = Encoder::new(Tag::Series);
+        encoder
+            .child(&self.walk(&series.getattr(intern!(py, "name"))?)?)
+            .child(&self.walk(&series.getattr(intern!(py, "index"))?)?);
+        self.flags(&mut encoder, series)?;
+        encoder.child(&self.column(&series.getattr(intern!(py, "array"))?)?);
+        self.or_of_subclass(series, encoder, &SERIES)
+    }
+
+    pub(super) fn index(&mut self, index: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let py = self.py;
+        let mut encoder = Encoder::new(Tag::Index);
+        encoder
+            .byte(form::SIMPLE)
+            .child(&self.walk(&index.getattr(intern!(py, "name"))?)?)
+            .child(&self.column(&index.getattr(intern!(py, "array"))?)?);
+        Ok(encoder)
+    }
+
+    /// Level by level with all values: the table of a level's values may hold more of them than
+    /// are used, and in any order.
+    pub(super) fn multi_index(&mut self, index: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let py = self.py;
+        let levels: usize = index.getattr(intern!(py, "nlevels"))?.extract()?;
+        let mut encoder = Encoder::new(Tag::Index);
+        encoder.byte(form::MULTI).length(levels);
+        for level in 0..levels {
+            let values = index.call_method1(intern!(py, "get_level_values"), (level,))?;
+            encoder.child(&self.walk(&values)?);
+        }
+        Ok(encoder)
+    }
+
+    fn frame_columns(&mut self, frame: &Bound<'py, PyAny>) -> PyResult<Vec<Hash>> {
+        let py = self.py;
+        // Private, but ten times as fast on wide frames as the columns one by one.
+        if let Some(arrays) = frame.getattr_opt(intern!(py, "_iter_column_arrays"))? {
+            let arrays = arrays.call0()?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+            return self.columns(&arrays);
+        }
+        let count: usize = frame
+            .getattr(intern!(py, "shape"))?
+            .get_item(1)?
+            .extract()?;
+        let by_place = frame.getattr(intern!(py, "iloc"))?;
+        let all = pyo3::types::PySlice::full(py);
+        let mut arrays = Vec::with_capacity(count);
+        for place in 0..count {
+            let column = by_place.get_item((&all, place))?;
+            arrays.push(column.getattr(intern!(py, "array"))?);
+        }
+        self.columns(&arrays)
+    }
+
+    fn flags(&self, encoder: &mut Encoder, value: &Bound<'py, PyAny>) -> PyResult<()> {
+        let flags = value.getattr(intern!(self.py, "flags"))?;
+        let duplicates = flags.getattr(intern!(self.py, "allows_duplicate_labels"))?;
+        encoder.byte(u8::from(duplicates.is_truthy()?));
+        Ok(())
+    }
+
+    /// A subclass's attributes are those that it declares in `_metadata`, as pandas has it.
+    fn or_of_subclass(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        content: Encoder,
+        class: &'static Imported,
+    ) -> PyResult<Encoder> {
+        let py = self.py;
+        if value.get_type().is(class.get(py)?) {
+            return Ok(content);
+        }
+        let mut attributes = Vec::new();
+        for name in value.getattr(intern!(py, "_metadata"))?.try_iter()? {
+            let name = name?;
+            let attribute = value.getattr_opt(name.cast::<pyo3::types::PyString>()?)?;
+            attributes.push((name, attribute));
+        }
+        let attributes = PyTuple::new(py, attributes)?;
+        self.of_subclass(value, content, attributes.as_any())
+    }
+}
