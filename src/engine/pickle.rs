@@ -49,7 +49,13 @@ enum Item<'a> {
 
 /// The record that a pickle holds.
 pub fn read_record(pickle: &[u8]) -> Result<Record<'_>, Unreadable> {
-    match (Machine { rest: pickle, stack: Vec::new(), memo: Vec::new() }).run()? {
+    match (Machine {
+        rest: pickle,
+        stack: Vec::new(),
+        memo: Vec::new(),
+    })
+    .run()?
+    {
         Item::Record(state) => Record::from_state(state),
         _ => Err(Unreadable),
     }
@@ -71,7 +77,10 @@ impl<'a> Record<'a> {
             match (field, value) {
                 (Value::Text("name"), Value::Text(name)) => (record.name, named) = (name, true),
                 (Value::Text("module"), Value::Text(module)) => record.module = Some(module),
-                (Value::Text("version"), version @ (Value::None | Value::Int(_) | Value::Text(_))) => {
+                (
+                    Value::Text("version"),
+                    version @ (Value::None | Value::Int(_) | Value::Text(_)),
+                ) => {
                     record.version = version;
                 }
                 (Value::Text("code_digest"), digest @ (Value::Text(_) | Value::Digest(_))) => {
@@ -220,7 +229,11 @@ impl<'a> Machine<'a> {
     }
 
     fn line(&mut self) -> Result<&'a str, Unreadable> {
-        let end = self.rest.iter().position(|byte| *byte == b'\n').ok_or(Unreadable)?;
+        let end = self
+            .rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .ok_or(Unreadable)?;
         let line = self.take(end)?;
         self.take(1)?;
         std::str::from_utf8(line).map_err(|_| Unreadable)
@@ -261,7 +274,10 @@ impl<'a> Machine<'a> {
     }
 
     fn values_above_mark(&mut self) -> Result<Vec<Value<'a>>, Unreadable> {
-        let mark = self.stack.iter().rposition(|item| matches!(item, Item::Mark));
+        let mark = self
+            .stack
+            .iter()
+            .rposition(|item| matches!(item, Item::Mark));
         let above = self.stack.split_off(mark.ok_or(Unreadable)?);
         let values = above.into_iter().skip(1).map(|item| match item {
             Item::Value(value) => Ok(value),
@@ -331,13 +347,20 @@ impl<'a> Machine<'a> {
     }
 
     fn fetch(&mut self, index: usize) -> Result<(), Unreadable> {
-        let item = self.memo.get(index).and_then(Option::as_ref).ok_or(Unreadable)?.clone();
+        let item = self
+            .memo
+            .get(index)
+            .and_then(Option::as_ref)
+            .ok_or(Unreadable)?
+            .clone();
         self.stack.push(item);
         Ok(())
     }
 
     fn new_object(&mut self) -> Result<(), Unreadable> {
-        let Value::Tuple(arguments) = self.pop_value()? else { return Err(Unreadable) };
+        let Value::Tuple(arguments) = self.pop_value()? else {
+            return Err(Unreadable);
+        };
         match (self.pop()?, arguments.as_slice()) {
             (Item::Global("fleche.call", "DigestedCall"), []) => self.stack.push(Item::EmptyRecord),
             (Item::Global("fleche.digest", "Digest"), [Value::Text(text)]) => {
@@ -350,7 +373,9 @@ impl<'a> Machine<'a> {
     }
 
     fn call(&mut self) -> Result<(), Unreadable> {
-        let Value::Tuple(arguments) = self.pop_value()? else { return Err(Unreadable) };
+        let Value::Tuple(arguments) = self.pop_value()? else {
+            return Err(Unreadable);
+        };
         match (self.pop()?, arguments.as_slice()) {
             (Item::Global("collections", "defaultdict"), [Value::None]) => {
                 self.push(Value::Dict(Vec::new()));
@@ -433,7 +458,11 @@ mod tests {
     fn a_torn_record_is_not_read() {
         let pickle = sample();
         for length in 0..pickle.len() {
-            assert_eq!(read_record(&pickle[..length]), Err(Unreadable), "{length} bytes");
+            assert_eq!(
+                read_record(&pickle[..length]),
+                Err(Unreadable),
+                "{length} bytes"
+            );
         }
     }
 

@@ -64,18 +64,22 @@ pub fn loaded_module<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<
     Ok((!module.is_none()).then_some(module))
 }
 
-/// `module.qualname` of a class; `__mp_main__`, as which a spawned process knows the main script,
-/// counts as `__main__`.
-pub fn qualified_name(class: &Bound<'_, PyType>) -> PyResult<String> {
+/// The module and the qualified name of a class, with a NUL between them.
+///
+/// A class's short name cannot contain NUL, so that this never equals one: what names a class by
+/// its identity (typed digests) cannot meet what names it by its short name.
+pub fn class_identity(class: &Bound<'_, PyType>) -> PyResult<String> {
     let module = class.getattr(pyo3::intern!(class.py(), "__module__"))?;
     let module = module.extract::<String>().unwrap_or_default();
-    let module = if module == "__mp_main__" {
-        "__main__"
-    } else {
-        &module
-    };
-    let qualname = class.qualname()?;
-    Ok(format!("{module}.{}", qualname.to_string_lossy()))
+    let name = class.qualname()?;
+    let name = name.to_string_lossy();
+    Ok(match (module.as_str(), name.as_ref()) {
+        // As which a spawned process knows the main script.
+        ("__mp_main__", name) => format!("__main__\0{name}"),
+        // Its name before numpy 2.
+        ("numpy", "bool_") => "numpy\0bool".to_owned(),
+        (module, name) => format!("{module}\0{name}"),
+    })
 }
 
 pub static DIGEST: Imported = Imported::new("fleche.digest", "Digest");

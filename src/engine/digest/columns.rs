@@ -16,13 +16,14 @@ pub mod layout {
 }
 
 /// A stream of bytes.
-pub fn stream() -> Encoder {
-    Encoder::new(Tag::Stream)
+pub fn stream() -> Box<Encoder> {
+    // Boxed: columns of columns hold many of them.
+    Box::new(Encoder::new(Tag::Stream))
 }
 
 /// A stream of bits, eight to a byte, the first in the lowest place.
 pub struct Bits {
-    bytes: Encoder,
+    bytes: Box<Encoder>,
     pending: u8,
     count: u64,
 }
@@ -100,8 +101,8 @@ impl Presence {
 /// A column of texts or byte strings.
 pub struct Texts {
     presence: Presence,
-    lengths: Encoder,
-    bytes: Encoder,
+    lengths: Box<Encoder>,
+    bytes: Box<Encoder>,
 }
 
 impl Default for Texts {

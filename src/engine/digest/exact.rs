@@ -384,10 +384,10 @@ mod tests {
             let mut preimage = vec![Tag::Bytes as u8];
             let mut rest = content.len();
             while rest >= 0x80 {
-                preimage.push((rest & 0x7f) as u8 | 0x80);
+                preimage.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
                 rest >>= 7;
             }
-            preimage.push(rest as u8);
+            preimage.push(u8::try_from(rest).unwrap());
             preimage.extend_from_slice(&content);
             prop_assert_eq!(encoder.finish(), hash_of(&preimage));
         }

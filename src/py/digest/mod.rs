@@ -72,16 +72,19 @@ pub fn indigestible_because(py: Python<'_>, reason: &str) -> PyErr {
 /// cause kept; what is no `Exception` (an interrupt, an exit) passes.
 pub fn as_indigestible(value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     let py = value.py();
-    let passes = !error.is_instance_of::<pyo3::exceptions::PyException>(py)
-        || INDIGESTIBLE
-            .get(py)
-            .is_ok_and(|class| error.matches(py, class).unwrap_or(false));
-    if passes {
+    if !error.is_instance_of::<pyo3::exceptions::PyException>(py) || is_indigestible(py, &error) {
         return error;
     }
     let outer = indigestible(value);
     outer.set_cause(py, Some(error));
     outer
+}
+
+/// Whether this is `Indigestible`.
+pub fn is_indigestible(py: Python<'_>, error: &PyErr) -> bool {
+    INDIGESTIBLE
+        .get(py)
+        .is_ok_and(|class| error.matches(py, class).unwrap_or(false))
 }
 
 /// Whether `value` is a `Digest`.

@@ -16,23 +16,23 @@ enum Content {
     Bits(Bits),
     Fixed {
         width: usize,
-        bytes: Encoder,
+        bytes: Box<Encoder>,
     },
     Text {
         place: Place,
-        lengths: Encoder,
-        bytes: Encoder,
+        lengths: Box<Encoder>,
+        bytes: Box<Encoder>,
     },
     List {
         place: Place,
-        lengths: Encoder,
+        lengths: Box<Encoder>,
         values: Box<Column>,
     },
     Struct(Vec<Column>),
     Union {
         dense: bool,
         codes: Vec<u8>,
-        ids: Encoder,
+        ids: Box<Encoder>,
         children: Vec<Column>,
     },
     /// Stands for the values that it looks up.

@@ -10,7 +10,7 @@ use pyo3::types::{
 use super::{Walker, leaf};
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::functions::Walking;
-use crate::py::names::{Imported, qualified_name};
+use crate::py::names::{Imported, class_identity};
 
 static METHOD: Imported = Imported::new("types", "MethodType");
 static METHOD_DESCRIPTOR: Imported = Imported::new("types", "MethodDescriptorType");
@@ -21,10 +21,11 @@ static PARTIAL: Imported = Imported::new("functools", "partial");
 static STATIC: Imported = Imported::new("builtins", "staticmethod");
 static CLASS: Imported = Imported::new("builtins", "classmethod");
 static PROPERTY: Imported = Imported::new("builtins", "property");
-static CELL_CONTENTS_OF_A_CLASS: &str = "__class__";
+/// The cell that `super()` and `__class__` read.
+const CLASS_CELL: &str = "__class__";
 
 /// What of a code object decides its behaviour: not names, places and line numbers.
-const CODE_FIELDS: [&str; 11] = [
+const CODE_FIELDS: [&str; 10] = [
     "co_code",
     "co_consts",
     "co_names",
@@ -34,9 +35,12 @@ const CODE_FIELDS: [&str; 11] = [
     "co_argcount",
     "co_posonlyargcount",
     "co_kwonlyargcount",
-    "co_flags",
     "co_exceptiontable",
 ];
+
+/// The flags of a code object that change what it does: variable arguments, generators,
+/// coroutines. Others say where it was defined and what its module imported.
+const BEHAVIOUR: u32 = 0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200;
 
 impl<'py> Walker<'py> {
     pub(super) fn callable(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
@@ -56,7 +60,7 @@ impl<'py> Walker<'py> {
             let mut encoder = Encoder::new(Tag::Builtin);
             let name: String = value.getattr(intern!(self.py, "__name__"))?.extract()?;
             encoder
-                .text(&qualified_name(class.cast()?)?)
+                .text(&class_identity(class.cast()?)?)
                 .text(&name)
                 .byte(0);
             encoder
@@ -90,20 +94,12 @@ impl<'py> Walker<'py> {
     /// A class by its name.
     pub(super) fn class(class: &Bound<'py, PyType>) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(Tag::Class);
-        encoder.text(&qualified_name(class)?);
+        encoder.text(&class_identity(class)?);
         Ok(encoder)
     }
 
     fn function(&mut self, function: &Bound<'py, PyFunction>) -> PyResult<Encoder> {
         let py = self.py;
-        // A function's own answer counts: that of a decorated one names the one it wraps.
-        if let Some(own) = function.getattr_opt(intern!(py, "__digest__"))? {
-            let result = own.call0()?;
-            let hash = self.accept(function, &result)?;
-            let mut encoder = Encoder::new(Tag::Function);
-            encoder.byte(0).child(&hash);
-            return Ok(encoder);
-        }
         let walking = match Walking::enter(function) {
             Ok(walking) => walking,
             Err(distance) => {
@@ -115,7 +111,7 @@ impl<'py> Walker<'py> {
         let code = function.getattr(intern!(py, "__code__"))?;
         let code = code.cast::<PyCode>()?;
         let mut encoder = Encoder::new(Tag::Function);
-        encoder.byte(1).child(&self.code(code)?.finish());
+        encoder.child(&self.code(code)?.finish());
         self.captured(&mut encoder, function, code)?;
         self.defaults(&mut encoder, function)?;
         drop(walking);
@@ -144,9 +140,7 @@ impl<'py> Walker<'py> {
                 continue;
             };
             let hash = match content.cast::<PyType>() {
-                Ok(class) if name.to_cow()? == CELL_CONTENTS_OF_A_CLASS => {
-                    Self::class(class)?.finish()
-                }
+                Ok(class) if name.to_cow()? == CLASS_CELL => Self::class(class)?.finish(),
                 _ => self.walk(&content)?,
             };
             encoder.byte(1).child(&hash);
@@ -179,18 +173,21 @@ impl<'py> Walker<'py> {
         };
         let mut named = Vec::with_capacity(keyword.len());
         for (name, default) in keyword.iter() {
-            named.push((name.extract::<String>()?, self.walk(&default)?));
+            let name = leaf::utf8(name.cast::<PyString>()?)?.into_owned();
+            named.push((name, self.walk(&default)?));
         }
         named.sort_unstable();
         encoder.length(named.len());
         for (name, hash) in &named {
-            encoder.text(name).child(hash);
+            encoder.bytes(name).child(hash);
         }
         Ok(())
     }
 
     pub(super) fn code(&mut self, code: &Bound<'py, PyCode>) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(Tag::Code);
+        let flags: u32 = code.getattr(intern!(self.py, "co_flags"))?.extract()?;
+        encoder.u64(u64::from(flags & BEHAVIOUR));
         // Constants by type and value: a body that says 1.0 is not one that says 1.
         let typed = std::mem::replace(&mut self.typed, true);
         for field in CODE_FIELDS {
@@ -247,7 +244,8 @@ impl<'py> Walker<'py> {
     fn partial(&mut self, partial: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
         let mut encoder = Encoder::new(Tag::Partial);
-        encoder.text(&self.class_name(&partial.get_type())?);
+        let class = partial.get_type();
+        encoder.text(&self.class_name(&class)?);
         for part in [
             intern!(py, "func"),
             intern!(py, "args"),
@@ -255,6 +253,6 @@ impl<'py> Walker<'py> {
         ] {
             encoder.child(&self.walk(&partial.getattr(part)?)?);
         }
-        Ok(encoder)
+        self.with_state(partial, encoder)
     }
 }

@@ -4,12 +4,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyIterator, PyList, PyMapping, PySet, PyTuple};
 
+use super::state::with_part;
 use super::{Walker, leaf};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Sink, Tag, Window};
 use crate::py::digest::indigestible_because;
 use crate::py::names::Imported;
 
+static USER_TEXT: Imported = Imported::new("collections", "UserString");
 static SEQUENCE: Imported = Imported::new("collections.abc", "Sequence");
 static SET: Imported = Imported::new("collections.abc", "Set");
 static MAPPING: Imported = Imported::new("collections.abc", "Mapping");
@@ -189,6 +191,12 @@ impl<'py> Walker<'py> {
             self.iterated_mapping(name, value)?
         } else if SET.is_instance(value)? {
             self.unordered(name, value.try_iter()?, value.len()?)?
+        } else if USER_TEXT.is_instance(value)? {
+            // Its elements are of its own class.
+            let text = value.str()?;
+            let mut encoder = Encoder::new(Tag::NamedText);
+            encoder.text(name).bytes(&leaf::utf8(&text)?);
+            encoder
         } else if SEQUENCE.is_instance(value)? {
             self.iterated_sequence(name, value)?
         } else {
@@ -206,9 +214,7 @@ impl<'py> Walker<'py> {
         if factory.is_none() {
             return Ok(items);
         }
-        let mut encoder = Encoder::new(Tag::WithState);
-        encoder.child(&items.finish()).child(&self.walk(&factory)?);
-        Ok(encoder)
+        Ok(with_part(items, &self.walk(&factory)?))
     }
 
     fn deque(&mut self, value: &Bound<'py, PyAny>, name: &str) -> PyResult<Encoder> {
@@ -217,9 +223,7 @@ impl<'py> Walker<'py> {
         if limit.is_none() {
             return Ok(elements);
         }
-        let mut encoder = Encoder::new(Tag::WithState);
-        encoder.child(&elements.finish()).child(&self.walk(&limit)?);
-        Ok(encoder)
+        Ok(with_part(elements, &self.walk(&limit)?))
     }
 
     fn named_tuple(
@@ -247,8 +251,8 @@ impl<'py> Walker<'py> {
 
     fn array(&mut self, value: &Bound<'py, PyAny>, name: &str) -> PyResult<Encoder> {
         let typecode: String = value.getattr(intern!(self.py, "typecode"))?.extract()?;
-        let mut encoder = Encoder::new(Tag::NamedBytes);
-        encoder.text(&format!("{name}.{typecode}"));
+        let mut encoder = Encoder::new(Tag::PackedArray);
+        encoder.text(name).text(&typecode);
         if typecode == "u" || typecode == "w" {
             let text = value.call_method0(intern!(self.py, "tounicode"))?;
             encoder.bytes(&leaf::utf8(text.cast()?)?);
@@ -256,25 +260,6 @@ impl<'py> Walker<'py> {
             let bytes: Vec<u8> = value.call_method0(intern!(self.py, "tobytes"))?.extract()?;
             encoder.bytes(&bytes);
         }
-        Ok(encoder)
-    }
-
-    /// The content of a subclass instance, with the attributes in its `__dict__` if it has any.
-    pub(super) fn with_state(
-        &mut self,
-        value: &Bound<'py, PyAny>,
-        content: Encoder,
-    ) -> PyResult<Encoder> {
-        let state = value.getattr_opt(intern!(self.py, "__dict__"))?;
-        let Some(Ok(state)) = state.as_ref().map(|state| state.cast::<PyDict>()) else {
-            return Ok(content);
-        };
-        if state.is_empty() {
-            return Ok(content);
-        }
-        let state = self.dict(state)?.finish();
-        let mut encoder = Encoder::new(Tag::WithState);
-        encoder.child(&content.finish()).child(&state);
         Ok(encoder)
     }
 }

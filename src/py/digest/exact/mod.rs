@@ -7,24 +7,37 @@ mod callables;
 mod containers;
 mod leaf;
 mod libraries;
-mod names;
 mod numbers;
 mod records;
+mod state;
 mod stdlib;
+mod subclasses;
+mod times;
+
+use std::collections::HashMap;
 
 use pyo3::exceptions::PyRecursionError;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
-    PyTuple, PyType,
-};
+use pyo3::types::{PyDict, PyFrozenSet, PyFunction, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::{
-    as_indigestible, check_depth, hash_of_text, hooks, indigestible, indigestible_because,
-    is_digest, own_digest,
+    as_indigestible, check_depth, functions, hash_of_text, hooks, indigestible,
+    indigestible_because, is_digest, own_digest,
 };
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
+use crate::py::names::class_identity;
+
+/// From this depth on values are remembered: what is shared between many places of a deep
+/// structure is walked once, not once for every path that leads to it.
+const REMEMBERED: usize = 16;
+
+/// From this depth on a value that is met inside of itself ends the walk.
+const WATCHED: usize = 64;
+
+/// How many values one walk remembers.
+const MOST_REMEMBERED: usize = 1 << 16;
 
 /// The digest of `value`: by equality, or (`typed`) by identity of content.
 pub fn digest(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
@@ -42,6 +55,11 @@ pub struct Walker<'py> {
     typed: bool,
     hooked: bool,
     depth: usize,
+    /// The values on the way to the current one, from [`WATCHED`] on.
+    path: Vec<usize>,
+    /// Digests of deep values by address and question, with the values, which keeps their
+    /// addresses from being taken by others.
+    remembered: HashMap<(usize, bool), (Bound<'py, PyAny>, Hash)>,
 }
 
 impl<'py> Walker<'py> {
@@ -51,28 +69,65 @@ impl<'py> Walker<'py> {
             typed,
             hooked: hooks::any(),
             depth: 0,
+            path: Vec::new(),
+            remembered: HashMap::new(),
         }
     }
 
     /// The digest of a value, at whatever depth.
     pub fn walk(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
-        if !self.hooked {
-            if let Some(encoder) = leaf::encode(value, self.typed)? {
-                return Ok(encoder.finish());
-            }
+        if !self.hooked
+            && let Some(encoder) = leaf::encode(value, self.typed)?
+        {
+            return Ok(encoder.finish());
         }
         check_depth(self.py, self.depth)?;
         self.depth += 1;
-        let result = if self.hooked {
-            self.any(value)
+        let result = if self.depth > REMEMBERED {
+            self.walk_deep(value)
         } else {
-            match self.builtin(value) {
-                Ok(None) => self.any(value),
-                Ok(Some(hash)) => Ok(hash),
-                Err(error) => Err(error),
-            }
+            self.walk_node(value)
         };
         self.depth -= 1;
+        result
+    }
+
+    fn walk_node(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        if !self.hooked
+            && let Some(hash) = self.builtin(value)?
+        {
+            return Ok(hash);
+        }
+        self.any(value)
+    }
+
+    /// A value deep inside of another one: neither cycles nor sharing may keep the walk going.
+    #[cold]
+    fn walk_deep(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        let address = value.as_ptr() as usize;
+        let key = (address, self.typed);
+        // Within functions the digest of a recursive one depends on the path to it.
+        let independent = !functions::walking();
+        if independent && let Some((_, hash)) = self.remembered.get(&key) {
+            return Ok(*hash);
+        }
+        let watched = self.depth > WATCHED && !value.is_instance_of::<PyFunction>();
+        if watched {
+            if self.path.contains(&address) {
+                return Err(indigestible_because(self.py, "contains itself"));
+            }
+            self.path.push(address);
+        }
+        let result = self.walk_node(value);
+        if watched {
+            self.path.pop();
+        }
+        if independent && let Ok(hash) = &result {
+            if self.remembered.len() == MOST_REMEMBERED {
+                self.remembered.clear();
+            }
+            self.remembered.insert(key, (value.clone(), *hash));
+        }
         result
     }
 
@@ -119,6 +174,13 @@ impl<'py> Walker<'py> {
                 return Ok(hash);
             }
         }
+        // A function's own answer counts: that of a decorated one names the one it wraps.
+        if value.is_instance_of::<PyFunction>()
+            && let Some(own) = value.getattr_opt(intern!(self.py, "__digest__"))?
+        {
+            let result = own.call0().map_err(|error| as_indigestible(value, error))?;
+            return self.accept(value, &result);
+        }
         self.by_kind(value).map_err(|error| {
             // A very deep nest, or user code that recursed without end.
             if error.is_instance_of::<PyRecursionError>(self.py) {
@@ -158,7 +220,7 @@ impl<'py> Walker<'py> {
         }
         // Any other text is taken as the content that makes the value.
         let mut encoder = Encoder::new(Tag::NamedText);
-        encoder.text("__digest__").bytes(&leaf::utf8(text)?);
+        encoder.text("\0__digest__").bytes(&leaf::utf8(text)?);
         Ok(encoder.finish())
     }
 
@@ -190,38 +252,9 @@ impl<'py> Walker<'py> {
     /// identity does.
     fn class_name(&self, class: &Bound<'py, PyType>) -> PyResult<String> {
         if self.typed {
-            names::class_identity(class)
+            class_identity(class)
         } else {
             Ok(class.name()?.to_string_lossy().into())
         }
-    }
-
-    /// Instances of subclasses of built-in types: the content of the base, the class, and the
-    /// attributes that the instance carries besides.
-    fn subclass(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
-        let name = self.class_name(&value.get_type())?;
-        let content = if let Ok(text) = value.cast::<PyString>() {
-            let mut encoder = Encoder::new(Tag::NamedText);
-            encoder.text(&name).bytes(&leaf::utf8(text)?);
-            encoder
-        } else if let Ok(bytes) = value.cast::<PyBytes>() {
-            let mut encoder = Encoder::new(Tag::NamedBytes);
-            encoder.text(&name).bytes(bytes.as_bytes());
-            encoder
-        } else if let Ok(bytes) = value.cast::<PyByteArray>() {
-            let mut encoder = Encoder::new(Tag::NamedBytes);
-            encoder.text(&name).bytes(&bytes.to_vec());
-            encoder
-        } else if value.is_instance_of::<PyInt>()
-            || value.is_instance_of::<PyFloat>()
-            || value.is_instance_of::<PyComplex>()
-        {
-            self.number_subclass(value, &name)?
-        } else if let Some(encoder) = self.container_subclass(value, &name)? {
-            encoder
-        } else {
-            return Ok(None);
-        };
-        self.with_state(value, content).map(Some)
     }
 }

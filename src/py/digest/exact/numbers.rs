@@ -8,19 +8,20 @@ use super::Walker;
 use crate::engine::digest::exact::{BLOCK, Encoder, Tag};
 use crate::engine::digest::number::{self, NanKind};
 pub use crate::py::digest::bytes::canonical_bytes;
-use crate::py::names::{Imported, qualified_name};
+use crate::py::names::{Imported, class_identity};
 
 static DECIMAL: Imported = Imported::new("decimal", "Decimal");
 static FRACTION: Imported = Imported::new("fractions", "Fraction");
 static NUMBER: Imported = Imported::new("numbers", "Number");
 static RATIONAL: Imported = Imported::new("numbers", "Rational");
 
-/// Types of typed numbers that have a byte of their own; `NAMED` is followed by `module.qualname`.
+/// The types of typed numbers.
 mod kind {
     pub const INT: u8 = 0;
     pub const FLOAT: u8 = 1;
     pub const COMPLEX: u8 = 2;
-    pub const NAMED: u8 = 0xff;
+    pub const FRACTION: u8 = 3;
+    pub const DECIMAL: u8 = 4;
 }
 
 /// Decimals beyond `10 ** ±LARGEST_EXPONENT` are not written out as integers.
@@ -125,7 +126,7 @@ impl<'py> Walker<'py> {
             .is_some_and(|fraction| class.is(fraction))
         {
             return if self.typed {
-                self.named_number(value)
+                Self::typed_fraction(value)
             } else {
                 Self::rational(value)
             }
@@ -171,24 +172,41 @@ impl<'py> Walker<'py> {
 
     fn rational(value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = value.py();
-        let top = value.getattr(intern!(py, "numerator"))?;
-        let bottom = value.getattr(intern!(py, "denominator"))?;
+        // They may be integers of a library's own.
+        let plain = |part: Bound<'py, PyAny>| py.get_type::<PyInt>().call1((part,));
+        let top = plain(value.getattr(intern!(py, "numerator"))?)?;
+        let bottom = plain(value.getattr(intern!(py, "denominator"))?)?;
         ratio(&top, &bottom)
     }
 
-    /// A typed number whose text tells everything: `Decimal`, `Fraction`.
-    fn named_number(&self, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
-        let mut encoder = typed_number(kind::NAMED);
+    /// A `Fraction` by type and value.
+    fn typed_fraction(value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let mut encoder = typed_number(kind::FRACTION);
         encoder
-            .text(&qualified_name(&value.get_type())?)
-            .text(&value.str()?.to_string_lossy());
+            .text(&class_identity(&value.get_type())?)
+            .child(&Self::rational(value)?.finish());
+        Ok(encoder)
+    }
+
+    /// A `Decimal` by type, sign, digits and exponent: `1.0` is not `1.00`.
+    fn typed_decimal(value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let (sign, digits, exponent): (u8, Vec<u8>, Bound<'py, PyAny>) = value
+            .call_method0(intern!(value.py(), "as_tuple"))?
+            .extract()?;
+        let mut encoder = typed_number(kind::DECIMAL);
+        encoder
+            .text(&class_identity(&value.get_type())?)
+            .byte(sign)
+            .bytes(&digits)
+            // An exponent, or the letter of what has none: F, n, N.
+            .text(&exponent.str()?.to_string_lossy());
         Ok(encoder)
     }
 
     fn decimal(&self, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
         if self.typed {
-            return self.named_number(value);
+            return Self::typed_decimal(value);
         }
         let negative: bool = value.call_method0(intern!(py, "is_signed"))?.extract()?;
         if value

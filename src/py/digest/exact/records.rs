@@ -3,14 +3,18 @@
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString};
+use pyo3::types::{
+    PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
+    PyTuple,
+};
 
+use super::state::{with_attributes, with_part};
 use super::{Walker, leaf};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::indigestible_because;
 use crate::py::digest::record::fields_of;
-use crate::py::names::{Imported, qualified_name};
+use crate::py::digest::{indigestible_because, is_indigestible};
+use crate::py::names::{Imported, class_identity};
 
 static ENUM: Imported = Imported::new("enum", "Enum");
 static FLAG: Imported = Imported::new("enum", "Flag");
@@ -27,9 +31,9 @@ impl<'py> Walker<'py> {
         if NAMESPACE.is_instance(value)? {
             let name = self.class_name(&value.get_type())?;
             let attributes = value.getattr(intern!(self.py, "__dict__"))?;
-            let attributes = self.dict(attributes.cast::<PyDict>()?)?;
+            let attributes = self.walk(&attributes)?;
             let mut encoder = Encoder::new(Tag::Namespace);
-            encoder.text(&name).child(&attributes.finish());
+            encoder.text(&name).child(&attributes);
             return Ok(Some(encoder));
         }
         Ok(None)
@@ -42,7 +46,7 @@ impl<'py> Walker<'py> {
         value: &Bound<'py, PyAny>,
         fields: &[Bound<'py, PyString>],
     ) -> PyResult<Encoder> {
-        let mut children: Vec<(String, Hash)> = Vec::with_capacity(fields.len());
+        let mut children: Vec<(Vec<u8>, Hash)> = Vec::with_capacity(fields.len());
         for field in fields {
             let child = value.getattr(field).map_err(|error| {
                 if !error.is_instance_of::<PyAttributeError>(self.py) {
@@ -52,13 +56,13 @@ impl<'py> Walker<'py> {
                 let reason = format!("{kind} without a value for its field {field}");
                 indigestible_because(self.py, &reason)
             })?;
-            children.push((field.to_string_lossy().into_owned(), self.walk(&child)?));
+            children.push((leaf::utf8(field)?.into_owned(), self.walk(&child)?));
         }
         // However the class orders them: HDF5, for one, gives them back sorted.
         children.sort_unstable();
         let mut encoder = if self.typed {
             let mut encoder = Encoder::new(Tag::TypedRecord);
-            encoder.text(&qualified_name(&value.get_type())?);
+            encoder.text(&class_identity(&value.get_type())?);
             encoder
         } else {
             let mut encoder = Encoder::new(Tag::Record);
@@ -67,16 +71,36 @@ impl<'py> Walker<'py> {
         };
         encoder.length(children.len());
         for (name, hash) in &children {
-            encoder.text(name).child(hash);
+            encoder.bytes(name).child(hash);
         }
-        // A record that is also a container keeps its elements elsewhere than in its fields.
-        let name = self.class_name(&value.get_type())?;
-        if let Some(content) = self.container_subclass(value, &name)? {
-            let mut both = Encoder::new(Tag::WithState);
-            both.child(&encoder.finish()).child(&content.finish());
-            return Ok(both);
+        // A record that is also a text, number or container keeps that elsewhere than in fields.
+        if holds_more(value)
+            && let Some(content) = self.base_content(value)?
+        {
+            encoder = with_part(encoder, &content.finish());
+        }
+        if self.typed {
+            encoder = self.with_more(value, fields, encoder);
         }
         Ok(encoder)
+    }
+
+    /// Attributes that are no fields make another content, where one can tell which.
+    fn with_more(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        fields: &[Bound<'py, PyString>],
+        content: Encoder,
+    ) -> Encoder {
+        let is_field = |name: &Bound<'py, PyString>| {
+            fields
+                .iter()
+                .any(|field| field.as_any().eq(name).unwrap_or(false))
+        };
+        match self.attributes(value, |name| !is_field(name)) {
+            Ok(attributes) => with_attributes(content, &attributes),
+            Err(_) => content,
+        }
     }
 
     fn enum_member(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
@@ -98,9 +122,25 @@ impl<'py> Walker<'py> {
             .bytes(&leaf::utf8(name.cast::<PyString>()?)?);
         // The value counts where it can: a member that was given another one is another one.
         match self.walk(&value.getattr(intern!(self.py, "_value_"))?) {
-            Ok(hash) => encoder.child(&hash),
-            Err(_) => encoder.byte(0),
+            Ok(hash) => encoder.byte(1).child(&hash),
+            Err(error) if is_indigestible(self.py, &error) => encoder.byte(0),
+            Err(error) => return Err(error),
         };
         Ok(encoder)
     }
+}
+
+/// Whether an instance of a class with fields has content besides them.
+fn holds_more(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyString>()
+        || value.is_instance_of::<PyBytes>()
+        || value.is_instance_of::<PyByteArray>()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyComplex>()
+        || value.is_instance_of::<PyTuple>()
+        || value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyDict>()
+        || value.is_instance_of::<PySet>()
+        || value.is_instance_of::<PyFrozenSet>()
 }

@@ -2,21 +2,17 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyByteArray, PyDate, PyDateTime, PyDelta, PyMemoryView, PyRange, PySlice, PyString, PyTime,
-};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyRange, PySlice, PyString};
 
-use super::Walker;
+use super::state::{with_attributes, with_part};
+use super::{Walker, leaf, numbers};
+use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
+use crate::engine::digest::number;
 use crate::py::names::Imported;
 
-static TZINFO: Imported = Imported::new("datetime", "tzinfo");
-static TIMEZONE: Imported = Imported::new("datetime", "timezone");
-static DATETIME: Imported = Imported::new("datetime", "datetime");
-static DATE: Imported = Imported::new("datetime", "date");
-static TIME: Imported = Imported::new("datetime", "time");
-static TIMEDELTA: Imported = Imported::new("datetime", "timedelta");
 static PATH: Imported = Imported::new("pathlib", "PurePath");
+static WINDOWS_PATH: Imported = Imported::new("pathlib", "PureWindowsPath");
 static UUID: Imported = Imported::new("uuid", "UUID");
 static PATTERN: Imported = Imported::new("re", "Pattern");
 static IP_ADDRESS: Imported = Imported::new("ipaddress", "_IPAddressBase");
@@ -46,7 +42,7 @@ impl<'py> Walker<'py> {
             return Ok(Some(encoder));
         }
         if value.is_instance_of::<PyMemoryView>() {
-            return self.memory_view(value).map(Some);
+            return self.memory_view(value);
         }
         if value.is_instance_of::<PySlice>() {
             let mut encoder = Encoder::new(Tag::Slice);
@@ -59,19 +55,13 @@ impl<'py> Walker<'py> {
             return Ok(Some(encoder));
         }
         if PATH.is_instance(value)? {
-            let mut encoder = Encoder::new(Tag::Path);
-            // Paths of one family compare equal whether they reach for files or not.
-            let text = value.str()?;
-            encoder
-                .byte(u8::from(is_windows(value)?))
-                .bytes(&super::leaf::utf8(&text)?);
-            return Ok(Some(encoder));
+            return self.path(value).map(Some);
         }
         if UUID.is_instance(value)? {
             let bytes: Vec<u8> = value.getattr(intern!(py, "bytes"))?.extract()?;
             let mut encoder = Encoder::new(Tag::Uuid);
             encoder.raw(&bytes);
-            return Ok(Some(encoder));
+            return self.of_class(value, encoder, &UUID).map(Some);
         }
         if PATTERN.is_instance(value)? {
             let mut encoder = Encoder::new(Tag::Pattern);
@@ -85,132 +75,96 @@ impl<'py> Walker<'py> {
         Ok(None)
     }
 
+    /// Ranges are equal if their elements are: an empty one has no start, a single one no step.
+    /// Where identity decides, start, stop and step are what they are.
     fn range(&mut self, range: &Bound<'py, PyRange>) -> PyResult<Encoder> {
-        // Ranges are equal if their elements are: an empty one has no start, a single one no step.
-        let count = range.call_method0(intern!(self.py, "__len__"));
-        let mut encoder = Encoder::new(Tag::Range);
-        let Ok(count) = count.and_then(|count| count.extract::<usize>()) else {
-            // More elements than a length can say.
-            encoder.byte(1);
-            for part in ["start", "stop", "step"] {
-                encoder.child(&self.walk(&range.getattr(part)?)?);
-            }
-            return Ok(encoder);
+        let py = self.py;
+        let part = |name: &str| -> PyResult<Hash> {
+            // They may be booleans.
+            let bytes = numbers::canonical_bytes(&range.getattr(name)?)?;
+            Ok(number::integer_from_bytes(&bytes).finish())
         };
-        encoder.byte(0).length(count);
-        if count > 0 {
-            encoder.child(&self.walk(&range.getattr(intern!(self.py, "start"))?)?);
-        }
-        if count > 1 {
-            encoder.child(&self.walk(&range.getattr(intern!(self.py, "step"))?)?);
+        let count = range.call_method0(intern!(py, "__len__"));
+        let mut encoder = Encoder::new(Tag::Range);
+        match count.and_then(|count| count.extract::<usize>()) {
+            Ok(count) if !self.typed => {
+                encoder.byte(0).length(count);
+                if count > 0 {
+                    encoder.child(&part("start")?);
+                }
+                if count > 1 {
+                    encoder.child(&part("step")?);
+                }
+            }
+            // Or more elements than a length can say.
+            _ => {
+                encoder.byte(if self.typed { 2 } else { 1 });
+                for name in ["start", "stop", "step"] {
+                    encoder.child(&part(name)?);
+                }
+            }
         }
         Ok(encoder)
     }
 
-    fn memory_view(&mut self, view: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+    fn memory_view(&mut self, view: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
         let py = self.py;
         let format: String = view.getattr(intern!(py, "format"))?.extract()?;
-        let shape = view.getattr(intern!(py, "shape"))?;
-        let bytes: Vec<u8> = view.call_method0(intern!(py, "tobytes"))?.extract()?;
-        let mut encoder = Encoder::new(Tag::NamedBytes);
-        encoder.text(&format!("memoryview.{format}"));
-        encoder.child(&self.walk(&shape)?).bytes(&bytes);
-        Ok(encoder)
-    }
-
-    /// Dates, times, durations and zones, field by field; of an instance of a subclass the class
-    /// counts too.
-    fn time(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
-        const DAY: [&str; 3] = ["year", "month", "day"];
-        const CLOCK: [&str; 5] = ["hour", "minute", "second", "microsecond", "fold"];
-        const SPAN: [&str; 3] = ["days", "seconds", "microseconds"];
-        let mut encoder;
-        let base = if value.is_instance_of::<PyDateTime>() {
-            encoder = Encoder::new(Tag::DateTime);
-            self.whole_numbers(&mut encoder, value, &DAY)?;
-            self.whole_numbers(&mut encoder, value, &CLOCK)?;
-            self.zone_of(&mut encoder, value)?;
-            &DATETIME
-        } else if value.is_instance_of::<PyDate>() {
-            encoder = Encoder::new(Tag::Date);
-            self.whole_numbers(&mut encoder, value, &DAY)?;
-            &DATE
-        } else if value.is_instance_of::<PyTime>() {
-            encoder = Encoder::new(Tag::Time);
-            self.whole_numbers(&mut encoder, value, &CLOCK)?;
-            self.zone_of(&mut encoder, value)?;
-            &TIME
-        } else if value.is_instance_of::<PyDelta>() {
-            encoder = Encoder::new(Tag::TimeDelta);
-            self.whole_numbers(&mut encoder, value, &SPAN)?;
-            &TIMEDELTA
-        } else if TZINFO.is_instance(value)? {
-            return self.zone(value);
-        } else {
+        // Addresses, and bytes that belong to no value, are no content.
+        if format.contains(['O', 'P', '&', 'X', 'x', 'g', 'T']) {
             return Ok(None);
-        };
-        let class = value.get_type();
-        if !class.is(base.get(self.py)?) {
-            encoder.text(&self.class_name(&class)?);
-            return self.with_state(value, encoder).map(Some);
         }
+        let shape = view.getattr(intern!(py, "shape"))?;
+        let bytes = view.call_method0(intern!(py, "tobytes"))?;
+        let mut encoder = Encoder::new(Tag::MemoryView);
+        encoder.text(&format).child(&self.walk(&shape)?);
+        encoder.bytes(bytes.cast::<PyBytes>()?.as_bytes());
         Ok(Some(encoder))
     }
 
-    fn whole_numbers(
-        &self,
-        encoder: &mut Encoder,
+    /// Paths by text. Paths of one family compare equal whether they reach for files or not.
+    fn path(&mut self, path: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let text = path.str()?;
+        let mut encoder = Encoder::new(Tag::Path);
+        encoder
+            .byte(u8::from(WINDOWS_PATH.is_instance(path)?))
+            .bytes(&leaf::utf8(&text)?);
+        let class = path.get_type();
+        let module = class.getattr(intern!(self.py, "__module__"))?;
+        let module = module.extract::<String>().unwrap_or_default();
+        let own = module.split('.').next() == Some("pathlib");
+        if own && !self.typed {
+            return Ok(encoder);
+        }
+        encoder.text(&self.class_name(&class)?);
+        if own {
+            return Ok(encoder);
+        }
+        // pathlib's own attributes are caches of the text.
+        let attributes = self.own_attributes(path, WINDOWS_PATH.get(self.py)?)?;
+        Ok(with_attributes(encoder, &attributes))
+    }
+
+    /// The content, with class and attributes if the class is not `base` itself.
+    fn of_class(
+        &mut self,
         value: &Bound<'py, PyAny>,
-        fields: &[&str],
-    ) -> PyResult<()> {
-        for field in fields {
-            encoder.i64(value.getattr(PyString::intern(self.py, field))?.extract()?);
+        content: Encoder,
+        base: &'static Imported,
+    ) -> PyResult<Encoder> {
+        let class = value.get_type();
+        if class.is(base.get(self.py)?) {
+            return Ok(content);
         }
-        Ok(())
-    }
-
-    fn zone_of(&mut self, encoder: &mut Encoder, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        let zone = value.getattr(intern!(self.py, "tzinfo"))?;
-        encoder.child(&self.walk(&zone)?);
-        Ok(())
-    }
-
-    /// A fixed offset by its seconds and name, a zone of the tz database by its key.
-    fn zone(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
-        let py = self.py;
-        let mut encoder = Encoder::new(Tag::TimeZone);
-        if TIMEZONE.is_instance(value)? {
-            let offset = value.call_method1(intern!(py, "utcoffset"), (py.None(),))?;
-            let name: String = value
-                .call_method1(intern!(py, "tzname"), (py.None(),))?
-                .extract()?;
-            encoder.byte(0).child(&self.walk(&offset)?).text(&name);
-            return Ok(Some(encoder));
-        }
-        // `ZoneInfo`, and the classes of dateutil and pytz, say their key under these names.
-        for attribute in ["key", "zone"] {
-            if let Some(key) = value.getattr_opt(attribute)?
-                && let Ok(key) = key.extract::<String>()
-            {
-                encoder
-                    .byte(1)
-                    .text(&self.class_name(&value.get_type())?)
-                    .text(&key);
-                return Ok(Some(encoder));
-            }
-        }
-        Ok(None)
+        let name = PyString::new(self.py, &self.class_name(&class)?);
+        let content = with_part(content, &self.walk(name.as_any())?);
+        self.with_state(value, content)
     }
 
     fn named_text(&self, tag: Tag, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(tag);
         encoder.text(&self.class_name(&value.get_type())?);
-        encoder.bytes(&super::leaf::utf8(&value.str()?)?);
+        encoder.bytes(&leaf::utf8(&value.str()?)?);
         Ok(encoder)
     }
-}
-
-fn is_windows(path: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static WINDOWS: Imported = Imported::new("pathlib", "PureWindowsPath");
-    WINDOWS.is_instance(path)
 }

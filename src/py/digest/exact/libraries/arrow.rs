@@ -70,7 +70,7 @@ fn exported_type(value: &Bound<'_, PyAny>) -> PyResult<Encoder> {
 
 impl<'py> Walker<'py> {
     /// Tables and record batches: kind, column names and types, values.
-    pub(super) fn arrow_table(&mut self, table: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+    pub(super) fn arrow_table(table: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let read = read(table)?;
         let mut encoder = Encoder::new(Tag::ArrowTable);
         encoder

@@ -6,8 +6,8 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
-use crate::py::digest::exact::names::class_identity;
 use crate::py::names::Imported;
+use crate::py::names::class_identity;
 
 static VOID: Imported = Imported::new("numpy", "void");
 static FINFO: Imported = Imported::new("numpy", "finfo");

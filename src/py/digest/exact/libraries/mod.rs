@@ -27,7 +27,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::Walker;
+use super::state::{Attributes, with_attributes};
 use crate::engine::digest::exact::{Encoder, Tag};
+use crate::py::names::Imported;
 
 /// What a class of a library holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +116,9 @@ fn kind_of(package: &str, name: &str) -> Kind {
 }
 
 /// Classes seen before, by address. Each is kept alive, so that no other takes its address.
-static CLASSES: LazyLock<Mutex<HashMap<usize, (Py<PyType>, Kind)>>> = LazyLock::new(Mutex::default);
+static CLASSES: LazyLock<Mutex<Classes>> = LazyLock::new(Mutex::default);
+
+type Classes = HashMap<usize, (Py<PyType>, Kind)>;
 
 /// Programs that make classes without end must not keep them all alive here.
 const MOST_CLASSES: usize = 4096;
@@ -180,7 +184,7 @@ impl<'py> Walker<'py> {
             Kind::PolarsFrame => self.polars_frame(value)?,
             Kind::PolarsSeries => self.polars_series(value)?,
             Kind::PolarsDtype => Self::polars_dtype(value)?,
-            Kind::ArrowTable => self.arrow_table(value)?,
+            Kind::ArrowTable => Self::arrow_table(value)?,
             Kind::ArrowArray => self.arrow_array(value)?,
             Kind::ArrowScalar => self.arrow_scalar(value)?,
             Kind::ArrowType => Self::arrow_type(value)?,
@@ -201,16 +205,30 @@ impl<'py> Walker<'py> {
     /// The content of an instance of a user's subclass of a library's class, with the class and
     /// the attributes that the instance carries.
     fn of_subclass(
-        &mut self,
+        &self,
         value: &Bound<'py, PyAny>,
         content: Encoder,
-        attributes: &Bound<'py, PyAny>,
+        attributes: &Attributes,
     ) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(Tag::Subclass);
         encoder
             .text(&self.class_name(&value.get_type())?)
-            .child(&content.finish())
-            .child(&self.walk(attributes)?);
-        Ok(encoder)
+            .child(&content.finish());
+        Ok(with_attributes(encoder, attributes))
+    }
+
+    /// The same for a class whose instances carry nothing but what their own attributes hold.
+    fn or_of_subclass(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        content: Encoder,
+        class: &'static Imported,
+    ) -> PyResult<Encoder> {
+        let class = class.get(self.py)?;
+        if value.get_type().is(class) {
+            return Ok(content);
+        }
+        let attributes = self.own_attributes(value, class)?;
+        self.of_subclass(value, content, &attributes)
     }
 }

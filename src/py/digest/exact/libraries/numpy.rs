@@ -2,17 +2,29 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::{buffer, dtype};
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
+use crate::py::digest::exact::state::Attributes;
 use crate::py::names::Imported;
 
 static NDARRAY: Imported = Imported::new("numpy", "ndarray");
 static MEMMAP: Imported = Imported::new("numpy", "memmap");
 static MASKED: Imported = Imported::new("numpy.ma", "MaskedArray");
 static MASKED_ONE: Imported = Imported::new("numpy.ma.core", "MaskedConstant");
+/// What every masked array has in its `__dict__`, or may have.
+const MASKED_OWN: [&[u8]; 7] = [
+    b"_mask",
+    b"_fill_value",
+    b"_hardmask",
+    b"_sharedmask",
+    b"_isfield",
+    b"_baseclass",
+    b"_basedict",
+];
+
 static MASK_OF: Imported = Imported::new("numpy.ma", "getmaskarray");
 static DATA_OF: Imported = Imported::new("numpy.ma", "getdata");
 static DEFAULT_FILL: Imported = Imported::new("numpy.ma", "default_fill_value");
@@ -46,16 +58,9 @@ impl<'py> Walker<'py> {
             if !self.typed {
                 return Ok(content);
             }
-            return self.of_subclass(array, content, PyTuple::empty(py).as_any());
+            return self.of_subclass(array, content, &Attributes::new());
         }
-        let attributes = self.attributes(array)?;
-        self.of_subclass(array, content, &attributes)
-    }
-
-    /// The attributes of an instance, or `None`.
-    fn attributes(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let attributes = value.getattr_opt(intern!(self.py, "__dict__"))?;
-        Ok(attributes.unwrap_or_else(|| self.py.None().into_bound(self.py)))
+        self.or_of_subclass(array, content, &NDARRAY)
     }
 
     /// dtype, shape and elements in C order.
@@ -63,9 +68,8 @@ impl<'py> Walker<'py> {
         let py = self.py;
         let dtype = array.getattr(intern!(py, "dtype"))?;
         match dtype::kind(&dtype)? {
-            b'O' => self.object_array(array, &dtype),
+            b'O' | b'T' => self.object_array(array, &dtype),
             b'V' if dtype::fields(&dtype)?.is_some() => self.structured_array(array, &dtype),
-            b'T' => self.object_array(array, &dtype),
             _ => {
                 let mut encoder = self.array_header(array, &dtype)?;
                 hash_elements(&mut encoder, array, &dtype)?;
@@ -135,9 +139,11 @@ impl<'py> Walker<'py> {
     pub(super) fn masked_array(&mut self, array: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
         // A single record of a masked array hands out scalars.
-        let whole = |part: Bound<'py, PyAny>| match NDARRAY.is_instance(&part)? {
-            true => Ok(part),
-            false => AS_ARRAY.get(py)?.call1((part,)),
+        let whole = |part: Bound<'py, PyAny>| {
+            if NDARRAY.is_instance(&part)? {
+                return Ok(part);
+            }
+            AS_ARRAY.get(py)?.call1((part,))
         };
         let data = whole(DATA_OF.get(py)?.call1((array,))?)?;
         let mask = whole(MASK_OF.get(py)?.call1((array,))?)?;
@@ -158,23 +164,9 @@ impl<'py> Walker<'py> {
             return Ok(encoder);
         }
         // numpy keeps its own attributes in the same dictionary.
-        let own = PyDict::new(py);
-        if let Ok(attributes) = self.attributes(array)?.cast::<PyDict>() {
-            for (name, value) in attributes.iter() {
-                let text = name.str()?;
-                let kept = [
-                    "_mask",
-                    "_fill_value",
-                    "_hardmask",
-                    "_sharedmask",
-                    "_isfield",
-                ];
-                if !kept.contains(&text.to_str()?) && text.to_str()? != "_baseclass" {
-                    own.set_item(name, value)?;
-                }
-            }
-        }
-        self.of_subclass(array, encoder, own.as_any())
+        let mut attributes = self.own_attributes(array, MASKED.get(py)?)?;
+        attributes.retain(|(name, _)| !MASKED_OWN.contains(&name.as_slice()));
+        self.of_subclass(array, encoder, &attributes)
     }
 
     /// The digest of `data` with zeros where `mask` covers it.

@@ -7,11 +7,12 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::PyString;
 
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::exact::Walker;
+use crate::py::digest::exact::state::Attributes;
+use crate::py::digest::exact::{Walker, leaf};
 use crate::py::names::Imported;
 
 static FRAME: Imported = Imported::new("pandas", "DataFrame");
@@ -36,7 +37,7 @@ impl<'py> Walker<'py> {
         for column in &columns {
             encoder.child(column);
         }
-        self.or_of_subclass(frame, encoder, &FRAME)
+        self.or_of_pandas_subclass(frame, encoder, &FRAME)
     }
 
     pub(super) fn series(&mut self, series: &Bound<'py, PyAny>) -> PyResult<Encoder> {
@@ -47,7 +48,7 @@ impl<'py> Walker<'py> {
             .child(&self.walk(&series.getattr(intern!(py, "index"))?)?);
         self.flags(&mut encoder, series)?;
         encoder.child(&self.column(&series.getattr(intern!(py, "array"))?)?);
-        self.or_of_subclass(series, encoder, &SERIES)
+        self.or_of_pandas_subclass(series, encoder, &SERIES)
     }
 
     pub(super) fn index(&mut self, index: &Bound<'py, PyAny>) -> PyResult<Encoder> {
@@ -103,7 +104,7 @@ impl<'py> Walker<'py> {
     }
 
     /// A subclass's attributes are those that it declares in `_metadata`, as pandas has it.
-    fn or_of_subclass(
+    fn or_of_pandas_subclass(
         &mut self,
         value: &Bound<'py, PyAny>,
         content: Encoder,
@@ -113,13 +114,14 @@ impl<'py> Walker<'py> {
         if value.get_type().is(class.get(py)?) {
             return Ok(content);
         }
-        let mut attributes = Vec::new();
+        let mut attributes = Attributes::new();
         for name in value.getattr(intern!(py, "_metadata"))?.try_iter()? {
-            let name = name?;
-            let attribute = value.getattr_opt(name.cast::<pyo3::types::PyString>()?)?;
-            attributes.push((name, attribute));
+            let name = name?.cast_into::<PyString>()?;
+            if let Some(attribute) = value.getattr_opt(&name)? {
+                attributes.push((leaf::utf8(&name)?.into_owned(), self.walk(&attribute)?));
+            }
         }
-        let attributes = PyTuple::new(py, attributes)?;
-        self.of_subclass(value, content, attributes.as_any())
+        attributes.sort_unstable();
+        self.of_subclass(value, content, &attributes)
     }
 }

@@ -6,8 +6,8 @@ use pyo3::types::PyString;
 
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
-use crate::py::digest::exact::names::class_identity;
 use crate::py::names::Imported;
+use crate::py::names::class_identity;
 
 static NAT: Imported = Imported::new("pandas", "NaT");
 static NA: Imported = Imported::new("pandas", "NA");
@@ -69,13 +69,7 @@ impl<'py> Walker<'py> {
         } else {
             return self.offset(value);
         };
-        let class = class.get(py)?;
-        if value.get_type().is(class) {
-            return Ok(encoder);
-        }
-        let attributes = value.getattr_opt(intern!(py, "__dict__"))?;
-        let attributes = attributes.unwrap_or_else(|| py.None().into_bound(py));
-        self.of_subclass(value, encoder, &attributes)
+        self.or_of_subclass(value, encoder, class)
     }
 
     /// A count of ticks and their unit.

@@ -24,25 +24,13 @@ impl<'py> Walker<'py> {
         for column in columns.iter() {
             encoder.child(&self.polars_content(&column)?);
         }
-        self.of_polars_subclass(frame, encoder, &FRAME)
+        self.or_of_subclass(frame, encoder, &FRAME)
     }
 
     pub(super) fn polars_series(&mut self, series: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(Tag::PolarsSeries);
         encoder.byte(1).child(&self.polars_content(series)?);
-        self.of_polars_subclass(series, encoder, &SERIES)
-    }
-
-    fn of_polars_subclass(
-        &mut self,
-        value: &Bound<'py, PyAny>,
-        content: Encoder,
-        class: &'static Imported,
-    ) -> PyResult<Encoder> {
-        if value.get_type().is(class.get(self.py)?) {
-            return Ok(content);
-        }
-        self.of_subclass(value, content, self.py.None().bind(self.py))
+        self.or_of_subclass(series, encoder, &SERIES)
     }
 
     fn polars_content(&mut self, series: &Bound<'py, PyAny>) -> PyResult<Hash> {

@@ -5,8 +5,8 @@ use pyo3::prelude::*;
 
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
-use crate::py::digest::exact::names::class_identity;
 use crate::py::names::Imported;
+use crate::py::names::class_identity;
 
 static GENERATOR: Imported = Imported::new("numpy.random", "Generator");
 static RANDOM_STATE: Imported = Imported::new("numpy.random", "RandomState");

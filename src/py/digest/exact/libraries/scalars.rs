@@ -8,9 +8,9 @@ use pyo3::types::{PyBytes, PyString};
 use super::dtype;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::engine::digest::number::{self, NanKind};
-use crate::py::digest::exact::names::class_identity;
 use crate::py::digest::exact::{Walker, leaf, numbers};
 use crate::py::names::Imported;
+use crate::py::names::class_identity;
 
 static AS_ARRAY: Imported = Imported::new("numpy", "asarray");
 static SIGN_BIT: Imported = Imported::new("numpy", "signbit");

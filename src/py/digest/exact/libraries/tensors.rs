@@ -56,12 +56,7 @@ impl<'py> Walker<'py> {
                 .call_method0(intern!(py, "numpy"))?;
             buffer::hash_buffer(&mut encoder, &bytes)?;
         }
-        if tensor.get_type().is(TENSOR.get(py)?) {
-            return Ok(encoder);
-        }
-        let attributes = tensor.getattr_opt(intern!(py, "__dict__"))?;
-        let attributes = attributes.unwrap_or_else(|| py.None().into_bound(py));
-        self.of_subclass(tensor, encoder, &attributes)
+        self.or_of_subclass(tensor, encoder, &TENSOR)
     }
 
     /// `torch.float32`, `torch.device("cpu")`.

@@ -43,11 +43,10 @@ impl<'py> Walker<'py> {
             .child(&self.items(&variable.getattr(intern!(py, "attrs"))?)?);
         let values = variable.getattr(intern!(py, "values"))?;
         encoder.child(&self.walk(&values)?);
-        let class = variable.get_type();
-        if class.is(VARIABLE.get(py)?) || class.is(INDEX_VARIABLE.get(py)?) {
+        if variable.get_type().is(INDEX_VARIABLE.get(py)?) {
             return Ok(encoder);
         }
-        self.of_subclass(variable, encoder, py.None().bind(py))
+        self.or_of_subclass(variable, encoder, &VARIABLE)
     }
 
     pub(super) fn xarray_array(&mut self, array: &Bound<'py, PyAny>) -> PyResult<Encoder> {
@@ -57,10 +56,7 @@ impl<'py> Walker<'py> {
             .child(&self.walk(&array.getattr(intern!(py, "name"))?)?)
             .child(&self.walk(&array.getattr(intern!(py, "variable"))?)?)
             .child(&self.variables(&array.getattr(intern!(py, "coords"))?)?);
-        if array.get_type().is(ARRAY.get(py)?) {
-            return Ok(encoder);
-        }
-        self.of_subclass(array, encoder, py.None().bind(py))
+        self.or_of_subclass(array, encoder, &ARRAY)
     }
 
     pub(super) fn xarray_dataset(&mut self, dataset: &Bound<'py, PyAny>) -> PyResult<Encoder> {
@@ -70,10 +66,7 @@ impl<'py> Walker<'py> {
             .child(&self.items(&dataset.getattr(intern!(py, "attrs"))?)?)
             .child(&self.variables(&dataset.getattr(intern!(py, "data_vars"))?)?)
             .child(&self.variables(&dataset.getattr(intern!(py, "coords"))?)?);
-        if dataset.get_type().is(DATASET.get(py)?) {
-            return Ok(encoder);
-        }
-        self.of_subclass(dataset, encoder, py.None().bind(py))
+        self.or_of_subclass(dataset, encoder, &DATASET)
     }
 
     /// A tree as the datasets at its paths.

@@ -1,0 +1,105 @@
+//! What an instance carries besides the content of its base class.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use super::{Walker, leaf};
+use crate::engine::digest::Hash;
+use crate::engine::digest::exact::{Encoder, Tag};
+use crate::py::names::Imported;
+
+static SLOT_NAMES: Imported = Imported::new("copyreg", "_slotnames");
+
+/// What a [`Tag::WithState`] adds to a content.
+mod part {
+    /// Attributes by name.
+    pub const ATTRIBUTES: u8 = 0;
+    /// One more part, of which the content's own kind knows: a factory, a limit.
+    pub const OTHER: u8 = 1;
+}
+
+/// Attributes by name, sorted.
+pub type Attributes = Vec<(Vec<u8>, Hash)>;
+
+impl<'py> Walker<'py> {
+    /// The content of an instance with the attributes in its `__dict__` and slots, if any.
+    pub(super) fn with_state(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        content: Encoder,
+    ) -> PyResult<Encoder> {
+        let attributes = self.attributes(value, |_| true)?;
+        Ok(with_attributes(content, &attributes))
+    }
+
+    /// The attributes of an instance that its base `class` does not know of.
+    pub(super) fn own_attributes(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        class: &Bound<'py, PyAny>,
+    ) -> PyResult<Attributes> {
+        let known = class.dir()?;
+        self.attributes(value, |name| !known.contains(name).unwrap_or(false))
+    }
+
+    /// The attributes of an instance whose names `wanted` picks.
+    pub(super) fn attributes(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        wanted: impl Fn(&Bound<'py, PyString>) -> bool,
+    ) -> PyResult<Attributes> {
+        let py = self.py;
+        let mut found: Attributes = Vec::new();
+        let class = value.get_type();
+        if class.hasattr(intern!(py, "__slots__"))? {
+            let names = SLOT_NAMES.get(py)?.call1((&class,))?;
+            for name in names.cast::<PyList>()?.iter() {
+                let name = name.cast_into::<PyString>()?;
+                if wanted(&name)
+                    && let Some(content) = value.getattr_opt(&name)?
+                {
+                    found.push((leaf::utf8(&name)?.into_owned(), self.walk(&content)?));
+                }
+            }
+        }
+        if let Some(state) = value.getattr_opt(intern!(py, "__dict__"))?
+            && let Ok(state) = state.cast::<PyDict>()
+        {
+            for (name, content) in state.iter() {
+                let Ok(name) = name.cast_into::<PyString>() else {
+                    continue;
+                };
+                if wanted(&name) {
+                    found.push((leaf::utf8(&name)?.into_owned(), self.walk(&content)?));
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+}
+
+pub fn with_attributes(content: Encoder, attributes: &Attributes) -> Encoder {
+    if attributes.is_empty() {
+        return content;
+    }
+    let mut encoder = Encoder::new(Tag::WithState);
+    encoder
+        .byte(part::ATTRIBUTES)
+        .child(&content.finish())
+        .length(attributes.len());
+    for (name, hash) in attributes {
+        encoder.bytes(name).child(hash);
+    }
+    encoder
+}
+
+pub fn with_part(content: Encoder, part: &Hash) -> Encoder {
+    let mut encoder = Encoder::new(Tag::WithState);
+    encoder
+        .byte(part::OTHER)
+        .child(&content.finish())
+        .child(part);
+    encoder
+}
