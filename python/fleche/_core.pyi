@@ -6,6 +6,36 @@ from typing import Any, Final, final
 
 from fleche.digest import Digest, Hook
 
+__all__ = [
+    "SHORTEST_PREFIX",
+    "VERSION",
+    "CachedFunction",
+    "Signature",
+    "add_hook",
+    "child_digests",
+    "config_paths",
+    "digest",
+    "digest_class",
+    "get_hooks",
+    "independent",
+    "intern_value",
+    "load_value",
+    "lookup_key",
+    "manual_hooks",
+    "mend",
+    "merge_configs",
+    "read_config",
+    "record_digest",
+    "record_of_fields",
+    "resolve_prefix",
+    "save_value",
+    "scheme",
+    "set_entry_point_hooks",
+    "set_manual_hooks",
+    "set_scheme",
+    "shrink_keys",
+]
+
 SHORTEST_PREFIX: Final[int]
 VERSION: Final[str]
 
