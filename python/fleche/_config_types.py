@@ -18,7 +18,9 @@ def is_built_in(name: object, kind: str) -> bool:
     if not isinstance(name, str) or name not in keys.STORAGES[kind]:
         return False
     registered = _STORAGE_CONSTRUCTORS.get((name, kind))
-    return registered is None or getattr(registered, "__module__", "").startswith("fleche.")
+    # Of a `functools.partial`, the function that it calls says whose it is.
+    made_by = getattr(registered, "func", registered)
+    return registered is None or getattr(made_by, "__module__", "").startswith("fleche.")
 
 
 def storage_types(kind: str) -> set[str]:

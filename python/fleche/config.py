@@ -240,6 +240,11 @@ def storage_to_config(s: ValueStorage | CallStorage) -> dict[str, Any]:
         raise ValueError(f"Cannot convert storage of type {cls.__name__!r} to config")
     to_config = getattr(s, "to_config", None)
     settings = _registered_fields(s) if to_config is None else to_config()
+    if settings.get("type") not in storage_types("value") | storage_types("call"):
+        raise ValueError(
+            f"Cannot convert storage of type {cls.__name__!r} to config: no storage is registered "
+            f"as {settings.get('type')!r}"
+        )
     config = {}
     for key, value in settings.items():
         # TOML has no null: `None` is what the key's absence means.
