@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::engine::digest::Hash;
+use crate::engine::pickle;
 use crate::py::digest::{hash_of_text, to_digest};
 use crate::py::names::Imported;
 use crate::py::storage::{self, Backend};
@@ -50,23 +51,37 @@ fn missing_is_none<T>(py: Python<'_>, result: PyResult<Option<T>>) -> PyResult<O
 fn from_pair<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = cache.py();
     let calls = cache.getattr(intern!(py, "calls"))?;
-    let record = match Backend::of(&calls)? {
+    let Some(result) = result_digest(&calls, key)? else {
+        return Ok(None);
+    };
+    let values = cache.getattr(intern!(py, "values"))?;
+    match Backend::of(&values)? {
+        Backend::Python(values) => values
+            .call_method1(intern!(py, "load"), (to_digest(py, &result)?,))
+            .map(Some),
+        backend => storage::load_from(&values, backend, &result).map(Some),
+    }
+}
+
+/// The digest of the result in the record under `key`: all that a hit needs of it.
+fn result_digest(calls: &Bound<'_, PyAny>, key: &Hash) -> PyResult<Option<Hash>> {
+    let py = calls.py();
+    let record = match Backend::of(calls)? {
+        Backend::File(files) => {
+            let Some(payload) = files.get().read(py, key)? else {
+                return Ok(None);
+            };
+            match pickle::read_record(&payload) {
+                Ok(record) => return Ok(record.result),
+                // Pickled in another way: its own serialiser reads it.
+                Err(pickle::Unreadable) => files.get().get(py, key)?,
+            }
+        }
         Backend::Python(calls) => {
             calls.call_method1(intern!(py, "load"), (to_digest(py, key)?,))?
         }
-        backend => backend.get(py, key)?,
+        backend @ Backend::Memory(_) => backend.get(py, key)?,
     };
-    let digest = record.getattr(intern!(py, "result"))?;
-    if digest.is_none() {
-        return Ok(None);
-    }
-    let values = cache.getattr(intern!(py, "values"))?;
-    let hash = digest.cast::<PyString>().ok().and_then(hash_of_text);
-    match (Backend::of(&values)?, hash) {
-        (Backend::Python(values), _) => values
-            .call_method1(intern!(py, "load"), (digest,))
-            .map(Some),
-        (_, None) => Ok(None),
-        (_, Some(hash)) => storage::load(&values, &hash).map(Some),
-    }
+    let result = record.getattr(intern!(py, "result"))?;
+    Ok(result.cast::<PyString>().ok().and_then(hash_of_text))
 }

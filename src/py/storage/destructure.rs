@@ -360,16 +360,17 @@ pub fn load_value<'py>(
 }
 
 /// Loads and mends the value under a key.
-pub fn load<'py>(storage: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
-    let backend = Backend::of(storage)?;
-    Mender {
-        py: storage.py(),
-        storage,
-        backend,
-        leaves: HashMap::new(),
-        level: 0,
-    }
-    .load(key)
+fn load<'py>(storage: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
+    load_from(storage, Backend::of(storage)?, key)
+}
+
+/// The same, where the storage's backend is known.
+pub fn load_from<'py>(
+    storage: &Bound<'py, PyAny>,
+    backend: Backend<'py>,
+    key: &Hash,
+) -> PyResult<Bound<'py, PyAny>> {
+    Mender::new(storage, backend).load(key)
 }
 
 /// A stored value with its children in place.
@@ -379,14 +380,7 @@ pub fn mend<'py>(
     stored: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let backend = Backend::of(storage)?;
-    Mender {
-        py: storage.py(),
-        storage,
-        backend,
-        leaves: HashMap::new(),
-        level: 0,
-    }
-    .whole(stored)
+    Mender::new(storage, backend).whole(stored)
 }
 
 struct Mender<'a, 'py> {
@@ -398,7 +392,17 @@ struct Mender<'a, 'py> {
     level: usize,
 }
 
-impl<'py> Mender<'_, 'py> {
+impl<'a, 'py> Mender<'a, 'py> {
+    fn new(storage: &'a Bound<'py, PyAny>, backend: Backend<'py>) -> Self {
+        Self {
+            py: storage.py(),
+            storage,
+            backend,
+            leaves: HashMap::new(),
+            level: 0,
+        }
+    }
+
     fn load(&mut self, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
         let stored = self.backend.get(self.py, key)?;
         self.whole(stored)

@@ -6,5 +6,5 @@ pub mod file;
 mod memory;
 
 pub use backend::Backend;
-pub use destructure::{child_digests, intern_value, load, load_value, mend, save_value};
+pub use destructure::{child_digests, intern_value, load_from, load_value, mend, save_value};
 pub use memory::independent;
