@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.benchmarks.report import as_json, machine, table
@@ -39,9 +40,10 @@ def main() -> int:
     if reference:
         pythons["reference"] = reference
     results = []
-    for row in rows:
-        print(f"{row.title} ...", file=sys.stderr, flush=True)
-        results.append(run(row, pythons, options.rounds))
+    with tempfile.TemporaryDirectory(prefix="fleche-bench-") as scratch:
+        for row in rows:
+            print(f"{row.title} ...", file=sys.stderr, flush=True)
+            results.append(run(row, pythons, Path(scratch), options.rounds))
     print("\n" + table(results) + "\n")
     print(", ".join(f"{name}: {value}" for name, value in machine().items()))
     if options.json:

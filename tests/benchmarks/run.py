@@ -96,10 +96,10 @@ def import_time(python: Path, module: str, folder: Path) -> float:
 
 
 def sampler(
-    row: Row, contestant: str, python: Path, stack: contextlib.ExitStack
+    row: Row, contestant: str, python: Path, scratch: Path, stack: contextlib.ExitStack
 ) -> Callable[[], float]:
-    """Return a function that takes one sample; what it keeps is released with the stack."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleche-bench-")))
+    """Return a function that takes one sample; the process it keeps ends with the stack."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
     if row.name == "import":
         module = "fleche" if contestant == "reference" else contestant
         return functools.partial(import_time, python, module, folder)
@@ -117,8 +117,11 @@ def sampler(
     return worker.sample
 
 
-def run(row: Row, pythons: dict[str, Path], rounds: int | None = None) -> Result:
-    """Run one row; contestants take turns, in rounds. One that fails is reported and left out."""
+def run(row: Row, pythons: dict[str, Path], scratch: Path, rounds: int | None = None) -> Result:
+    """Run one row; contestants take turns, in rounds. One that fails is reported and left out.
+
+    Files stay in `scratch`: to create files where many were just deleted is slow (ext4).
+    """
     samples: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         take = {}
@@ -126,7 +129,7 @@ def run(row: Row, pythons: dict[str, Path], rounds: int | None = None) -> Result
             if name not in pythons:
                 continue
             try:
-                take[name] = sampler(row, name, pythons[name], stack)
+                take[name] = sampler(row, name, pythons[name], scratch, stack)
             except WorkerFailed as error:
                 print(error, file=sys.stderr)
         for _ in range(rounds or row.rounds):
