@@ -368,6 +368,8 @@ def cache_to_config(c: BaseCache) -> dict[str, Any] | list[dict[str, Any]]:
         }
         if type(c) is caches.SizeLimitedCache:
             config["max_size"] = c.max_size
+            with keys.at(f"Cannot convert cache of type {type(c).__name__!r} to config"):
+                keys.check(config, keys.CACHE, "a cache")
         return config
     cls = type(c)
     if (cls.__module__, cls.__name__) == ("fleche.remote", "SshCache"):

@@ -267,6 +267,10 @@ class TestRoundTrip:
         storage = storage_from_config(given, "call")
         assert storage_to_config(storage)["secret_key"] == ["c0ff", "ee"]
 
+    def test_a_limit_that_no_config_may_have(self) -> None:
+        with pytest.raises(ValueError, match=r"Cannot convert.*'max_size' of a cache must be"):
+            cache_to_config(SizeLimitedCache(ValueMemory({}), CallMemory({}), max_size=0))
+
     @pytest.mark.parametrize(
         "cache",
         [
