@@ -1,8 +1,11 @@
 """The compiled core. Private: what users need is re-exported by the modules beside it."""
 
+import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
+
+from typing_extensions import disjoint_base
 
 from fleche.digest import Digest, Hook
 
@@ -10,6 +13,8 @@ __all__ = [
     "SHORTEST_PREFIX",
     "VERSION",
     "CachedFunction",
+    "FileRoot",
+    "FileStore",
     "Signature",
     "add_hook",
     "child_digests",
@@ -34,6 +39,8 @@ __all__ = [
     "set_manual_hooks",
     "set_scheme",
     "shrink_keys",
+    "sign",
+    "verify",
 ]
 
 SHORTEST_PREFIX: Final[int]
@@ -63,7 +70,7 @@ def record_digest(call: Any, arguments: Mapping[str, Any], result: Any) -> Diges
 
 @final
 class Signature:
-    def __new__(cls, parameters: Any) -> Signature: ...
+    def __new__(cls, parameters: Any) -> Self: ...
     def bind(
         self,
         args: tuple[Any, ...],
@@ -86,7 +93,7 @@ class CachedFunction:
         identify: Callable[[], Any],
         on_miss: Callable[..., Any],
         on_uncached: Callable[..., Any],
-    ) -> CachedFunction: ...
+    ) -> Self: ...
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Digest: ...
 
@@ -98,6 +105,40 @@ def intern_value(storage: Any, value: Any, remaining_depth: float) -> tuple[Any,
 def load_value(storage: Any, key: str) -> Any: ...
 def mend(storage: Any, stored: Any) -> Any: ...
 def save_value(storage: Any, value: Any, key: str | None, remaining_depth: float) -> Digest: ...
+
+@disjoint_base
+class FileRoot:
+    def __new__(cls, root: Path, lock_timeout: float) -> Self: ...
+    def list(self) -> builtins.list[Digest]: ...
+    def list_with_times(self) -> builtins.list[tuple[Digest, float]]: ...
+    def candidates(self, prefix: str) -> builtins.list[Digest]: ...
+    def contains(self, key: str) -> bool: ...
+    def evict(self, key: str, place: Path) -> None: ...
+    def temporary(self, key: str) -> Path: ...
+    def commit(self, path: Path, key: str, place: Path) -> None: ...
+    @staticmethod
+    def discard(path: Path) -> None: ...
+
+@final
+class FileStore(FileRoot):
+    def __new__(
+        cls,
+        root: Path,
+        lock_timeout: float,
+        keys: Sequence[bytes],
+        compress: bool,
+        dumps: Callable[[Any], bytes],
+        loads: Callable[[bytes], Any],
+    ) -> Self: ...
+    def put(self, value: Any, key: str) -> None: ...
+    def get(self, key: str) -> Any: ...
+    def encode(self, value: Any) -> bytes: ...
+    def decode(self, bytes: builtins.bytes, path: Path) -> Any: ...
+    def compress_all(self) -> None: ...
+    def decompress_all(self) -> None: ...
+
+def sign(data: bytes, keys: Sequence[bytes]) -> str | None: ...
+def verify(data: bytes, signature: bytes, keys: Sequence[bytes]) -> str | None: ...
 
 # Configuration
 
