@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleche import _core
-from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
+from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall, result_digest
 from fleche.digest import Digest, Indigestible
 from fleche.storage.base import (
     CallStorage,
@@ -171,7 +171,7 @@ class BaseCache(OperationContext, ABC):
         with self._operation_context(key):
             if not overwrite and self.contains(key):
                 return False
-            self.save(c.fetch())
+            self.save(_fetch_again(c, key))
             return True
 
     def filter(self, predicate: Callable[[Call | LazyCall], bool] | QueryCall) -> FilteredCache:
@@ -238,7 +238,7 @@ class Cache(PerKeyLockMixin, BaseCache):
         arguments = call._stash_arguments(self.values)
         result = None
         if call.result is not None:
-            result = self.values.save(call.result)
+            result = self.values.save(call.result, result_digest(call.result))
         return PreparedCall(call._to_digested(arguments, result), self)
 
     def expand(self, key: Digest | str) -> Digest:
@@ -248,13 +248,7 @@ class Cache(PerKeyLockMixin, BaseCache):
         return _core.resolve_prefix(key, set(found))
 
     def _shrink(self, *keys: Digest | str) -> tuple[Digest, ...]:
-        shortened = []
-        for key in keys:
-            found = _each(lambda storage: storage.shrink(key), (self.calls, self.values))
-            if not found:
-                raise KeyError(key)
-            shortened.append(max(found, key=len))
-        return tuple(shortened)
+        return _shrunk(keys, (self.calls, self.values))
 
     def _query(self, call: QueryCall) -> Iterator[LazyCall]:
         for record in self.calls.query(call):
@@ -288,6 +282,27 @@ class Cache(PerKeyLockMixin, BaseCache):
         return unreached
 
 
+def _fetch_again(lazy: LazyCall, key: Digest, *, keep: bool = False) -> Call:
+    """A call with its values, to be saved in another cache under the key that it has.
+
+    Args:
+        lazy: the call.
+        key: its key.
+        keep: file it under its key even if its values have other digests by now, as in another
+            scheme; else it is filed as a call with these values would be.
+    """
+    call = lazy.fetch()
+    if call.to_lookup_key() == key:
+        return call
+    call.__dict__["_typed"] = True
+    if call.to_lookup_key() == key:
+        return call
+    del call.__dict__["_typed"]
+    if keep:
+        call.__dict__["_digests"] = dict(lazy._arguments)
+    return call
+
+
 def _each(operation: Callable[[Any], Any], members: Iterable[Any]) -> list[Any]:
     """What an operation gives for each member that knows the key."""
     found = []
@@ -297,6 +312,34 @@ def _each(operation: Callable[[Any], Any], members: Iterable[Any]) -> list[Any]:
         except KeyError:
             continue
     return found
+
+
+def _shrunk(keys: tuple[Digest | str, ...], members: Iterable[Any]) -> tuple[Digest, ...]:
+    """The shortest prefix of each key that is unambiguous in every member that knows the key."""
+    longest: dict[int, Digest] = {}
+    for member in members:
+        for position, short in _shrunk_in(member, keys):
+            if len(short) > len(longest.get(position, "")):
+                longest[position] = short
+    for position, key in enumerate(keys):
+        if position not in longest:
+            raise KeyError(key)
+    return tuple(longest[position] for position in range(len(keys)))
+
+
+def _shrunk_in(member: Any, keys: tuple[Digest | str, ...]) -> Iterator[tuple[int, Digest]]:
+    if len(keys) > 1:
+        # All of them at once, which lists the member once.
+        try:
+            yield from enumerate(member.shrink(*keys))
+            return
+        except KeyError:
+            pass
+    for position, key in enumerate(keys):
+        try:
+            yield position, member.shrink(key)
+        except KeyError:
+            continue
 
 
 @dataclass(frozen=True)
@@ -442,6 +485,8 @@ class SizeLimitedMixin(BaseCache):
         keys = self._keys_by_age()
         while len(keys) > max(self.max_size, 0):
             target = self._pick_eviction_target(keys)
+            if target not in keys:
+                raise KeyError(target)
             keys.remove(Digest(target))
             self.evict(target)
 
@@ -483,13 +528,7 @@ class _MultiCache(BaseCache):
         return _core.resolve_prefix(key, set(_each(lambda m: m.expand(key), self._members)))
 
     def _shrink(self, *keys: Digest | str) -> tuple[Digest, ...]:
-        shortened = []
-        for key in keys:
-            found = _each(lambda member: member.shrink(key), self._members)
-            if not found:
-                raise KeyError(key)
-            shortened.append(max(found, key=len))
-        return tuple(shortened)
+        return _shrunk(keys, self._members)
 
     def _query(self, call: QueryCall) -> Iterator[LazyCall]:
         seen = set()
@@ -536,9 +575,13 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                 call = member.load(key)
             except KeyError:
                 continue
-            if position == 0:
-                return call
-            return self._backfilled(call)
+            except Exception:
+                # One that is out of order must not hide what the others hold.
+                logger.warning(
+                    "Cache %s of the stack failed to load %s", position, key, exc_info=True
+                )
+                continue
+            return call if position == 0 else self._backfilled(call)
         raise KeyError(key)
 
     def _backfilled(self, call: LazyCall) -> LazyCall:
@@ -548,7 +591,7 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
         with self._operation_context(key):
             try:
                 if not base.contains(key):
-                    base.save(call.fetch())
+                    base.save(_fetch_again(call, key, keep=True))
                     logger.info("Transferred hit for %s from higher cache to base cache", key)
                 return base.load(key)
             except KeyError:

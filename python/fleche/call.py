@@ -14,11 +14,13 @@ True
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 import types
 import typing
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
@@ -155,7 +157,7 @@ class Call:
         if digests is None:
             typed = self._typed
             digests = {k: digest(v, typed=typed) for k, v in self.arguments.items()}
-        result = None if self.result is None else digest(self.result, typed=True)
+        result = None if self.result is None else result_digest(self.result)
         return self._to_digested(digests, result)
 
     def stash(self, values: ValueStorage) -> DigestedCall:
@@ -169,7 +171,7 @@ class Call:
         """
         result = None
         if self.result is not None:
-            result = values.save(self.result, digest(self.result, typed=True))
+            result = values.save(self.result, result_digest(self.result))
         return self._to_digested(self._stash_arguments(values), result)
 
     def _stash_arguments(self, values: ValueStorage) -> dict[str, Digest]:
@@ -242,7 +244,7 @@ class DigestedCall:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DigestedCall:
         # Digests never change; what is left is cheap to copy without `copy`'s bookkeeping.
-        metadata = {name: _copy_json(held) for name, held in self.metadata.items()}
+        metadata = _copy_json(self.metadata)
         return DigestedCall(
             self.name,
             dict(self.arguments),
@@ -401,12 +403,16 @@ class QueryCall:
 
     @classmethod
     def from_call(cls, func: Callable[..., Any], *args: Any, **kwargs: Any) -> QueryCall:
-        """The pattern of `func`'s calls with these arguments; those left out match everything."""
+        """The pattern of `func`'s calls with these arguments; those left out match everything.
+
+        Raises:
+            TypeError: if the arguments do not fit the function.
+        """
         profile = FunctionProfile.of(func)
         bound = bind(func, args, kwargs, partial=True)
         arguments = {name: bound.get(name) for name in profile.signature.parameters}
         profile.strip_for_key(arguments)
-        return cls(name=profile.qualname, module=profile.module, arguments=arguments)
+        return cls(profile.qualname, arguments, None, profile.module, profile.version)
 
     def matches(self, other: Call | LazyCall | DigestedCall) -> bool:
         """Whether a call fits the pattern.
@@ -462,7 +468,7 @@ class PreparedCall:
 
     def resolve(self, values: ValueStorage) -> DigestedCall:
         """Store the result; gives the finished record."""
-        result = values.save(self._result, digest(self._result, typed=True))
+        result = values.save(self._result, result_digest(self._result))
         digested = self.digested
         metadata = digested.metadata if self._metadata is None else self._metadata
         return DigestedCall(
@@ -484,12 +490,20 @@ class PreparedCall:
         return False
 
 
+def result_digest(result: Any) -> Digest:
+    """The digest under which a result is stored: that of exactly this content."""
+    return digest(result, typed=True)
+
+
 def _copy_json(value: Any) -> Any:
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind in (str, int, float, bool, types.NoneType):
+        return value
+    if kind is dict or kind is defaultdict:
         return {name: _copy_json(held) for name, held in value.items()}
-    if isinstance(value, list):
+    if kind is list:
         return [_copy_json(held) for held in value]
-    return value
+    return copy.deepcopy(value)
 
 
 def _fields(call: Call | DigestedCall) -> tuple[Any, ...]:
@@ -555,25 +569,37 @@ def _get_profile(func: Callable[..., Any]) -> FunctionProfile:
 
 def _profile(func: Callable[..., Any]) -> FunctionProfile:
     signature = signature_of(func)
-    ignored, required = _marked(func, signature)
+    ignored, required = marked_of(func, signature)
     return FunctionProfile(
         signature=signature,
         qualname=qualname_of(func),
         module=module_of(func),
         version=version_of(func),
-        code_digest=_code_digest(func),
+        code_digest=code_digest_of(func),
         ignored=ignored,
         required=required,
     )
 
 
 def signature_of(func: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a callable; `(*args, **kwargs)` for one that does not tell."""
+    """The signature of a callable; `(*args, **kwargs)` for one that does not tell.
+
+    Raises:
+        TypeError: if `func` is not callable.
+    """
     import inspect
 
+    if not callable(func):
+        raise TypeError(f"{func!r} is not a callable object")
     try:
+        if sys.version_info >= (3, 14):
+            import annotationlib
+
+            # Annotations may name what does not exist at run time.
+            lenient = annotationlib.Format.FORWARDREF
+            return inspect.signature(func, annotation_format=lenient)
         return inspect.signature(func)
-    except ValueError:
+    except (TypeError, ValueError):
         parameter = inspect.Parameter
         return inspect.Signature(
             [
@@ -641,19 +667,24 @@ def module_of(func: Any) -> str:
 
 
 def version_of(func: Any) -> Version:
-    """A callable's version: its own, else that of its top-level package, else `None`."""
+    """A callable's version: its own, else that of its top-level package, else `None`.
+
+    The standard library has the version of Python.
+    """
     version = getattr(func, "__version__", None)
-    if version is None and not hasattr(func, "__qualname__"):
-        version = getattr(type(func), "__version__", None)
-    if version is None:
-        package = module_of(func).partition(".")[0]
-        version = getattr(sys.modules.get(package), "__version__", None)
-        if version is None and package in sys.stdlib_module_names and package != "__main__":
-            version = ".".join(map(str, sys.version_info[:3]))
-    return typing.cast("Version", version)
+    if version is not None:
+        return version  # type: ignore[no-any-return]
+    package = module_of(func).partition(".")[0]
+    if package in sys.stdlib_module_names and package != "__main__":
+        return sys.version.split()[0]
+    version = getattr(sys.modules.get(package), "__version__", None)
+    if version is None or isinstance(version, str | int):
+        return version
+    # Some packages have a module or an object of that name.
+    return None if isinstance(version, types.ModuleType) else str(version)
 
 
-def _code_digest(func: Any) -> Digest | None:
+def code_digest_of(func: Any) -> Digest | None:
     """The digest of what a function does; `None` for a callable without code of its own."""
     if isinstance(func, types.MethodType):
         func = func.__func__
@@ -672,7 +703,7 @@ def _code_digest(func: Any) -> Digest | None:
         return digest(func.__code__)
 
 
-def _marked(
+def marked_of(
     func: Any, signature: inspect.Signature
 ) -> tuple[frozenset[str], frozenset[str]]:
     """The parameters whose annotations hold `Ignored`, and those that hold `Required`."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from fleche.call import Call, DigestedCall, LazyCall, QueryCall
+from fleche.call import Call, DigestedCall, LazyCall, QueryCall, result_digest
 from fleche.digest import Digest, digest
 
 if TYPE_CHECKING:
@@ -43,8 +43,12 @@ class Matcher:
     def __init__(self, template: QueryCall) -> None:
         self.template = template
         arguments = template.arguments or {}
-        self.arguments = {name: _either_digest(value) for name, value in arguments.items()}
-        self.result = _either_digest(template.result)
+        self.arguments = {
+            name: None if value is None else _either_digest(value)
+            for name, value in arguments.items()
+        }
+        result = template.result
+        self.result = None if result is None else (*_either_digest(result), result_digest(result))
 
     def matches(self, call: Call | LazyCall | DigestedCall) -> bool:
         """Whether a call fits the pattern."""
@@ -87,10 +91,8 @@ class Matcher:
         return held is not None and digest(held, typed=True) in self.result
 
 
-def _either_digest(value: Any) -> tuple[Digest, ...] | None:
-    """The digests under which a value may be recorded; `None` for a wildcard."""
-    if value is None:
-        return None
+def _either_digest(value: Any) -> tuple[Digest, ...]:
+    """The digests under which a value may be recorded."""
     if isinstance(value, Digest):
         return (value,)
     return (digest(value), digest(value, typed=True))

@@ -14,6 +14,7 @@ import types
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from fleche import _core
@@ -24,10 +25,9 @@ from fleche.call import (
     QueryCall,
     Required,
     Version,
-    _annotations,
-    _code_digest,
-    _holds,
+    code_digest_of,
     compile_signature,
+    marked_of,
     module_of,
     qualname_of,
     signature_of,
@@ -52,6 +52,33 @@ logger = logging.getLogger("fleche")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 Arguments = dict[str, Any]
+Recorded = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What a decorated callable comes down to.
+
+    A bound method, a `functools.partial` and an instance that is called compute with more than
+    what they are called with: as arguments of the function below, two of them never share a call
+    by mistake.
+    """
+
+    # What users decorated, and see again as `__wrapped__`.
+    original: Any
+    # What runs, with the arguments that the original adds to each call.
+    function: Any
+    args: tuple[Any, ...] = ()
+    kwargs: Arguments = field(default_factory=dict)
+    # What gives the calls their name, module and version, if not the function.
+    named: Any = None
+
+    @property
+    def identity(self) -> Any:
+        return self.function if self.named is None else self.named
+
+    def adds(self) -> bool:
+        return bool(self.args or self.kwargs)
 
 
 class _CachedCalls:
@@ -59,8 +86,9 @@ class _CachedCalls:
 
     def __init__(
         self,
-        func: Callable[..., Any],
+        target: _Target,
         *,
+        version: Version,
         meta: tuple[MetaData, ...],
         hash_version: bool,
         hash_module: bool,
@@ -70,7 +98,8 @@ class _CachedCalls:
         isolate: bool,
         typed: bool,
     ) -> None:
-        self.func = func
+        self.target = target
+        self.version = version
         self.meta = meta
         self.hash_version = hash_version
         self.hash_module = hash_module
@@ -82,15 +111,19 @@ class _CachedCalls:
         self._set_up()
 
     def _set_up(self) -> None:
-        self.signature = signature = signature_of(self.func)
+        self.func = func = self.target.function
+        self.name = qualname_of(self.target.identity)
+        self.signature = signature = signature_of(func)
+        ignored, required = marked_of(func, signature)
+        self.ignored = self.ignore | ignored
+        self.required = self.require | required
+        _check_names(self.name, signature, self.ignored, self.required)
         self._identity: tuple[str, str | None, Version, Digest | None] | None = None
-        self.ignored = self.ignore | _parameters_marked(self.func, signature, Ignored)
-        self.required = self.require | _parameters_marked(self.func, signature, Required)
-        _check_names(self.func, signature, self.ignored, self.required)
-        self.pending: dict[Digest, Future[Any]] = {}
+        # Futures whose results are to be saved, with the cache they go to.
+        self.pending: dict[Digest, tuple[BaseCache, Future[Any]]] = {}
         self.pending_lock = threading.Lock()
         self.core = _core.CachedFunction(
-            function=self.func,
+            function=func,
             signature=compile_signature(signature),
             ignored=sorted(self.ignored),
             required=sorted(self.required),
@@ -101,27 +134,33 @@ class _CachedCalls:
         )
         self.run = self.core.run
 
-    # Locks and the compiled part are made again where a pickle is loaded.
+    # Locks and the compiled part are made again where a pickle is loaded: when they are first
+    # used, as a function that refers to itself is still without its defaults while it is loaded.
     def __getstate__(self) -> dict[str, Any]:
-        options = "func", "meta", "isolate", "typed", "require", "ignore"
+        options = "target", "version", "meta", "isolate", "typed", "require", "ignore"
         counts = "hash_version", "hash_module", "hash_code"
         return {name: self.__dict__[name] for name in (*options, *counts)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "target" not in self.__dict__ or "run" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self._set_up()
+        return getattr(self, name)
 
     def _identify(self) -> tuple[str, str | None, Version, Digest | None]:
         """Name, module, version and code digest, as far as they count."""
         # Not before the first call: what the function captured may be bound after its decoration.
         if self._identity is None:
             self._identity = (
-                qualname_of(self.func),
-                module_of(self.func) if self.hash_module else None,
-                version_of(self.func) if self.hash_version else None,
-                _code_digest(self.func) if self.hash_code else None,
+                self.name,
+                module_of(self.target.identity) if self.hash_module else None,
+                self._version() if self.hash_version else None,
+                code_digest_of(self.func) if self.hash_code else None,
             )
         return self._identity
+
+    def _version(self) -> Version:
+        return version_of(self.target.identity) if self.version is None else self.version
 
     def call(self, args: tuple[Any, ...], kwargs: Arguments) -> Call:
         """The call with its live arguments.
@@ -158,8 +197,8 @@ class _CachedCalls:
         """The pattern of the calls with these arguments; those left out match everything."""
         bound = self.signature.bind_partial(*args, **kwargs).arguments
         arguments = {n: bound.get(n) for n in self.signature.parameters if n not in self.ignored}
-        module = module_of(self.func) if self.hash_module else None
-        return QueryCall(qualname_of(self.func), arguments, module=module)
+        name, module, version, _ = self._identify()
+        return QueryCall(name, arguments, module=module, version=version)
 
     def _on_uncached(
         self, args: tuple[Any, ...], kwargs: Arguments, reason: tuple[str, Any, Any]
@@ -167,26 +206,17 @@ class _CachedCalls:
         """Say why a call is not cached, and run it."""
         kind, subject, detail = reason
         if kind == "indigestible":
-            culprit = detail.args[0] if detail.args else detail
-            what = culprit if isinstance(culprit, str) else f"a {_type_name(culprit)}"
             logger.warning(
                 "No hash for argument: %r of %s (%s); the call runs without a cache",
                 subject,
-                qualname_of(self.func),
-                what,
-            )
-        elif kind == "required":
-            logger.warning(
-                "Missing required keyword arguments for caching: %s (calling %s)",
-                subject,
-                qualname_of(self.func),
+                self.name,
+                _culprit(detail),
             )
         else:
             logger.warning(
-                "Cache failed to load %s for %s; the call runs without it",
+                "Missing required keyword arguments for caching: %s (calling %s)",
                 subject,
-                qualname_of(self.func),
-                exc_info=detail,
+                self.name,
             )
         return self._run(None, args, kwargs)
 
@@ -204,11 +234,17 @@ class _CachedCalls:
         digests: dict[str, Digest],
         args: tuple[Any, ...],
         kwargs: Arguments,
+        error: Exception | None,
     ) -> Any:
         """Run a call that is not in the cache, and save what it returns."""
-        name = qualname_of(self.func)
-        logger.debug("Cache miss for %s with key %s", name, key)
-        if self.pending and (running := self._running(key)) is not None:
+        name = self.name
+        if error is None:
+            logger.debug("Cache miss for %s with key %s", name, key)
+        else:
+            logger.warning(
+                "Cache failed to load %s for %s; it is computed", key, name, exc_info=error
+            )
+        if self.pending and (running := self._running(cache, key)) is not None:
             return running
         call = self._call_of(arguments)
         call.__dict__["_digests"] = digests
@@ -219,44 +255,43 @@ class _CachedCalls:
             return self._run(key, args, kwargs)
         del call.__dict__["_digests"]
         metadata = (*get_metadata(), *self.meta)
-        recorded: dict[str, dict[str, Any]] = defaultdict(dict)
-        self._before(metadata, call, recorded)
+        recorded: Recorded = defaultdict(dict)
+        metadata = self._before(metadata, call, recorded)
         try:
             result = self._run(key, args, kwargs)
         except BaseException:
-            prepared.abandon()
+            self._abandon(prepared)
             raise
         save = functools.partial(self._save, cache, key, prepared, call, metadata, recorded)
         if _is_future(result):
-            self._save_when_done(key, prepared, result, save)
+            self._save_when_done(cache, key, prepared, result, save)
         else:
             save(result)
         return result
 
     def _before(
-        self,
-        metadata: tuple[MetaData, ...],
-        call: Call,
-        recorded: dict[str, dict[str, Any]],
-    ) -> None:
+        self, metadata: tuple[MetaData, ...], call: Call, recorded: Recorded
+    ) -> tuple[MetaData, ...]:
+        """Record what is known before the body runs; gives the metadata that did not fail."""
+        begun = []
         for item in metadata:
             try:
-                recorded[item.name].update(item.pre(call))
+                name, held = item.name, dict(item.pre(call))
             except Exception:
                 _warn_of_metadata(item, call)
+                continue
+            recorded[name].update(held)
+            begun.append(item)
+        return tuple(begun)
 
-    def _after(
-        self,
-        metadata: tuple[MetaData, ...],
-        call: Call,
-        recorded: dict[str, dict[str, Any]],
-    ) -> None:
+    def _after(self, metadata: tuple[MetaData, ...], call: Call, recorded: Recorded) -> None:
         for item in metadata:
+            held = recorded[item.name]
             try:
-                held = recorded[item.name]
                 held.update(item.post(dict(held), call))
             except Exception:
                 _warn_of_metadata(item, call)
+                del recorded[item.name]
 
     def _save(
         self,
@@ -265,28 +300,38 @@ class _CachedCalls:
         prepared: PreparedCall,
         call: Call,
         metadata: tuple[MetaData, ...],
-        recorded: dict[str, dict[str, Any]],
+        recorded: Recorded,
         result: Any,
     ) -> None:
         """Save what a call returned; whatever fails, the caller has the result already."""
-        name = qualname_of(self.func)
+        name = self.name
         call.result = result
-        self._after(metadata, call, recorded)
         try:
             if result is None:
-                prepared.abandon()
+                self._abandon(prepared)
                 self._warn_of_none(cache, key)
                 return
+            self._after(metadata, call, recorded)
             logger.debug("Saving result for %s with key %s", name, key)
             prepared.commit(result, recorded)
         except Exception as error:
             from fleche.caches import Rejected
 
-            prepared.abandon()
+            self._abandon(prepared)
             if isinstance(error, Rejected):
                 logger.warning("Cache rejected save: %s (%s, %s)", error.args, name, key)
+            elif isinstance(error, Indigestible):
+                logger.warning(
+                    "No hash for the result of %s (%s); it is not cached", name, _culprit(error)
+                )
             else:
                 logger.warning("Cache failed to save %s (%s)", name, key, exc_info=True)
+
+    def _abandon(self, prepared: PreparedCall) -> None:
+        try:
+            prepared.abandon()
+        except Exception:
+            logger.warning("Cache failed to abandon a call of %s", self.name, exc_info=True)
 
     def _warn_of_none(self, cache: BaseCache, key: Digest) -> None:
         from fleche.caches import RefreshingCache
@@ -297,11 +342,14 @@ class _CachedCalls:
         else:
             logger.warning("Function returned None, not caching")
 
-    def _running(self, key: Digest) -> Any:
+    def _running(self, cache: BaseCache, key: Digest) -> Any:
         """The future that computes a call at this moment, or its result; `None` if none does."""
         with self.pending_lock:
-            future = self.pending.get(key)
-        if future is None or future.cancelled():
+            held = self.pending.get(key)
+        if held is None or held[0] is not cache:
+            return None
+        future = held[1]
+        if future.cancelled():
             return None
         if not future.done():
             return future
@@ -309,23 +357,27 @@ class _CachedCalls:
 
     def _save_when_done(
         self,
+        cache: BaseCache,
         key: Digest,
         prepared: PreparedCall,
         future: Future[Any],
         save: Callable[[Any], None],
     ) -> None:
+        pending = cache, future
+
         def done(finished: Future[Any]) -> None:
             try:
                 if finished.cancelled() or finished.exception() is not None:
-                    prepared.abandon()
+                    self._abandon(prepared)
                 else:
                     save(finished.result())
             finally:
                 with self.pending_lock:
-                    self.pending.pop(key, None)
+                    if self.pending.get(key) is pending:
+                        del self.pending[key]
 
         with self.pending_lock:
-            self.pending[key] = future
+            self.pending[key] = pending
         future.add_done_callback(done)
 
 
@@ -397,11 +449,10 @@ def fleche(
             raise TypeError(
                 f"fleche decorates a callable, not a {what}; its options are keyword arguments"
             )
-        func, args, kwargs = _unbound(func)
-        if version is not None:
-            func.__version__ = version
+        target = _unbound(func)
         calls = _CachedCalls(
-            func,
+            target,
+            version=_checked_version(version),
             meta=tuple(meta),
             hash_version=hash_version,
             hash_module=hash_module,
@@ -411,97 +462,105 @@ def fleche(
             isolate=isolate,
             typed=typed,
         )
-        return _make_wrapper(calls, args, kwargs)
+        return _make_wrapper(calls)
 
     return decorate if _func is None else decorate(_func)
 
 
-def _unbound(func: Any) -> tuple[Any, tuple[Any, ...], Arguments]:
-    """The function below a callable, and the arguments that the callable adds to each call.
-
-    A bound method, a `functools.partial` and an instance that is called compute with more than
-    what they are called with: with it as arguments, two of them never share a call by mistake.
-    """
-    if isinstance(func, functools.partial):
-        inner, args, kwargs = _unbound(func.func)
-        return inner, args + func.args, {**kwargs, **func.keywords}
+def _unbound(func: Any) -> _Target:
+    """The function below a callable, and the arguments that the callable adds to each call."""
+    if type(func) is functools.partial and not _has_placeholders(func):
+        inner = _unbound(func.func)
+        args, kwargs = inner.args + func.args, {**inner.kwargs, **func.keywords}
+        return _Target(func, inner.function, args, kwargs, inner.named)
     if isinstance(func, types.MethodType):
-        return func.__func__, (func.__self__,), {}
-    if isinstance(func, types.BuiltinMethodType):
-        receiver = func.__self__
-        if receiver is not None and not isinstance(receiver, types.ModuleType | type):
-            return getattr(type(receiver), func.__name__), (receiver,), {}
-        return func, (), {}
+        inner = _unbound(func.__func__)
+        return _Target(func, inner.function, (*inner.args, func.__self__), inner.kwargs, inner.named)
+    receiver = getattr(func, "__self__", None)
+    if isinstance(func, types.BuiltinMethodType | types.MethodWrapperType) and not (
+        receiver is None or isinstance(receiver, types.ModuleType | type)
+    ):
+        return _Target(func, getattr(type(receiver), func.__name__), (receiver,))
     if not hasattr(func, "__qualname__"):
-        try:
-            digest(func)
-        except Indigestible:
-            logger.warning(
-                "Instances of %s have no digest: calls of this one are keyed by its class alone, "
-                "whatever state it holds. Give the class a __digest__, or make it a dataclass.",
-                _type_name(func),
-            )
-            return func, (), {}
-        return type(func).__call__, (func,), {}
-    return func, (), {}
+        return _Target(func, type(func).__call__, (func,), named=func)
+    return _Target(func, func)
 
 
-def _make_wrapper(
-    calls: _CachedCalls, given_args: tuple[Any, ...], given_kwargs: Arguments
-) -> Callable[..., Any]:
-    func = calls.func
-    if given_args or given_kwargs:
+def _has_placeholders(partial: functools.partial[Any]) -> bool:
+    # Python 3.14 lets a partial leave gaps among its positional arguments.
+    placeholder = getattr(functools, "Placeholder", None)
+    return placeholder is not None and any(value is placeholder for value in partial.args)
+
+
+def _checked_version(version: Any) -> Version:
+    if version is None or isinstance(version, str | int | float | tuple):
+        return version  # type: ignore[return-value]
+    kind = type(version).__name__
+    raise TypeError(f"fleche(version=...) takes a str or an int, not a {kind}")
+
+
+def _make_wrapper(calls: _CachedCalls) -> Callable[..., Any]:
+    target = calls.target
+    if target.adds():
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return calls.run(given_args + args, {**given_kwargs, **kwargs})
+            return calls.run(target.args + args, {**target.kwargs, **kwargs})
 
     else:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             return calls.run(args, kwargs)
 
-    functools.update_wrapper(wrapper, func)
-    wrapper.__digest__ = functools.partial(digest, func)  # type: ignore[attr-defined]
+    functools.update_wrapper(wrapper, target.function)
+    if target.named is not None:
+        kind = type(target.named)
+        wrapper.__name__, wrapper.__qualname__ = kind.__name__, kind.__qualname__
+        wrapper.__module__, wrapper.__doc__ = kind.__module__, kind.__doc__
+    wrapper.__wrapped__ = target.original  # type: ignore[attr-defined]
+    if calls.version is not None:
+        wrapper.__version__ = calls.version  # type: ignore[attr-defined]
+    wrapper.__digest__ = functools.partial(digest, target.original)  # type: ignore[attr-defined]
     namespace = types.SimpleNamespace()
     wrapper.fleche = namespace  # type: ignore[attr-defined]
-    for helper in _helpers(calls, wrapper, given_args, given_kwargs):
+    for helper in _helpers(calls, wrapper):
         setattr(namespace, helper.__name__, helper)
         setattr(wrapper, helper.__name__, helper)
     return wrapper
 
 
 def _helpers(
-    calls: _CachedCalls,
-    wrapper: Callable[..., Any],
-    given_args: tuple[Any, ...],
-    given_kwargs: Arguments,
+    calls: _CachedCalls, wrapper: Callable[..., Any]
 ) -> Iterator[Callable[..., Any]]:
     from fleche.caches import RefreshingCache
     from fleche.query import QueryIterator
 
-    func = calls.func
-    name = qualname_of(func)
-    returns = getattr(func, "__annotations__", {}).get("return", Any)
+    target, name = calls.target, calls.name
+    annotations = _annotations_of(target.function)
+    returns = annotations.get("return", Any)
 
     def helper(doc: str, result: Any, body: Callable[..., Any]) -> Callable[..., Any]:
-        functools.update_wrapper(body, func, ("__module__", "__annotations__"), ())
-        body.__qualname__ = f"{name}.{body.__name__}"
+        body.__module__ = wrapper.__module__
+        body.__qualname__ = f"{wrapper.__qualname__}.{body.__name__}"
         body.__doc__ = doc
-        body.__annotations__ = {**body.__annotations__, "return": result}
+        body.__annotations__ = {**annotations, "return": result}
+        body.__wrapped__ = target.original  # type: ignore[attr-defined]
         return body
 
+    def given(args: tuple[Any, ...], kwargs: Arguments) -> tuple[tuple[Any, ...], Arguments]:
+        return target.args + args, {**target.kwargs, **kwargs}
+
     def call(*args: Any, **kwargs: Any) -> Call:
-        return calls.call(given_args + args, {**given_kwargs, **kwargs})
+        return calls.call(*given(args, kwargs))
 
     yield helper(f"The call of `{name}` with these arguments; nothing runs.", Call, call)
 
     def digest(*args: Any, **kwargs: Any) -> Digest:
-        return calls.key(given_args + args, {**given_kwargs, **kwargs})
+        return calls.key(*given(args, kwargs))
 
     yield helper(f"The key of the call of `{name}` with these arguments.", Digest, digest)
 
     def query(*args: Any, metadata: Any = None, **kwargs: Any) -> QueryIterator:
-        template = calls.query_call(given_args + args, {**given_kwargs, **kwargs})
+        template = calls.query_call(*given(args, kwargs))
         template.metadata = metadata
         return get_cache().query(template)
 
@@ -512,20 +571,21 @@ def _helpers(
     )
 
     def load(*args: Any, **kwargs: Any) -> Any:
-        return get_cache().load(calls.key(given_args + args, {**given_kwargs, **kwargs})).result
+        return get_cache().load(calls.key(*given(args, kwargs))).result
 
     def load_explicit(*args: Any, **kwargs: Any) -> Any:
         # For executors: a call that would run without a cache is no hit before it is sent, too.
-        given = calls.signature.bind(*given_args, *args, **{**given_kwargs, **kwargs}).arguments
-        if calls.required - given.keys():
-            raise KeyError(*(calls.required - given.keys()))
+        positional, named = given(args, kwargs)
+        bound = calls.signature.bind(*positional, **named).arguments
+        if calls.required - bound.keys():
+            raise KeyError(*(calls.required - bound.keys()))
         return load(*args, **kwargs)
 
     load._explicit = load_explicit  # type: ignore[attr-defined]
     yield helper(f"The cached result of `{name}`; `KeyError` if there is none.", returns, load)
 
     def contains(*args: Any, **kwargs: Any) -> bool:
-        return get_cache().contains(calls.key(given_args + args, {**given_kwargs, **kwargs}))
+        return get_cache().contains(calls.key(*given(args, kwargs)))
 
     yield helper(f"Whether the call of `{name}` with these arguments is cached.", bool, contains)
 
@@ -551,21 +611,27 @@ def _helpers(
     )
 
 
+def _annotations_of(func: Any) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        # Annotations may name what does not exist at run time.
+        try:
+            return annotationlib.get_annotations(func, format=annotationlib.Format.FORWARDREF)
+        except TypeError:
+            return {}
+    found = getattr(func, "__annotations__", None)
+    return found if isinstance(found, dict) else {}
+
+
 def _names(names: str | Iterable[str] | None) -> frozenset[str]:
     if names is None:
         return frozenset()
     return frozenset((names,) if isinstance(names, str) else names)
 
 
-def _parameters_marked(
-    func: Callable[..., Any], signature: inspect.Signature, marker: type
-) -> frozenset[str]:
-    annotations = _annotations(func, signature)
-    return frozenset(name for name, annotation in annotations.items() if _holds(annotation, marker))
-
-
 def _check_names(
-    func: Callable[..., Any],
+    name: str,
     signature: inspect.Signature,
     ignored: frozenset[str],
     required: frozenset[str],
@@ -576,9 +642,15 @@ def _check_names(
         unknown = sorted(names - set(parameters))
         if unknown and not (option == "require" and takes_any):
             raise ValueError(
-                f"{option}={unknown[0]!r}: {qualname_of(func)} has no such parameter; it has "
+                f"{option}={unknown[0]!r}: {name} has no such parameter; it has "
                 f"{', '.join(parameters) or 'none'}"
             )
+
+
+def _culprit(error: Indigestible) -> str:
+    """What has no digest, in words."""
+    culprit = error.args[0] if error.args else error
+    return culprit if isinstance(culprit, str) else f"a {_type_name(culprit)}"
 
 
 def _type_name(value: Any) -> str:

@@ -1,6 +1,6 @@
 //! Decorated functions: the walk from a call to its cached result.
 
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyException, PyKeyError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -134,23 +134,18 @@ impl CachedFunction {
             let reason = (intern!(py, "required"), missing, py.None());
             return this.on_uncached.bind(py).call1((args, kwargs, reason));
         }
-        match caches::load_result(&cache, &keyed.key) {
+        // A cache that fails to load misses; what is no `Exception` (an interrupt) passes.
+        let failure = match caches::load_result(&cache, &keyed.key) {
             Ok(Some(result)) => return Ok(result),
-            Ok(None) => {}
-            Err(error) => {
-                let reason = (
-                    intern!(py, "load"),
-                    to_digest(py, &keyed.key)?,
-                    error.value(py),
-                );
-                return this.on_uncached.bind(py).call1((args, kwargs, reason));
-            }
-        }
+            Ok(None) => None,
+            Err(error) if error.is_instance_of::<PyException>(py) => Some(error.into_value(py)),
+            Err(error) => return Err(error),
+        };
         let (values, digests) = this.by_name(py, &keyed)?;
         let key = to_digest(py, &keyed.key)?;
         this.on_miss
             .bind(py)
-            .call1((cache, key, values, digests, args, kwargs))
+            .call1((cache, key, values, digests, args, kwargs, failure))
     }
 
     /// The lookup key of a call; `TypeError` if it does not fit, `Indigestible` if it has none.
@@ -321,11 +316,19 @@ fn load_digest_arguments<'py>(
         return Ok(None);
     }
     let load = |value: Bound<'py, PyAny>| -> PyResult<Bound<'py, PyAny>> {
-        if is_digest(&value)? {
-            cache.call_method1(intern!(py, "load_value"), (value,))
-        } else {
-            Ok(value)
+        if !is_digest(&value)? {
+            return Ok(value);
         }
+        let loaded = cache.call_method1(intern!(py, "load_value"), (&value,));
+        loaded.map_err(|error| {
+            let note = format!(
+                "The argument Digest({value:?}) names a value that the active cache does not give: \
+                 pass the value itself, or activate the cache that holds it."
+            );
+            // Python 3.11 and up have notes; without one the error still says which digest.
+            let _ = error.value(py).call_method1("add_note", (note,));
+            error
+        })
     };
     let loaded = args.iter().map(load).collect::<PyResult<Vec<_>>>()?;
     let named = PyDict::new(py);

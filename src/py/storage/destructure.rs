@@ -85,6 +85,7 @@ impl<'py> Splitter<'py> {
         {
             return self.whole(value, 0);
         }
+        let before = self.children.len();
         let node = if let Ok(list) = value.cast_exact::<PyList>() {
             self.elements(value, true, list.iter(), list.len())?
         } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
@@ -96,10 +97,14 @@ impl<'py> Splitter<'py> {
         } else {
             None
         };
-        match node {
-            Some(node) => Ok(node),
-            None => self.custom(value),
+        if let Some(node) = node {
+            return Ok(node);
         }
+        // Stored whole: nobody needs the children that were split off already.
+        for (hash, _) in self.children.drain(before..) {
+            self.seen.remove(&hash);
+        }
+        self.custom(value)
     }
 
     /// A value that is stored as it is.
@@ -152,14 +157,14 @@ impl<'py> Splitter<'py> {
         elements: impl Iterator<Item = Bound<'py, PyAny>>,
         count: usize,
     ) -> PyResult<Option<Node<'py>>> {
+        let elements = elements.collect::<Vec<_>>();
+        if any_digest(&elements)? {
+            return Ok(None);
+        }
         let (mut deepest, mut split) = (None, false);
         let mut hashes = Vec::with_capacity(count);
         let mut slots = Vec::with_capacity(count);
         for element in elements {
-            if is_digest(&element)? {
-                // Once stored, it could not be told from the digest of a child.
-                return Ok(None);
-            }
             slots.push(self.child(element, &mut deepest, &mut hashes, &mut split)?);
         }
         let hash = self.parent_hash(value, |scheme| {
@@ -188,16 +193,25 @@ impl<'py> Splitter<'py> {
         value: &Bound<'py, PyAny>,
         dict: &Bound<'py, PyDict>,
     ) -> PyResult<Option<Node<'py>>> {
-        let (mut deepest, mut split) = (None, false);
-        let mut hashes = Vec::with_capacity(2 * dict.len());
-        let slots = PyDict::new(self.py);
-        for (key, item) in dict.iter() {
-            if is_digest(&key)? || is_digest(&item)? {
+        // Copied: hooks and `__digest__` may change the dictionary.
+        let items = dict.iter().collect::<Vec<_>>();
+        for (key, item) in &items {
+            if is_digest(key)? || is_digest(item)? {
                 return Ok(None);
             }
+        }
+        let (mut deepest, mut split) = (None, false);
+        let mut hashes = Vec::with_capacity(2 * items.len());
+        let slots = PyDict::new(self.py);
+        let count = items.len();
+        for (key, item) in items {
             let key = self.child(key, &mut deepest, &mut hashes, &mut split)?;
             let item = self.child(item, &mut deepest, &mut hashes, &mut split)?;
             slots.set_item(key, item)?;
+        }
+        if slots.len() != count {
+            // Several keys that are the same content, as NaNs are, would become one.
+            return Ok(None);
         }
         let hash = self.parent_hash(value, |scheme| {
             composite::typed_dict(self.py, scheme, &hashes)
@@ -219,16 +233,20 @@ impl<'py> Splitter<'py> {
         value: &Bound<'py, PyAny>,
         fields: &record::Fields<'py>,
     ) -> PyResult<Option<Node<'py>>> {
-        let (mut deepest, mut split) = (None, false);
-        let mut hashes = Vec::with_capacity(fields.names.len());
-        let slots = PyDict::new(self.py);
+        let mut held = Vec::with_capacity(fields.names.len());
         for name in &fields.names {
             let Some(field) = value.getattr_opt(name)? else {
                 return Ok(None);
             };
-            if is_digest(&field)? {
-                return Ok(None);
-            }
+            held.push(field);
+        }
+        if any_digest(&held)? {
+            return Ok(None);
+        }
+        let (mut deepest, mut split) = (None, false);
+        let mut hashes = Vec::with_capacity(held.len());
+        let slots = PyDict::new(self.py);
+        for (name, field) in fields.names.iter().zip(held) {
             let field = self.child(field, &mut deepest, &mut hashes, &mut split)?;
             slots.set_item(name, field)?;
         }
@@ -278,6 +296,16 @@ impl<'py> Splitter<'py> {
         }
         self.whole(value, OPAQUE)
     }
+}
+
+/// Whether any of these is a `Digest`, which could not be told, once stored, from that of a child.
+fn any_digest(values: &[Bound<'_, PyAny>]) -> PyResult<bool> {
+    for value in values {
+        if is_digest(value)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The depth of a container whose deepest child has this depth; an empty one counts as a leaf.
