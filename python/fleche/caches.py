@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleche import _core
-from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall, result_digest
+from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest, Indigestible
 from fleche.storage.base import (
     CallStorage,
@@ -236,9 +236,7 @@ class Cache(PerKeyLockMixin, BaseCache):
 
     def prepare(self, call: Call) -> PreparedCall:
         arguments = call._stash_arguments(self.values)
-        result = None
-        if call.result is not None:
-            result = self.values.save(call.result, result_digest(call.result))
+        result = None if call.result is None else call._stash_result(self.values)
         return PreparedCall(call._to_digested(arguments, result), self)
 
     def expand(self, key: Digest | str) -> Digest:
@@ -292,6 +290,8 @@ def _fetch_again(lazy: LazyCall, key: Digest, *, keep: bool = False) -> Call:
             scheme; else it is filed as a call with these values would be.
     """
     call = lazy.fetch()
+    if type(call.result) is Digest:
+        call.__dict__["_returned_digest"] = isinstance(lazy._result, Digest)
     if call.to_lookup_key() == key:
         return call
     call.__dict__["_typed"] = True
@@ -352,9 +352,7 @@ class CacheWrapper(BaseCache):
 
     cache: BaseCache
 
-    def _operation_context(
-        self, key: Digest | str, *, intent: Intent = Intent.WRITE
-    ) -> Any:
+    def _operation_context(self, key: Digest | str, *, intent: Intent = Intent.WRITE) -> Any:
         return self.cache._operation_context(key, intent=intent)
 
     def save(self, call: Saveable) -> Digest:

@@ -109,10 +109,12 @@ class Call:
     code_digest: str | None = None
     result: Any = None
 
-    # Of calls that a decorated function made: whether arguments count by type and value, and
-    # their digests as far as they are known.
+    # Of calls that a decorated function made: whether arguments count by type and value, their
+    # digests as far as they are known, and whether a `Digest` as result is what was returned
+    # rather than the name of that.
     _typed: ClassVar[bool] = False
     _digests: ClassVar[dict[str, Digest] | None] = None
+    _returned_digest: ClassVar[bool] = False
 
     @classmethod
     def from_call(cls, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
@@ -157,7 +159,9 @@ class Call:
         if digests is None:
             typed = self._typed
             digests = {k: digest(v, typed=typed) for k, v in self.arguments.items()}
-        result = None if self.result is None else result_digest(self.result)
+        result = self.result
+        if result is not None and (type(result) is not Digest or self._returned_digest):
+            result = _core.result_digest(result)
         return self._to_digested(digests, result)
 
     def stash(self, values: ValueStorage) -> DigestedCall:
@@ -171,8 +175,13 @@ class Call:
         """
         result = None
         if self.result is not None:
-            result = values.save(self.result, result_digest(self.result))
+            result = self._stash_result(values)
         return self._to_digested(self._stash_arguments(values), result)
+
+    def _stash_result(self, values: ValueStorage) -> Digest:
+        if type(self.result) is Digest and not self._returned_digest:
+            return self.result
+        return values.save(self.result, _core.result_digest(self.result))
 
     def _stash_arguments(self, values: ValueStorage) -> dict[str, Digest]:
         from fleche.storage.base import SaveError
@@ -182,7 +191,7 @@ class Call:
         for name, value in self.arguments.items():
             key = digest(value, typed=self._typed) if known is None else known[name]
             digests[name] = key
-            if type(value) is Digest:
+            if not _may_store(value, key, values):
                 continue
             try:
                 values.save(value, key)
@@ -468,7 +477,7 @@ class PreparedCall:
 
     def resolve(self, values: ValueStorage) -> DigestedCall:
         """Store the result; gives the finished record."""
-        result = values.save(self._result, result_digest(self._result))
+        result = values.save(self._result, _core.result_digest(self._result))
         digested = self.digested
         metadata = digested.metadata if self._metadata is None else self._metadata
         return DigestedCall(
@@ -490,9 +499,12 @@ class PreparedCall:
         return False
 
 
-def result_digest(result: Any) -> Digest:
-    """The digest under which a result is stored: that of exactly this content."""
-    return digest(result, typed=True)
+def _may_store(value: Any, key: Digest, values: ValueStorage) -> bool:
+    """Whether an argument can be stored without taking the place of another value: one that holds
+    a `Digest` has the digest of the value that holds what that names."""
+    if type(value) is Digest:
+        return False
+    return not (_core.holds_digest(value) and values.contains(key))
 
 
 def _copy_json(value: Any) -> Any:
@@ -703,9 +715,7 @@ def code_digest_of(func: Any) -> Digest | None:
         return digest(func.__code__)
 
 
-def marked_of(
-    func: Any, signature: inspect.Signature
-) -> tuple[frozenset[str], frozenset[str]]:
+def marked_of(func: Any, signature: inspect.Signature) -> tuple[frozenset[str], frozenset[str]]:
     """The parameters whose annotations hold `Ignored`, and those that hold `Required`."""
     ignored, required = set(), set()
     for name, annotation in _annotations(func, signature).items():

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from fleche.call import Call, DigestedCall, LazyCall, QueryCall, result_digest
+from fleche import _core
+from fleche.call import Call, DigestedCall, LazyCall, QueryCall
 from fleche.digest import Digest, digest
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class Matcher:
             for name, value in arguments.items()
         }
         result = template.result
-        self.result = None if result is None else (*_either_digest(result), result_digest(result))
+        self.result = (
+            None if result is None else (*_either_digest(result), _core.result_digest(result))
+        )
 
     def matches(self, call: Call | LazyCall | DigestedCall) -> bool:
         """Whether a call fits the pattern."""
@@ -88,7 +91,9 @@ class Matcher:
         if self.result is None:
             return True
         held = call._result if isinstance(call, LazyCall) else call.result
-        return held is not None and digest(held, typed=True) in self.result
+        if held is not None and not isinstance(held, Digest):
+            held = _core.result_digest(held)
+        return held in self.result
 
 
 def _either_digest(value: Any) -> tuple[Digest, ...]:

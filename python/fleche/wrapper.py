@@ -475,7 +475,9 @@ def _unbound(func: Any) -> _Target:
         return _Target(func, inner.function, args, kwargs, inner.named)
     if isinstance(func, types.MethodType):
         inner = _unbound(func.__func__)
-        return _Target(func, inner.function, (*inner.args, func.__self__), inner.kwargs, inner.named)
+        return _Target(
+            func, inner.function, (*inner.args, func.__self__), inner.kwargs, inner.named
+        )
     receiver = getattr(func, "__self__", None)
     if isinstance(func, types.BuiltinMethodType | types.MethodWrapperType) and not (
         receiver is None or isinstance(receiver, types.ModuleType | type)
@@ -528,9 +530,7 @@ def _make_wrapper(calls: _CachedCalls) -> Callable[..., Any]:
     return wrapper
 
 
-def _helpers(
-    calls: _CachedCalls, wrapper: Callable[..., Any]
-) -> Iterator[Callable[..., Any]]:
+def _helpers(calls: _CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     from fleche.caches import RefreshingCache
     from fleche.query import QueryIterator
 

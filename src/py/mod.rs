@@ -22,15 +22,18 @@ pub mod _core {
     #[pymodule_export]
     use super::digest::{
         add_hook, composite::record_of_fields, digest_class, digest_of as digest, get_hooks,
-        manual_hooks, scheme_in_force as scheme, set_entry_point_hooks, set_manual_hooks,
-        set_scheme,
+        manual_hooks, result_digest, scheme_in_force as scheme, set_entry_point_hooks,
+        set_manual_hooks, set_scheme,
     };
     #[pymodule_export]
     use super::keys::{resolve_prefix, shrink_keys};
     #[pymodule_export]
     use super::storage::file::{FileRoot, FileStore, sign, verify};
     #[pymodule_export]
-    use super::storage::{child_digests, independent, intern_value, load_value, mend, save_value};
+    use super::storage::{
+        child_digests, holds_digest, independent, independent_copy, intern_value, load_value, mend,
+        save_value,
+    };
     #[pymodule_export]
     use super::wrapper::CachedFunction;
 

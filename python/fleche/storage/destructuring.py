@@ -180,5 +180,3 @@ class DestructuringMixin(ValueStorage):
             except KeyError as error:
                 logger.warning("Cannot load value %s, skipped: %s", key, error)
         return reuses
-
-

@@ -53,7 +53,7 @@ class MemoryBackend(StorageBackend):
 
     def put(self, value: Any, key: Digest) -> Digest:
         # Last, as the newest: the order of a dictionary is the age of its entries.
-        value = _core.independent(value)
+        value = _core.independent_copy(value)
         self.storage.pop(key, None)
         self.storage[key] = value
         return key

@@ -69,6 +69,8 @@ pub enum Tag {
     Namespace = 0x42,
     Enum = 0x43,
     Flag = 0x44,
+    /// What a hook or `__digest__` says of an instance, with its class (typed digests).
+    OwnRule = 0x45,
 
     Class = 0x50,
     Module = 0x51,

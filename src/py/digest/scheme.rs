@@ -186,6 +186,32 @@ pub fn digest_of<'py>(
     }
 }
 
+/// The digest under which a result is stored: that of exactly its content. A `Digest` in it is a
+/// value, not the name of one, and must not take that one's place.
+pub fn content_with(scheme: Scheme, value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+    match scheme {
+        Scheme::Exact => match exact::content(value) {
+            Err(error) if is_indigestible(value.py(), &error) && refreshed(value.py())? => {
+                exact::content(value)
+            }
+            done => done,
+        },
+        // As the text that it is, by the rule for subclasses of `str`.
+        Scheme::Sha256 if is_digest(value)? => {
+            let text = value.cast::<PyString>()?.to_string_lossy();
+            Ok(sha256_of(&[b"Digest", text.as_bytes()]))
+        }
+        Scheme::Sha256 => digest_with(scheme, value, true),
+    }
+}
+
+/// The digest under which a result is stored.
+#[pyfunction]
+pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    to_digest(py, &content_with(active_scheme(py)?, value)?)
+}
+
 /// The digest of a class by its name, whatever hooks and metaclasses say.
 #[pyfunction]
 pub fn digest_class<'py>(class: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

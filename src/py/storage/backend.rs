@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::file::FileStore;
-use super::memory::independent;
+use super::memory::{independent, independent_copy};
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::to_digest;
 use crate::py::names::Imported;
@@ -66,7 +66,9 @@ impl<'py> Backend<'py> {
     /// Stores an entry, replacing what was there.
     pub fn put(&self, py: Python<'py>, key: &Hash, value: &Bound<'py, PyAny>) -> PyResult<()> {
         match self {
-            Self::Memory(entries) => entries.set_item(to_digest(py, key)?, independent(value)?),
+            Self::Memory(entries) => {
+                entries.set_item(to_digest(py, key)?, independent_copy(value)?)
+            }
             Self::File(files) => files.get().put(py, key, value),
             Self::Python(storage) => storage
                 .call_method1(intern!(py, "put"), (value, to_digest(py, key)?))

@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
+    PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
+    PyType,
 };
 
 use super::Backend;
@@ -27,6 +28,9 @@ static OBJECT: Imported = Imported::new("builtins", "object");
 
 /// The nesting depth of what cannot be looked into: deeper than any limit.
 const OPAQUE: usize = usize::MAX;
+
+/// How deep an argument is searched for digests.
+const MOST_LEVELS_SEARCHED: usize = 100;
 
 /// A value as it would be stored under a key of its own.
 struct Node<'py> {
@@ -109,7 +113,7 @@ impl<'py> Splitter<'py> {
 
     /// A value that is stored as it is.
     fn whole(&self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
-        let hash = digest::digest_with(self.scheme, value, true)?;
+        let hash = digest::content_with(self.scheme, value)?;
         Ok(Node {
             stored: value.clone(),
             depth,
@@ -145,7 +149,7 @@ impl<'py> Splitter<'py> {
         compose: impl FnOnce(Scheme) -> PyResult<Hash>,
     ) -> PyResult<Hash> {
         if digest::has_own_rule(value)? {
-            return digest::digest_with(self.scheme, value, true);
+            return digest::content_with(self.scheme, value);
         }
         compose(self.scheme)
     }
@@ -277,7 +281,7 @@ impl<'py> Splitter<'py> {
             let intern = self.storage.getattr(intern!(self.py, "_intern_rec"))?;
             let (stored, depth): (Bound<'py, PyAny>, f64) =
                 split.call1((intern, value))?.extract()?;
-            let hash = digest::digest_with(self.scheme, value, true)?;
+            let hash = digest::content_with(self.scheme, value)?;
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -551,4 +555,46 @@ pub fn child_digests<'py>(stored: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyS
         }
     }
     Ok(found)
+}
+
+/// Whether a value is or holds a `Digest`, as far as one can look into it.
+#[pyfunction]
+pub fn holds_digest(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    holds_digest_within(value, 0)
+}
+
+fn holds_digest_within(value: &Bound<'_, PyAny>, level: usize) -> PyResult<bool> {
+    if is_digest(value)? {
+        return Ok(true);
+    }
+    if level > MOST_LEVELS_SEARCHED {
+        return Ok(false);
+    }
+    let search = |child: &Bound<'_, PyAny>| holds_digest_within(child, level + 1);
+    if let Ok(dict) = value.cast::<PyDict>() {
+        for (key, item) in dict.iter() {
+            if search(&key)? || search(&item)? {
+                return Ok(true);
+            }
+        }
+    } else if value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyTuple>()
+        || value.is_instance_of::<PySet>()
+        || value.is_instance_of::<PyFrozenSet>()
+    {
+        for child in value.try_iter()? {
+            if search(&child?)? {
+                return Ok(true);
+            }
+        }
+    } else if let Some(fields) = record::fields_of(value)? {
+        for name in &fields.names {
+            if let Some(field) = value.getattr_opt(name)?
+                && search(&field)?
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

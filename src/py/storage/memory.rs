@@ -1,5 +1,6 @@
 //! What a memory storage gives and takes is independent of the caller's objects.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,
@@ -7,6 +8,7 @@ use pyo3::types::{
 
 use crate::py::names::Imported;
 
+static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 static DEEPCOPY: Imported = Imported::new("copy", "deepcopy");
 
 /// A value as it is if nobody can change it, else a deep copy.
@@ -17,6 +19,27 @@ pub fn independent<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>
     } else {
         DEEPCOPY.get(value.py())?.call1((value,))
     }
+}
+
+/// The same for a value that goes in: `SaveError` if it cannot be copied.
+#[pyfunction]
+pub fn independent_copy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    independent(value).map_err(|error| {
+        if !error.is_instance_of::<PyException>(py) {
+            return error;
+        }
+        let kind = value.get_type();
+        let reason = format!("cannot copy a {kind} into memory: {error}");
+        match SAVE_ERROR.get(py).and_then(|class| class.call1((reason,))) {
+            Ok(outer) => {
+                let outer = PyErr::from_value(outer);
+                outer.set_cause(py, Some(error));
+                outer
+            }
+            Err(failure) => failure,
+        }
+    })
 }
 
 /// Whether a value and all that it holds are of built-in types without mutable state.

@@ -6,5 +6,7 @@ pub mod file;
 mod memory;
 
 pub use backend::Backend;
-pub use destructure::{child_digests, intern_value, load_from, load_value, mend, save_value};
-pub use memory::independent;
+pub use destructure::{
+    child_digests, holds_digest, intern_value, load_from, load_value, mend, save_value,
+};
+pub use memory::{independent, independent_copy};

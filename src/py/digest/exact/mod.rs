@@ -27,7 +27,9 @@ use super::{
 };
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::names::class_identity;
+use crate::py::names::{Imported, class_identity};
+
+static SPLIT: Imported = Imported::new("fleche.storage.destructuring", "Digested");
 
 /// From this depth on values are remembered: what is shared between many places of a deep
 /// structure is walked once, not once for every path that leads to it.
@@ -44,6 +46,13 @@ pub fn digest(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
     Walker::new(value.py(), typed).walk(value)
 }
 
+/// The digest of exactly this content, in which a `Digest` is no other value's name but itself.
+pub fn content(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+    let mut walker = Walker::new(value.py(), true);
+    walker.literal = true;
+    walker.walk(value)
+}
+
 /// The digest of a class by its name.
 pub fn digest_class(class: &Bound<'_, PyType>) -> PyResult<Hash> {
     Walker::class(class).map(Encoder::finish)
@@ -53,6 +62,8 @@ pub fn digest_class(class: &Bound<'_, PyType>) -> PyResult<Hash> {
 pub struct Walker<'py> {
     py: Python<'py>,
     typed: bool,
+    /// Whether a `Digest` counts as a value of its own.
+    literal: bool,
     hooked: bool,
     depth: usize,
     /// The values on the way to the current one, from [`WATCHED`] on.
@@ -67,6 +78,7 @@ impl<'py> Walker<'py> {
         Self {
             py,
             typed,
+            literal: false,
             hooked: hooks::any(),
             depth: 0,
             path: Vec::new(),
@@ -157,14 +169,14 @@ impl<'py> Walker<'py> {
         if self.hooked {
             let hooked = hooks::apply(value).map_err(|error| as_indigestible(value, error))?;
             if let Some(result) = hooked {
-                return self.accept(value, &result);
+                return self.accept_own(value, &result);
             }
         }
         if let Some(method) = own_digest(value).map_err(|error| as_indigestible(value, error))? {
             let result = method
                 .call0()
                 .map_err(|error| as_indigestible(value, error))?;
-            return self.accept(value, &result);
+            return self.accept_own(value, &result);
         }
         if self.hooked {
             if let Some(encoder) = leaf::encode(value, self.typed)? {
@@ -193,6 +205,12 @@ impl<'py> Walker<'py> {
 
     /// A `Digest` met inside of another value stands for the value it names.
     fn digest_child(&self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        if self.literal {
+            let mut encoder = Encoder::new(Tag::NamedText);
+            encoder.text(&class_identity(&value.get_type())?);
+            encoder.bytes(&leaf::utf8(value.cast()?)?);
+            return Ok(encoder.finish());
+        }
         value
             .cast::<PyString>()
             .ok()
@@ -203,6 +221,20 @@ impl<'py> Walker<'py> {
                     &format!("{value:?} is not a whole digest: expand it first"),
                 )
             })
+    }
+
+    /// What a hook or `__digest__` says of an instance. Where identity decides, its class counts
+    /// too: an object that digests as its only attribute does is not that attribute.
+    fn accept_own(&self, value: &Bound<'py, PyAny>, result: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        let hash = self.accept(value, result)?;
+        if !self.typed || stands_for_another(value)? {
+            return Ok(hash);
+        }
+        let mut encoder = Encoder::new(Tag::OwnRule);
+        encoder
+            .text(&class_identity(&value.get_type())?)
+            .child(&hash);
+        Ok(encoder.finish())
     }
 
     /// What a hook or `__digest__` returned: a digest, as `Digest` or as text.
@@ -257,4 +289,17 @@ impl<'py> Walker<'py> {
             Ok(class.name()?.to_string_lossy().into())
         }
     }
+}
+
+/// Whether `value` is one of our own objects, which digest as what they stand for: call records,
+/// stored values that were split.
+fn stands_for_another(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if SPLIT.is_instance(value)? {
+        return Ok(true);
+    }
+    let module = value
+        .get_type()
+        .getattr(intern!(value.py(), "__module__"))?;
+    let ours = |module: &Bound<'_, PyString>| module.to_string_lossy().starts_with("fleche.call");
+    Ok(module.cast::<PyString>().is_ok_and(ours))
 }
