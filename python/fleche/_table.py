@@ -29,34 +29,38 @@ def table(
 
     if isinstance(arguments, str):
         arguments = (arguments,)
-    wanted = True if arguments is True else tuple(arguments)
+    wanted = None if arguments is True else tuple(arguments)
     keys: list[str] = []
     rows = []
+    times: set[str] = set()
     for call in calls:
         keys.append(call.to_lookup_key())
         rows.append(_row(call, wanted, results))
+        # Only those of metadata: arguments may have these names, too.
+        times.update(name for held in call.metadata.values() for name in _TIMES if name in held)
     if shrink_keys and keys and calls.cache is not None:
         short = calls.cache.shrink(*keys)
         keys = [short] if isinstance(short, str) else list(short)
     frame = pandas.DataFrame(rows, index=[str(key) for key in keys])
     for column in _TIMES:
-        if column in frame:
+        if column in times:
             frame[column] = _local_times(frame[column])
     return frame
 
 
-def _row(call: LazyCall, wanted: Literal[True] | tuple[str, ...], results: bool) -> dict[str, Any]:
+def _row(call: LazyCall, wanted: tuple[str, ...] | None, results: bool) -> dict[str, Any]:
+    """The columns of a call; `wanted` are the arguments to show, `None` for all of them."""
     row: dict[str, Any] = {"name": call.name, "module": call.module}
     if results:
         row["result"] = call.result
     for metadata in call.metadata.values():
         row.update(metadata)
     lazy = call.arguments
-    for name in lazy if wanted is True else wanted:
+    for name in lazy if wanted is None else wanted:
         column = name
         while column in row:
             column = f"a_{column}"
-        row[column] = lazy[name] if name in lazy else None
+        row[column] = lazy.get(name)
     return row
 
 

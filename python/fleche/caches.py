@@ -46,7 +46,7 @@ class Rejected(Exception):
 
 
 class BaseCache(OperationContext, ABC):
-    """What every cache does. Subclasses say how; all of them are frozen and equal by their parts."""
+    """What every cache does. Subclasses say how; all are frozen and equal by their parts."""
 
     @abstractmethod
     def save(self, call: Saveable) -> Digest:

@@ -14,6 +14,7 @@ True
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import sys
@@ -23,7 +24,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from fleche import _core
 from fleche.digest import Digest, Indigestible, digest
@@ -53,8 +54,8 @@ logger = logging.getLogger("fleche.call")
 
 Version: TypeAlias = str | int | None
 Metadata: TypeAlias = dict[str, dict[str, Any]]
-StrQueryType: TypeAlias = None | Digest | str
-AnyQueryType: TypeAlias = None | Digest | Any
+StrQueryType: TypeAlias = Digest | str | None
+AnyQueryType: TypeAlias = Digest | Any | None
 
 
 class _Marker:
@@ -493,7 +494,7 @@ class PreparedCall:
     def __enter__(self) -> PreparedCall:
         return self
 
-    def __exit__(self, exc_type: object, exc: object, tb: object) -> bool:
+    def __exit__(self, exc_type: object, exc: object, tb: object) -> Literal[False]:
         if not self._finished:
             self.abandon()
         return False
@@ -566,16 +567,12 @@ _PROFILES: weakref.WeakKeyDictionary[Any, FunctionProfile] = weakref.WeakKeyDict
 
 
 def _get_profile(func: Callable[..., Any]) -> FunctionProfile:
-    try:
+    with contextlib.suppress(KeyError, TypeError):
         return _PROFILES[func]
-    except (KeyError, TypeError):
-        pass
     profile = _profile(func)
-    try:
+    # One that is not hashable or not weakly referenceable is computed anew each time.
+    with contextlib.suppress(TypeError):
         _PROFILES[func] = profile
-    except TypeError:
-        # Neither hashable nor weakly referenceable: computed anew each time.
-        pass
     return profile
 
 

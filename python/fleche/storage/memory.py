@@ -8,7 +8,6 @@ What goes in and what comes out is independent of the caller's objects, as if by
 {'a': [1, 2]}
 """
 
-import builtins
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,7 +43,7 @@ class MemoryBackend(StorageBackend):
         super().__init_subclass__(**kwargs)
         if "__hash__" not in cls.__dict__:
             # A frozen dataclass would make one of the fields, which fails on the dictionary.
-            cls.__hash__ = object.__hash__  # type: ignore[method-assign]
+            cls.__hash__ = object.__hash__  # type: ignore[method-assign, assignment]
 
     @classmethod
     def from_config(cls, **kwargs: Any) -> "MemoryBackend":
@@ -68,7 +67,7 @@ class MemoryBackend(StorageBackend):
         self.storage.pop(key, None)
 
     def list(self) -> tuple[Digest, ...]:
-        return tuple(builtins.list(self.storage))
+        return tuple(self.storage)
 
 
 def _value_memory(**kwargs: Any) -> "ValueMemory":
