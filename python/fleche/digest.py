@@ -76,11 +76,11 @@ class Digest(str):
             KeyError: nothing begins so, or the prefix has fewer than four characters.
             fleche.storage.AmbiguousDigestError: several do.
 
-        >>> from fleche import cache
-        >>> from fleche.digest import digest
-        >>> with cache("memory"):
-        ...     digest("some text").expand()[:8]
-        '0be5c1b6'
+        >>> from fleche.storage import ValueMemory
+        >>> values = ValueMemory({})
+        >>> key = values.save("some text")
+        >>> key.shrink(values).expand(values) == key
+        True
         """
         return _keys(cache).expand(self)
 
@@ -92,6 +92,11 @@ class Digest(str):
 
         Raises:
             KeyError: there is no such key.
+
+        >>> from fleche.storage import ValueMemory
+        >>> values = ValueMemory({})
+        >>> len(values.save("some text").shrink(values))
+        4
         """
         return _keys(cache).shrink(self)
 

@@ -5,17 +5,15 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use pyo3::exceptions::{PyAttributeError, PyImportError, PyValueError};
-use pyo3::intern;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
 
 use super::sha256::Outcome;
 use super::{exact, indigestible_because, is_digest, sha256, to_digest};
 use crate::engine::digest::Hash;
 use crate::py::names::{DIGEST, INDIGESTIBLE, Imported};
 
-static ENVIRONMENT: Imported = Imported::new("os", "environ");
+static CONFIGURED: Imported = Imported::new("fleche.config", "_load_digest_scheme");
 static REFRESH: Imported = Imported::new("fleche.digest", "_refresh_entry_points");
 
 /// A digest scheme (`docs/design.md`).
@@ -38,7 +36,13 @@ impl Scheme {
     /// The scheme of this name, which stands in `source`.
     fn named(name: &str, source: &str) -> PyResult<Self> {
         let known = Self::ALL.into_iter().find(|scheme| scheme.name() == name);
-        known.ok_or_else(|| unknown(&format!("{name:?}"), source))
+        known.ok_or_else(|| {
+            let valid = Self::ALL.map(|scheme| format!("{:?}", scheme.name()));
+            PyValueError::new_err(format!(
+                "unknown digest scheme {name:?} in {source}: choose {}",
+                valid.join(" or ")
+            ))
+        })
     }
 
     fn code(self) -> u8 {
@@ -47,14 +51,6 @@ impl Scheme {
             Self::Sha256 => 2,
         }
     }
-}
-
-fn unknown(name: &str, source: &str) -> PyErr {
-    let valid = Scheme::ALL.map(|scheme| format!("{:?}", scheme.name()));
-    PyValueError::new_err(format!(
-        "unknown digest scheme {name} in {source}: choose {}",
-        valid.join(" or ")
-    ))
 }
 
 /// The code of the scheme in force; 0 while nobody asked.
@@ -71,47 +67,10 @@ pub fn active_scheme(py: Python<'_>) -> PyResult<Scheme> {
     Ok(scheme)
 }
 
+/// What the environment or the configuration files say.
 fn configured(py: Python<'_>) -> PyResult<Scheme> {
-    let variable = "FLECHE_DIGEST";
-    let value = ENVIRONMENT
-        .get(py)?
-        .call_method1(intern!(py, "get"), (variable, ""))?;
-    let value: String = value.extract()?;
-    if !value.is_empty() {
-        return Scheme::named(&value, &format!("the environment variable {variable}"));
-    }
-    let Some(choice) = from_files(py)? else {
-        return Ok(Scheme::Exact);
-    };
-    let source = "`[default] digest` of the configuration files";
-    match choice.cast::<PyString>() {
-        Ok(name) => Scheme::named(&name.to_cow()?, source),
-        Err(_) => Err(unknown(&choice.repr()?.to_string_lossy(), source)),
-    }
-}
-
-/// `[default] digest` of the merged configuration.
-fn from_files(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let loader = py
-        .import("fleche.config")
-        .and_then(|module| module.getattr("_load_merged_config"));
-    let merged = match loader {
-        Ok(loader) => loader.call0()?,
-        Err(error)
-            if error.is_instance_of::<PyImportError>(py)
-                || error.is_instance_of::<PyAttributeError>(py) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let Some(default) = merged.cast::<PyDict>()?.get_item("default")? else {
-        return Ok(None);
-    };
-    match default.cast::<PyDict>() {
-        Ok(section) => section.get_item("digest"),
-        Err(_) => Ok(None),
-    }
+    let name: String = CONFIGURED.get(py)?.call0()?.extract()?;
+    Scheme::named(&name, "the configuration")
 }
 
 /// The name of the scheme in force.
