@@ -159,6 +159,16 @@ def digest(value: Any, *, typed: bool = False) -> Digest:
     return _core.digest(value, typed=typed)
 
 
+def _configured_scheme() -> tuple[str, str]:
+    """The name of the digest scheme, and where it stands."""
+    if name := os.environ.get("FLECHE_DIGEST"):
+        return name, "the environment variable FLECHE_DIGEST"
+    from fleche import config
+
+    section = config._default_section(config._load_merged_config())
+    return section.get("digest", "exact"), "[default] digest"
+
+
 def digest_class(cls: type) -> Digest:
     """The digest of a class, by its module and qualified name.
 

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::sha256::Outcome;
+use super::sha256::{Outcome, Walked};
 use super::{exact, indigestible_because, is_digest, sha256, to_digest};
 use crate::engine::digest::Hash;
 use crate::py::names::{DIGEST, INDIGESTIBLE, Imported};
 
-static CONFIGURED: Imported = Imported::new("fleche.config", "_load_digest_scheme");
+static CONFIGURED: Imported = Imported::new("fleche.digest", "_configured_scheme");
 static REFRESH: Imported = Imported::new("fleche.digest", "_refresh_entry_points");
 
 /// A digest scheme (`docs/design.md`).
@@ -69,8 +69,8 @@ pub fn active_scheme(py: Python<'_>) -> PyResult<Scheme> {
 
 /// What the environment or the configuration files say.
 fn configured(py: Python<'_>) -> PyResult<Scheme> {
-    let name: String = CONFIGURED.get(py)?.call0()?.extract()?;
-    Scheme::named(&name, "the configuration")
+    let (name, source): (String, String) = CONFIGURED.get(py)?.call0()?.extract()?;
+    Scheme::named(&name, &source)
 }
 
 /// The name of the scheme in force.
@@ -105,14 +105,34 @@ pub fn digest_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyR
 
 fn outcome(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Outcome> {
     let walk = || match scheme {
-        Scheme::Exact if is_digest(value)? => Outcome::of_text(value.cast()?),
-        Scheme::Exact => exact::digest(value, typed).map(Outcome::Hash),
+        Scheme::Exact => Walked {
+            outcome: exact_outcome(value, typed),
+            repeatable: true,
+        },
         Scheme::Sha256 => sha256::digest(value),
     };
-    match walk() {
-        Err(error) if is_indigestible(value.py(), &error) && refreshed(value.py())? => walk(),
+    let py = value.py();
+    let Walked {
+        outcome,
+        repeatable,
+    } = walk();
+    match outcome {
+        Err(error) if is_indigestible(py, &error) => {
+            if refreshed(py)? && repeatable {
+                walk().outcome
+            } else {
+                Err(error)
+            }
+        }
         done => done,
     }
+}
+
+fn exact_outcome(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Outcome> {
+    if is_digest(value)? {
+        return Outcome::of_text(value.cast()?);
+    }
+    exact::digest(value, typed).map(Outcome::Hash)
 }
 
 fn is_indigestible(py: Python<'_>, error: &PyErr) -> bool {

@@ -2,7 +2,7 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
 use super::{Outcome, Walker, type_name};
 use crate::engine::digest::Hash;
@@ -40,6 +40,7 @@ impl<'py> Walker<'py> {
                 .map(Some);
         }
         if ITERABLE.is_instance(value)? {
+            self.consumed |= value.cast::<PyIterator>().is_ok();
             return self
                 .elements(&type_name(value)?, value.try_iter()?)
                 .map(Some);

@@ -64,14 +64,25 @@ impl Hasher {
     }
 }
 
+/// A walk that is over.
+pub struct Walked {
+    pub outcome: PyResult<Outcome>,
+    /// Whether another walk would find the same: not if an iterator was consumed.
+    pub repeatable: bool,
+}
+
 /// The digest of `value`.
-pub fn digest(value: &Bound<'_, PyAny>) -> PyResult<Outcome> {
+pub fn digest(value: &Bound<'_, PyAny>) -> Walked {
     let mut walker = Walker {
         py: value.py(),
         hooked: hooks::any(),
         depth: 0,
+        consumed: false,
     };
-    walker.walk(value)
+    Walked {
+        outcome: walker.walk(value),
+        repeatable: !walker.consumed,
+    }
 }
 
 /// The digest of a class by its name.
@@ -84,6 +95,8 @@ struct Walker<'py> {
     py: Python<'py>,
     hooked: bool,
     depth: usize,
+    /// Whether an iterator gave up its elements.
+    consumed: bool,
 }
 
 impl<'py> Walker<'py> {
