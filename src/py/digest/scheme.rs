@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use super::sha256::{Outcome, Walked};
 use super::{exact, indigestible_because, is_digest, sha256, to_digest};
