@@ -9,4 +9,6 @@ pub mod error;
 pub mod files;
 pub mod pickle;
 pub mod prefix;
+pub mod record;
 pub mod sign;
+pub mod sqlite;

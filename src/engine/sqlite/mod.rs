@@ -1,0 +1,290 @@
+//! Call records in an SQLite file, in the tables of the reference package.
+//!
+//! A database may be used by many threads and processes at once. Each operation takes a
+//! connection from a pool; writers queue in SQLite (`BEGIN IMMEDIATE`, with a long busy timeout),
+//! readers never wait (write-ahead log). Connections stay with the process that opened them.
+
+mod query;
+mod records;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+pub use query::{PAGE, Page};
+
+/// What went wrong, on which database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{action} the database {path} failed: {source}")]
+    Sqlite {
+        action: &'static str,
+        path: String,
+        source: rusqlite::Error,
+    },
+    #[error("the folder of the database {path} cannot be created: {source}")]
+    Folder {
+        path: String,
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the database was there but could not be read as one.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Sqlite { source: rusqlite::Error::SqliteFailure(failure, _), .. }
+            if matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+}
+
+/// Longer than any queue of writers: what waits for a lock gets it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(300);
+
+const SCHEMA: &str = r#"
+CREATE TABLE IF NOT EXISTS calls (
+	"key" VARCHAR(64) NOT NULL,
+	name VARCHAR NOT NULL,
+	module VARCHAR,
+	version VARCHAR,
+	code_digest VARCHAR(64),
+	result VARCHAR(64),
+	PRIMARY KEY ("key")
+);
+CREATE TABLE IF NOT EXISTS arguments (
+	id INTEGER NOT NULL,
+	call_key VARCHAR(64) NOT NULL,
+	position INTEGER NOT NULL,
+	name VARCHAR NOT NULL,
+	value VARCHAR(64) NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_arguments_call_name UNIQUE (call_key, name),
+	FOREIGN KEY(call_key) REFERENCES calls ("key") ON DELETE CASCADE
+);
+CREATE TABLE IF NOT EXISTS metadata (
+	id INTEGER NOT NULL,
+	call_key VARCHAR(64) NOT NULL,
+	name VARCHAR NOT NULL,
+	data JSON NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_metadata_call_name UNIQUE (call_key, name),
+	FOREIGN KEY(call_key) REFERENCES calls ("key") ON DELETE CASCADE
+);
+CREATE INDEX IF NOT EXISTS ix_metadata_call_key ON metadata (call_key);
+CREATE INDEX IF NOT EXISTS ix_metadata_name ON metadata (name);
+CREATE INDEX IF NOT EXISTS ix_fleche_arguments_value ON arguments (value, name);
+CREATE INDEX IF NOT EXISTS ix_fleche_calls_name ON calls (name);
+"#;
+
+/// How a file's database keeps its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// Readers and writers side by side; needs memory shared between processes.
+    WriteAhead,
+    /// For network file systems, which have none.
+    Rollback,
+}
+
+/// Called with each statement that runs.
+pub type Echo = Arc<dyn Fn(&str) + Send + Sync>;
+
+pub struct Database {
+    /// `None`: private to this object, in memory.
+    path: Option<PathBuf>,
+    journal: Journal,
+    echo: Option<Echo>,
+    idle: Mutex<Idle>,
+}
+
+/// Connections that nobody uses at the moment, and the process that opened them.
+struct Idle {
+    process: u32,
+    connections: Vec<Connection>,
+}
+
+impl Database {
+    /// Opens a database, creating the file, its folders and its tables as needed.
+    pub fn open(
+        path: Option<PathBuf>,
+        journal: Journal,
+        echo: Option<Echo>,
+    ) -> Result<Self, Error> {
+        let idle = Mutex::new(Idle {
+            process: std::process::id(),
+            connections: Vec::new(),
+        });
+        let database = Self {
+            path,
+            journal,
+            echo,
+            idle,
+        };
+        if let Some(folder) = database.path.as_deref().and_then(Path::parent) {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
+                path: database.shown(),
+                source,
+            })?;
+        }
+        let connection = database
+            .connect()
+            .map_err(|source| database.failed("opening", source))?;
+        database.lock().connections.push(connection);
+        Ok(database)
+    }
+
+    /// The path as errors show it.
+    fn shown(&self) -> String {
+        self.path
+            .as_ref()
+            .map_or_else(|| ":memory:".into(), |path| path.display().to_string())
+    }
+
+    fn failed(&self, action: &'static str, source: rusqlite::Error) -> Error {
+        Error::Sqlite {
+            action,
+            path: self.shown(),
+            source,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = match &self.path {
+            Some(path) => Connection::open_with_flags(path, flags)?,
+            None => Connection::open_in_memory()?,
+        };
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        if let Some(echo) = self.echo.clone() {
+            let log = move |event: TraceEvent<'_>| {
+                if let TraceEvent::Stmt(_, statement) = event {
+                    echo(statement);
+                }
+            };
+            connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(log))?;
+        }
+        if self.path.is_some() {
+            self.set_journal(&connection)?;
+        }
+        connection.pragma_update(None, "foreign_keys", "ON")?;
+        // The write-ahead log is synced when it is folded in: a crash of the process loses
+        // nothing, one of the machine at most the last commits, and never the database.
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        create_tables(&mut connection)?;
+        Ok(connection)
+    }
+
+    fn set_journal(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let wanted = match self.journal {
+            Journal::WriteAhead => "wal",
+            Journal::Rollback => "delete",
+        };
+        let current: String =
+            connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        if current == wanted {
+            return Ok(());
+        }
+        let change =
+            || connection.pragma_update_and_check(None, "journal_mode", wanted, |_| Ok(()));
+        // Changing the mode needs the file to itself and does not wait by the busy timeout: where
+        // others opened it in the same moment, one of them makes the change for all.
+        let mut pause = Duration::from_millis(1);
+        let started = std::time::Instant::now();
+        loop {
+            match change() {
+                Err(rusqlite::Error::SqliteFailure(failure, _))
+                    if matches!(
+                        failure.code,
+                        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked
+                    ) && started.elapsed() < BUSY_TIMEOUT =>
+                {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(50));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Runs `work` on a connection of this process.
+    fn with<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        if self.path.is_none() {
+            // In memory there is one connection, which holds the data.
+            let mut idle = self.lock();
+            return match idle.connections.first_mut() {
+                Some(connection) => work(connection).map_err(|error| self.failed(action, error)),
+                None => Err(self.failed(action, rusqlite::Error::InvalidQuery)),
+            };
+        }
+        let kept = {
+            let mut idle = self.lock();
+            let process = std::process::id();
+            if idle.process != process {
+                // A forked child: its parent's connections are not its own to use or to close.
+                std::mem::forget(std::mem::take(&mut idle.connections));
+                idle.process = process;
+            }
+            idle.connections.pop()
+        };
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.connect().map_err(|error| self.failed(action, error))?,
+        };
+        let result = work(&mut connection).map_err(|error| self.failed(action, error));
+        if result.is_ok() {
+            self.lock().connections.push(connection);
+        }
+        result
+    }
+
+    /// Closes the connections that nobody uses.
+    pub fn close(&self) {
+        if self.path.is_some() {
+            let mut idle = self.lock();
+            if idle.process == std::process::id() {
+                idle.connections.clear();
+            }
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let mut idle = self.lock();
+        if idle.process != std::process::id() {
+            std::mem::forget(std::mem::take(&mut idle.connections));
+        }
+    }
+}
+
+fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+    let present: i64 = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('calls', 'arguments', 'metadata', \
+         'ix_metadata_call_key', 'ix_metadata_name', 'ix_fleche_arguments_value', \
+         'ix_fleche_calls_name')",
+        [],
+        |row| row.get(0),
+    )?;
+    if present == 7 {
+        return Ok(());
+    }
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    transaction.execute_batch(SCHEMA)?;
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests;

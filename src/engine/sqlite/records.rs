@@ -1,0 +1,181 @@
+//! Saving, loading, evicting and listing records.
+
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior};
+
+use super::{Database, Error};
+use crate::engine::record::Row;
+
+pub(super) const COLUMNS: &str = "key, name, module, version, code_digest, result";
+
+/// A row of `calls`, without its arguments and metadata.
+pub(super) fn read_call(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        key: row.get(0)?,
+        name: row.get(1)?,
+        module: row.get(2)?,
+        version: version(row)?,
+        code_digest: row.get(4)?,
+        result: row.get(5)?,
+        ..Row::default()
+    })
+}
+
+/// A version as JSON; databases of old had a column of integers.
+fn version(row: &SqlRow<'_>) -> rusqlite::Result<Option<String>> {
+    use rusqlite::types::ValueRef;
+    Ok(match row.get_ref(3)? {
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+        ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Null | ValueRef::Blob(_) => None,
+    })
+}
+
+impl Database {
+    /// Stores a record, replacing the one under its key. One transaction: all of it or nothing.
+    pub fn save(&self, record: &Row) -> Result<(), Error> {
+        self.with("saving a call to", |connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            save_in(&transaction, record)?;
+            transaction.commit()
+        })
+    }
+
+    pub fn load(&self, key: &str) -> Result<Option<Row>, Error> {
+        self.with("loading a call from", |connection| {
+            // One transaction, so that the parts belong together.
+            let transaction = connection.transaction()?;
+            let record = load_in(&transaction, key)?;
+            transaction.commit()?;
+            Ok(record)
+        })
+    }
+
+    /// The result's digest in the record under `key`: all that a hit needs of it.
+    pub fn load_result(&self, key: &str) -> Result<Option<Option<String>>, Error> {
+        self.with("loading a call from", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT result FROM calls WHERE key = ?")?;
+            statement.query_row([key], |row| row.get(0)).optional()
+        })
+    }
+
+    pub fn contains(&self, key: &str) -> Result<bool, Error> {
+        self.load_result(key).map(|found| found.is_some())
+    }
+
+    pub fn evict(&self, key: &str) -> Result<(), Error> {
+        self.with("evicting a call from", |connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Not left to the cascade: another program may have made the tables without it.
+            for statement in [
+                "DELETE FROM arguments WHERE call_key = ?",
+                "DELETE FROM metadata WHERE call_key = ?",
+                "DELETE FROM calls WHERE key = ?",
+            ] {
+                transaction.prepare_cached(statement)?.execute([key])?;
+            }
+            transaction.commit()
+        })
+    }
+
+    /// All keys, in their order.
+    pub fn list(&self) -> Result<Vec<String>, Error> {
+        self.keys("SELECT key FROM calls ORDER BY key", [])
+    }
+
+    /// All keys, the one saved longest ago first.
+    pub fn list_by_age(&self) -> Result<Vec<String>, Error> {
+        self.keys("SELECT key FROM calls ORDER BY rowid", [])
+    }
+
+    /// The keys that begin with `prefix`.
+    pub fn candidates(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let statement = "SELECT key FROM calls WHERE key >= ?1 AND key < ?2 ORDER BY key";
+        // Keys are hex: `g` follows every character of one.
+        self.keys(statement, [prefix.to_owned(), format!("{prefix}g")])
+    }
+
+    fn keys(
+        &self,
+        statement: &str,
+        parameters: impl rusqlite::Params,
+    ) -> Result<Vec<String>, Error> {
+        self.with("listing the calls in", |connection| {
+            let mut statement = connection.prepare_cached(statement)?;
+            let rows = statement.query_map(parameters, |row| row.get(0))?;
+            rows.collect()
+        })
+    }
+}
+
+pub(super) fn save_in(connection: &Connection, record: &Row) -> rusqlite::Result<()> {
+    let fields = (
+        &record.key,
+        &record.name,
+        &record.module,
+        &record.version,
+        &record.code_digest,
+        &record.result,
+    );
+    let new = connection
+        .prepare_cached(
+            "INSERT INTO calls (key, name, module, version, code_digest, result) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (key) DO NOTHING",
+        )?
+        .execute(fields)?;
+    if new == 0 {
+        // Removed and added again, so that it counts as the newest.
+        for statement in [
+            "DELETE FROM arguments WHERE call_key = ?",
+            "DELETE FROM metadata WHERE call_key = ?",
+            "DELETE FROM calls WHERE key = ?",
+        ] {
+            connection
+                .prepare_cached(statement)?
+                .execute([&record.key])?;
+        }
+        connection
+            .prepare_cached(
+                "INSERT INTO calls (key, name, module, version, code_digest, result) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(fields)?;
+    }
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO arguments (call_key, position, name, value) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (position, (name, value)) in record.arguments.iter().enumerate() {
+        statement.execute((
+            &record.key,
+            i64::try_from(position).unwrap_or(0),
+            name,
+            value,
+        ))?;
+    }
+    let mut statement = connection
+        .prepare_cached("INSERT INTO metadata (call_key, name, data) VALUES (?1, ?2, ?3)")?;
+    for (name, data) in &record.metadata {
+        statement.execute((&record.key, name, data))?;
+    }
+    Ok(())
+}
+
+fn load_in(connection: &Connection, key: &str) -> rusqlite::Result<Option<Row>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM calls WHERE key = ?"))?;
+    let Some(mut record) = statement.query_row([key], read_call).optional()? else {
+        return Ok(None);
+    };
+    let mut statement = connection
+        .prepare_cached("SELECT name, value FROM arguments WHERE call_key = ? ORDER BY position")?;
+    let rows = statement.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    record.arguments = rows.collect::<rusqlite::Result<_>>()?;
+    let mut statement = connection
+        .prepare_cached("SELECT name, data FROM metadata WHERE call_key = ? ORDER BY id")?;
+    let rows = statement.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    record.metadata = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(record))
+}
