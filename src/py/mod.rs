@@ -31,8 +31,8 @@ pub mod _core {
     use super::storage::file::{FileRoot, FileStore, sign, verify};
     #[pymodule_export]
     use super::storage::{
-        child_digests, holds_digest, independent, independent_copy, intern_value, load_value, mend,
-        save_value,
+        SqliteStore, child_digests, holds_digest, independent, independent_copy, intern_value,
+        load_value, mend, save_value,
     };
     #[pymodule_export]
     use super::wrapper::CachedFunction;

@@ -8,11 +8,12 @@ use crate::engine::digest::Hash;
 use crate::engine::pickle;
 use crate::py::digest::{hash_of_text, to_digest};
 use crate::py::names::Imported;
-use crate::py::storage::{self, Backend};
+use crate::py::storage::{self, Backend, SqliteStore};
 use crate::py::wrapper::is_missing;
 
 static CACHE: Imported = Imported::new("fleche.caches", "Cache");
 static SIZE_LIMITED: Imported = Imported::new("fleche.caches", "SizeLimitedCache");
+static SQL: Imported = Imported::new("fleche.storage.sql", "Sql");
 static READ_ONLY: Imported = Imported::new("fleche.caches", "ReadOnlyCache");
 
 /// The result that a cache holds for a key; `None` for a miss, which a record without its value
@@ -66,6 +67,13 @@ fn from_pair<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Boun
 /// The digest of the result in the record under `key`: all that a hit needs of it.
 fn result_digest(calls: &Bound<'_, PyAny>, key: &Hash) -> PyResult<Option<Hash>> {
     let py = calls.py();
+    if SQL
+        .if_loaded(py)?
+        .is_some_and(|known| calls.get_type().is(known))
+        && let Ok(store) = calls.getattr(intern!(py, "_store"))?.cast::<SqliteStore>()
+    {
+        return store.get().load_result(py, key);
+    }
     let record = match Backend::of(calls)? {
         Backend::File(files) => {
             let Some(payload) = files.get().read(py, key)? else {

@@ -4,9 +4,11 @@ mod backend;
 mod destructure;
 pub mod file;
 mod memory;
+mod sqlite;
 
 pub use backend::Backend;
 pub use destructure::{
     child_digests, holds_digest, intern_value, load_from, load_value, mend, save_value,
 };
 pub use memory::{independent, independent_copy};
+pub use sqlite::SqliteStore;

@@ -1,0 +1,221 @@
+"""Call records in a database.
+
+SQLite is handled by the compiled core; any other database through SQLAlchemy.
+
+>>> from fleche.call import Call
+>>> storage = Sql()
+>>> key = storage.save(Call("square", {"x": 3}, result=9).digest())
+>>> storage.load(key).name
+'square'
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fleche import _core
+from fleche.digest import Digest
+from fleche.storage.base import CallStorage, SaveError, logger, register_storage
+from fleche.storage.thread_safe import PerKeyLockMixin
+
+if TYPE_CHECKING:
+    from fleche.call import DigestedCall, QueryCall
+
+_IN_MEMORY = "sqlite:///:memory:"
+
+# A pattern as far as a database can decide it: name, module, code digest, the digests that the
+# result may have, arguments with the digests that they may have (`None`: any), and metadata with
+# the values that its members have (`None`: any).
+Filter = tuple[
+    str | None,
+    str | None,
+    str | None,
+    list[str] | None,
+    list[tuple[str, list[str] | None]],
+    list[tuple[str, list[tuple[str, Any]]]],
+]
+
+
+class _Store(Protocol):
+    """What `Sql` needs of a database."""
+
+    def save(self, record: DigestedCall, key: str) -> None: ...
+    def load(self, key: str) -> DigestedCall | None: ...
+    def contains(self, key: str) -> bool: ...
+    def evict(self, key: str) -> None: ...
+    def list(self) -> builtins.list[Digest]: ...
+    def list_by_age(self) -> builtins.list[Digest]: ...
+    def candidates(self, prefix: str) -> builtins.list[Digest]: ...
+    def query(
+        self, filter: Filter, after: str
+    ) -> tuple[builtins.list[DigestedCall], str | None]: ...
+    def close(self) -> None: ...
+
+
+@register_storage("sql", "call")
+@dataclass(frozen=True)
+class Sql(PerKeyLockMixin, CallStorage):
+    """Call records in a database, shared by any number of threads and processes.
+
+    Args:
+        url: an SQLAlchemy URL, or a path (an SQLite file); `~` is expanded, folders are created.
+            `None`: a private database in memory.
+        echo: log every statement (logger `fleche.storage`, INFO).
+
+    Raises:
+        ImportError: for other databases than SQLite, if SQLAlchemy or the driver is missing.
+        OSError: if the database cannot be opened.
+        ValueError: if the URL is none.
+    """
+
+    url: str | None = None
+    echo: bool = field(default=False, compare=False)
+    _store: _Store = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        url = _normalized(self.url)
+        object.__setattr__(self, "url", url)
+        object.__setattr__(self, "_store", _open(url, self.echo))
+
+    def __repr__(self) -> str:
+        return f"Sql(url={_without_password(str(self.url))!r}, echo={self.echo!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"url": self.url, "echo": self.echo}
+        if self.url == _IN_MEMORY:
+            # Nobody else can reach what is in memory: it travels along.
+            state["records"] = [self._store.load(key) for key in self._store.list_by_age()]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        object.__setattr__(self, "url", state["url"])
+        object.__setattr__(self, "echo", state["echo"])
+        object.__setattr__(self, "_store", _open(state["url"], state["echo"]))
+        for record in state.get("records", ()):
+            self.save(record)
+
+    def save(self, call: DigestedCall) -> Digest:
+        key = call.to_lookup_key()
+        logger.debug("Saving call %s", key)
+        try:
+            self._store.save(call, key)
+        except (OSError, ValueError) as error:
+            raise SaveError(f"call {key} cannot be saved: {error}") from error
+        return key
+
+    def load(self, key: Digest | str) -> DigestedCall:
+        full = self.expand(key)
+        logger.debug("Loading call with key %s", full)
+        record = self._store.load(full)
+        if record is None:
+            raise KeyError(full)
+        return record
+
+    def query(self, template: QueryCall) -> Iterator[DigestedCall]:
+        from fleche.query import Matcher
+
+        matcher = Matcher(template)
+        filter = _filter_of(matcher)
+        after: str | None = ""
+        while after is not None:
+            records, after = self._store.query(filter, after)
+            yield from (record for record in records if matcher.matches(record))
+
+    def list(self) -> builtins.list[Digest]:
+        return self._store.list()
+
+    def _list_by_age(self) -> builtins.list[Digest]:
+        return self._store.list_by_age()
+
+    def _contains(self, key: Digest) -> bool:
+        return self._store.contains(key)
+
+    def _evict(self, key: Digest) -> None:
+        self._store.evict(key)
+
+    def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
+        return self._store.candidates(prefix)
+
+    def to_config(self) -> dict[str, Any]:
+        """The configuration that makes such a storage."""
+        return {"type": "sql", "url": self.url, "echo": self.echo}
+
+
+def _open(url: str, echo: bool) -> _Store:
+    if _scheme(url) == "sqlite":
+        log = (lambda statement: logger.info("%s", statement)) if echo else None
+        return _core.SqliteStore(_sqlite_path(url), log)
+    from fleche.storage._sqlalchemy import SqlAlchemyStore
+
+    return SqlAlchemyStore(url, echo)
+
+
+def _scheme(url: str) -> str:
+    """The database of a URL, without its driver."""
+    return url.partition("://")[0].partition("+")[0]
+
+
+def _normalized(url: str | os.PathLike[str] | None) -> str:
+    """A URL; a path becomes that of an SQLite file."""
+    if url is None:
+        return _IN_MEMORY
+    text = os.fspath(url)
+    if "://" not in text:
+        if text == ":memory:":
+            return _IN_MEMORY
+        if not text:
+            raise ValueError("the url of an sql storage is empty: give a path, or a database's URL")
+        return f"sqlite:///{Path(text).expanduser().absolute()}"
+    scheme, _, rest = text.partition("://")
+    if scheme.partition("+")[0] == "sqlite":
+        if rest in ("", "/", "/:memory:"):
+            return _IN_MEMORY
+        if rest.startswith("/~"):
+            return f"{scheme}:///{Path(rest[1:]).expanduser()}"
+    return text
+
+
+def _sqlite_path(url: str) -> str | None:
+    """The file of an SQLite URL; `None` for one in memory."""
+    if url == _IN_MEMORY:
+        return None
+    location, _, options = url.partition("://")[2].partition("?")
+    if not location.startswith("/") or len(location) == 1:
+        raise ValueError(f"the SQLite URL {url!r} has no path: write sqlite:///folder/file.db")
+    known = {"timeout", "check_same_thread", "cached_statements"}
+    for option in filter(None, options.split("&")):
+        name = option.partition("=")[0]
+        if name not in known:
+            raise ValueError(f"unknown option {name!r} in the SQLite URL {url!r}")
+    return str(Path(location[1:]).expanduser().absolute())
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    if not at or ":" not in user:
+        return url
+    return f"{scheme}{separator}{user.partition(':')[0]}:***@{host}"
+
+
+def _filter_of(matcher: Any) -> Filter:
+    template = matcher.template
+    text = [
+        value if isinstance(value, str) and not isinstance(value, Digest) else None
+        for value in (template.name, template.module)
+    ]
+    arguments = [
+        (name, None if digests is None else [*digests])
+        for name, digests in matcher.arguments.items()
+    ]
+    metadata = [
+        (name, [(key, value) for key, value in (members or {}).items() if isinstance(key, str)])
+        for name, members in (template.metadata or {}).items()
+    ]
+    result = None if matcher.result is None else [*matcher.result]
+    return text[0], text[1], None, result, arguments, metadata

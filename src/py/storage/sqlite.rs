@@ -1,0 +1,265 @@
+//! Call records in SQLite, as Python sees them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use crate::engine::digest::{Hash, Hex};
+use crate::engine::mounts::network_file_system;
+use crate::engine::record::{Condition, Filter, Row};
+use crate::engine::sqlite::{Database, Error, Journal};
+use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
+use crate::py::names::{DIGEST, Imported};
+
+static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
+static DUMPS: Imported = Imported::new("json", "dumps");
+static LOADS: Imported = Imported::new("json", "loads");
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        PyOSError::new_err(error.to_string())
+    }
+}
+
+/// A database of call records.
+#[pyclass(frozen, module = "fleche._core")]
+pub struct SqliteStore {
+    database: Database,
+}
+
+/// A filter as Python passes it: name, module, code digest, result, arguments and metadata.
+type FilterParts<'py> = (
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<Vec<String>>,
+    Vec<(String, Option<Vec<String>>)>,
+    Vec<(String, Vec<(String, Bound<'py, PyAny>)>)>,
+);
+
+#[pymethods]
+impl SqliteStore {
+    /// Opens or creates the database in the file `path`, or a private one in memory. `echo` is
+    /// called with every statement.
+    #[new]
+    #[pyo3(signature = (path, echo = None))]
+    fn new(py: Python<'_>, path: Option<PathBuf>, echo: Option<Py<PyAny>>) -> PyResult<Self> {
+        let network = path.as_deref().and_then(network_file_system);
+        let journal = if network.is_some() {
+            Journal::Rollback
+        } else {
+            Journal::WriteAhead
+        };
+        let echo = echo.map(|callable| -> crate::engine::sqlite::Echo {
+            Arc::new(move |statement| {
+                Python::attach(|py| {
+                    if let Err(error) = callable.bind(py).call1((statement,)) {
+                        error.write_unraisable(py, None);
+                    }
+                });
+            })
+        });
+        if let (Some(kind), Some(path)) = (&network, &path) {
+            log::warn!(
+                target: "fleche.storage",
+                "The database {} lies on a network file system ({kind}): its journal is one that \
+                 needs no shared memory, so that writers and readers wait for each other",
+                path.display()
+            );
+        }
+        let database = py.detach(|| Database::open(path, journal, echo))?;
+        Ok(Self { database })
+    }
+
+    /// Stores a record under `key`, replacing the one that is there.
+    fn save(&self, py: Python<'_>, record: &Bound<'_, PyAny>, key: String) -> PyResult<()> {
+        let row = row_of(record, key)?;
+        py.detach(|| self.database.save(&row))?;
+        Ok(())
+    }
+
+    /// The record under `key`, or `None`.
+    fn load<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let row = py.detach(|| self.database.load(key))?;
+        row.map(|row| record_of(py, row)).transpose()
+    }
+
+    fn contains(&self, py: Python<'_>, key: &str) -> PyResult<bool> {
+        Ok(py.detach(|| self.database.contains(key))?)
+    }
+
+    fn evict(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        Ok(py.detach(|| self.database.evict(key))?)
+    }
+
+    /// All keys, in their order.
+    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.database.list())?;
+        digests(py, keys)
+    }
+
+    /// All keys, the one saved longest ago first.
+    fn list_by_age<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.database.list_by_age())?;
+        digests(py, keys)
+    }
+
+    /// The keys that begin with `prefix`.
+    fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.database.candidates(prefix))?;
+        digests(py, keys)
+    }
+
+    /// A page of the records that pass a filter, and the key to ask for the next one with.
+    fn query<'py>(
+        &self,
+        py: Python<'py>,
+        filter: FilterParts<'py>,
+        after: &str,
+    ) -> PyResult<(Vec<Bound<'py, PyAny>>, Option<String>)> {
+        let filter = filter_of(filter)?;
+        let page = py.detach(|| self.database.query(&filter, after))?;
+        let records = page.records.into_iter().map(|row| record_of(py, row));
+        Ok((records.collect::<PyResult<_>>()?, page.after))
+    }
+
+    /// Closes the connections that are not in use.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.database.close());
+    }
+}
+
+impl SqliteStore {
+    /// The result's digest in the record under `key`; `None` without such a record or result.
+    pub fn load_result(&self, py: Python<'_>, key: &Hash) -> PyResult<Option<Hash>> {
+        let key = Hex::of(key);
+        let found = py.detach(|| self.database.load_result(key.as_str()))?;
+        let text = found.flatten();
+        Ok(text.and_then(|text| crate::engine::digest::parse_hex(text.as_bytes())))
+    }
+}
+
+fn digests(py: Python<'_>, keys: Vec<String>) -> PyResult<Bound<'_, PyList>> {
+    let class = DIGEST.get(py)?;
+    let keys = keys
+        .into_iter()
+        .map(|key| class.call1((key,)))
+        .collect::<PyResult<Vec<_>>>()?;
+    PyList::new(py, keys)
+}
+
+fn json(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    DUMPS.get(value.py())?.call1((value,))?.extract()
+}
+
+fn row_of(record: &Bound<'_, PyAny>, key: String) -> PyResult<Row> {
+    let py = record.py();
+    let version = record.getattr(intern!(py, "version"))?;
+    let mut row = Row {
+        key,
+        name: record.getattr(intern!(py, "name"))?.extract()?,
+        module: record.getattr(intern!(py, "module"))?.extract()?,
+        version: if version.is_none() {
+            None
+        } else {
+            Some(json(&version)?)
+        },
+        code_digest: record.getattr(intern!(py, "code_digest"))?.extract()?,
+        ..Row::default()
+    };
+    let result = record.getattr(intern!(py, "result"))?;
+    if !result.is_none() {
+        row.result = Some(text_of(&result, true)?);
+    }
+    let arguments = record.getattr(intern!(py, "arguments"))?;
+    for (name, value) in arguments.cast::<PyDict>()?.iter() {
+        row.arguments
+            .push((name.extract()?, text_of(&value, false)?));
+    }
+    let metadata = record.getattr(intern!(py, "metadata"))?;
+    for (name, data) in metadata.cast::<PyDict>()?.iter() {
+        let data = json(&data).map_err(|error| {
+            let message = format!("metadata {name} of {} is no JSON: {error}", row.name);
+            PyValueError::new_err(message)
+        })?;
+        row.metadata.push((name.extract()?, data));
+    }
+    Ok(row)
+}
+
+/// A digest as text; of a live value, its digest.
+fn text_of(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<String> {
+    if is_digest(value)? {
+        return value.extract();
+    }
+    let scheme = digest::active_scheme(value.py())?;
+    Ok(Hex::of(&digest::digest_with(scheme, value, typed)?)
+        .as_str()
+        .to_owned())
+}
+
+fn record_of(py: Python<'_>, row: Row) -> PyResult<Bound<'_, PyAny>> {
+    let arguments = PyDict::new(py);
+    for (name, value) in row.arguments {
+        arguments.set_item(name, as_digest(py, &value)?)?;
+    }
+    let metadata = PyDict::new(py);
+    for (name, data) in row.metadata {
+        metadata.set_item(name, LOADS.get(py)?.call1((data,))?)?;
+    }
+    let version = match row.version {
+        None => py.None().into_bound(py),
+        Some(version) => LOADS.get(py)?.call1((version,))?,
+    };
+    let optional = |text: Option<String>| text.map(|text| as_digest(py, &text)).transpose();
+    let fields = (
+        row.name,
+        arguments,
+        optional(row.result)?,
+        metadata,
+        row.module,
+        version,
+        optional(row.code_digest)?,
+    );
+    DIGESTED_CALL.get(py)?.call1(fields)
+}
+
+fn as_digest<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    let text = PyString::new(py, text);
+    match hash_of_text(&text) {
+        Some(hash) => to_digest(py, &hash),
+        None => DIGEST.get(py)?.call1((text,)),
+    }
+}
+
+fn filter_of(parts: FilterParts<'_>) -> PyResult<Filter> {
+    let (name, module, code_digest, result, arguments, metadata) = parts;
+    let mut filter = Filter {
+        name,
+        module,
+        code_digest,
+        result,
+        arguments,
+        ..Filter::default()
+    };
+    for (name, members) in metadata {
+        let mut conditions = Vec::with_capacity(members.len());
+        for (member, value) in members {
+            let condition = if let Ok(text) = value.cast::<PyString>() {
+                Condition::Text(text.extract()?)
+            } else if let Ok(number) = value.extract::<f64>() {
+                // `true` is 1 to SQLite; larger integers than a float holds are near enough.
+                Condition::Number(number)
+            } else {
+                Condition::Present
+            };
+            conditions.push((member, condition));
+        }
+        filter.metadata.push((name, conditions));
+    }
+    Ok(filter)
+}
