@@ -15,6 +15,8 @@ use pyo3::prelude::*;
 /// The compiled core of `fleche`. Its contents are private to the package.
 #[pymodule]
 pub mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
     #[pymodule_export]
@@ -28,11 +30,15 @@ pub mod _core {
     #[pymodule_export]
     use super::keys::{resolve_prefix, shrink_keys};
     #[pymodule_export]
-    use super::storage::file::{FileRoot, FileStore, sign, verify};
-    #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, holds_digest, independent, independent_copy, intern_value,
         load_value, mend, save_value,
+    };
+    #[pymodule_export]
+    use super::storage::{
+        file::FileStore,
+        root::FileRoot,
+        signatures::{sign, verify},
     };
     #[pymodule_export]
     use super::wrapper::CachedFunction;
@@ -42,4 +48,13 @@ pub mod _core {
 
     #[pymodule_export]
     const SHORTEST_PREFIX: usize = crate::engine::prefix::SHORTEST;
+
+    /// The engine's log goes to Python's `logging`.
+    #[pymodule_init]
+    fn log_to_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let logger = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Nothing)?;
+        // Refused where the module is imported once more: then it is done already.
+        drop(logger.install());
+        Ok(())
+    }
 }

@@ -23,6 +23,10 @@ from fleche.storage.base import (
 )
 
 if TYPE_CHECKING:
+    from fleche.storage.destructuring import DestructuringMixin, register_destructurer
+    from fleche.storage.file import FileStorage
+    from fleche.storage.memory import CallMemory, MemoryBackend, ValueMemory
+    from fleche.storage.pickle_file import CallPickleFile, PickleFileBackend, ValuePickleFile
     from fleche.storage.thread_safe import PerKeyLockMixin, SerializingMixin
     from fleche.storage.void import CallVoid, ValueVoid, VoidBackend
 
@@ -49,22 +53,31 @@ _LAZY = {
 
 __all__ = [
     "AmbiguousDigestError",
+    "CallMemory",
     "CallMixin",
+    "CallPickleFile",
     "CallStorage",
     "CallVoid",
+    "DestructuringMixin",
+    "FileStorage",
     "Intent",
     "KeyManagement",
+    "MemoryBackend",
     "OperationContext",
     "PerKeyLockMixin",
+    "PickleFileBackend",
     "SaveError",
     "SerializingMixin",
     "StorageBackend",
+    "ValueMemory",
     "ValueMixin",
+    "ValuePickleFile",
     "ValueStorage",
     "ValueVoid",
     "VoidBackend",
     "get_storage_constructor",
     "is_registered_storage",
+    "register_destructurer",
     "register_storage",
 ]
 

@@ -55,6 +55,10 @@ impl Locks {
         }
     }
 
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The file that stands for the lock of a key: the one named by the key's first character.
     pub fn path(&self, key: &Hash) -> PathBuf {
         self.directory.join(&Hex::of(key).as_str()[..1])
@@ -62,6 +66,11 @@ impl Locks {
 
     /// Takes the lock of a key, waiting for as long as this root's timeout allows.
     pub fn take(&self, key: &Hash) -> Result<Held> {
+        self.take_within(key, self.timeout)
+    }
+
+    /// Takes the lock of a key, waiting no longer than `timeout`.
+    pub fn take_within(&self, key: &Hash, timeout: Duration) -> Result<Held> {
         if self.unsupported.load(Ordering::Relaxed) {
             return Ok(Held(None));
         }
@@ -79,10 +88,10 @@ impl Locks {
                 Ok(()) => return Ok(Held(Some(file))),
                 Err(TryLockError::WouldBlock) => {
                     let waiting = waiting.get_or_insert_with(Wait::new);
-                    if !waiting.pause(self.timeout) {
+                    if !waiting.pause(timeout) {
                         return Err(Error::Locked {
                             lock: path,
-                            waited: self.timeout,
+                            waited: timeout,
                         });
                     }
                 }

@@ -59,9 +59,9 @@ impl Store {
         self.root.join(Hex::of(key).as_str())
     }
 
-    /// The file of a key's lock, for messages.
-    pub fn lock_path(&self, key: &Hash) -> PathBuf {
-        self.locks.path(key)
+    /// How long a writer waits for another one of the same key.
+    pub fn lock_timeout(&self) -> Duration {
+        self.locks.timeout()
     }
 
     /// Opens an entry for reading; `None` if there is none.
@@ -100,30 +100,39 @@ impl Store {
     pub fn write_with(
         &self,
         key: &Hash,
+        produce: impl FnMut(&mut File) -> io::Result<()>,
+    ) -> Result<()> {
+        self.write_within(key, self.locks.timeout(), produce)
+    }
+
+    /// As `write_with`, waiting for other writers no longer than `timeout`.
+    pub fn write_within(
+        &self,
+        key: &Hash,
+        timeout: Duration,
         mut produce: impl FnMut(&mut File) -> io::Result<()>,
     ) -> Result<()> {
         self.sweep_first();
+        let path = self.path(key);
         let mut tries = 1;
         loop {
             let (temporary, mut file) = self.create(key)?;
-            produce(&mut file).map_err(Error::io("write", &self.path(key)))?;
+            produce(&mut file).map_err(Error::io("write", &path))?;
             drop(file);
-            match self.finish(temporary, key, &self.path(key)) {
-                Err(Error::Io { source, .. })
-                    if source.kind() == ErrorKind::NotFound && tries < TRIES =>
-                {
-                    tries += 1;
-                }
-                done => return done,
+            let held = self.locks.take_within(key, timeout)?;
+            match temporary.move_to(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound && tries < TRIES => tries += 1,
+                moved => return moved.map_err(Error::io("write", &path)),
             }
+            drop(held);
         }
     }
 
-    /// As `write`; an entry that has these bytes already only gets the time of a new one.
-    pub fn write_unless_equal(&self, key: &Hash, bytes: &[u8]) -> Result<()> {
+    /// As `write_within`; an entry that has these bytes already only gets the time of a new one.
+    pub fn write_unless_equal(&self, key: &Hash, timeout: Duration, bytes: &[u8]) -> Result<()> {
         match self.open(key) {
             Ok(Some(entry)) if entry.renew_if(bytes).unwrap_or(false) => Ok(()),
-            _ => self.write(key, bytes),
+            _ => self.write_within(key, timeout, |file| file.write_all(bytes)),
         }
     }
 
@@ -140,17 +149,14 @@ impl Store {
 
     /// Moves a finished file to `place`, which is where the entry of `key` is kept.
     pub fn commit(&self, temporary: PathBuf, key: &Hash, place: &Path) -> Result<()> {
-        self.finish(Temporary::at(temporary), key, place)
+        let temporary = Temporary::at(temporary);
+        let _held = self.locks.take(key)?;
+        temporary.move_to(place).map_err(Error::io("write", place))
     }
 
     /// Removes a file that did not get finished.
     pub fn discard(temporary: PathBuf) {
         drop(Temporary::at(temporary));
-    }
-
-    fn finish(&self, temporary: Temporary, key: &Hash, place: &Path) -> Result<()> {
-        let _held = self.locks.take(key)?;
-        temporary.move_to(place).map_err(Error::io("write", place))
     }
 
     /// Removes an entry; it may be absent.

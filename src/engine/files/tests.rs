@@ -163,16 +163,20 @@ fn rewriting_keeps_times_and_what_others_write_meanwhile() {
 fn equal_bytes_are_not_written_again_but_count_as_new() {
     let root = tempfile::tempdir().unwrap();
     let store = store(root.path());
-    store.write_unless_equal(&key(1), b"value").unwrap();
+    renew(&store, b"value").unwrap();
     let file = File::options().write(true).open(store.path(&key(1)));
     file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let before = fs::metadata(store.path(&key(1))).unwrap();
-    store.write_unless_equal(&key(1), b"value").unwrap();
+    renew(&store, b"value").unwrap();
     let after = fs::metadata(store.path(&key(1))).unwrap();
     assert_eq!(inode(&before), inode(&after));
     assert!(after.modified().unwrap() > before.modified().unwrap());
-    store.write_unless_equal(&key(1), b"other").unwrap();
+    renew(&store, b"other").unwrap();
     assert_eq!(store.read(&key(1)).unwrap().unwrap(), b"other");
+}
+
+fn renew(store: &Store, bytes: &[u8]) -> Result<()> {
+    store.write_unless_equal(&key(1), Duration::ZERO, bytes)
 }
 
 fn inode(metadata: &fs::Metadata) -> u64 {

@@ -1,44 +1,38 @@
-//! Storages on files: a folder of entries, and pickled objects in them.
+//! Folders of pickled objects.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyString};
 
+use super::root::{FileRoot, full_key, locked};
 use crate::engine::codec::{self, GZIP_MAGIC, Payload};
-use crate::engine::digest::{DIGEST_LENGTH, Hash, Hex};
+use crate::engine::digest::{Hash, Hex};
 use crate::engine::error::{Error, Fault};
 use crate::engine::files::{Entry, Store};
 use crate::engine::sign::{Keys, SIGNATURE_LENGTH};
-use crate::py::digest::{hash_of_text, to_digest};
+use crate::py::digest::hash_of_text;
 use crate::py::errors::{self, Log};
 
-/// Up to this length an entry is read and checked without giving up the GIL: getting it back may
-/// take longer.
+/// Up to this length an entry is read and written without giving up the GIL: where other threads
+/// compute, getting it back takes milliseconds.
 const WITH_GIL: u64 = 1 << 16;
 
 /// From this length on an entry is read straight into the object that the serialiser gets.
 const DIRECT: u64 = 1 << 20;
 
-/// A read that took longer than this means a slow file system, where others run meanwhile.
-const SLOW: Duration = Duration::from_micros(500);
+/// Up to this many entries are written without giving up the GIL.
+const FEW: usize = 16;
 
-/// How many reads give up the GIL after a slow one.
-const CAUTIOUS_READS: u32 = 64;
+/// What took longer than this means a slow file system, where others had better run meanwhile.
+const SLOW: Duration = Duration::from_micros(500);
 
 /// How much of a batch is serialised before it is written.
 const BATCH_BYTES: usize = 1 << 22;
-
-/// A folder of entries, whatever is in them.
-#[pyclass(frozen, subclass, module = "fleche._core")]
-pub struct FileRoot {
-    store: Arc<Store>,
-    lock_timeout: f64,
-}
 
 /// A folder of pickled objects.
 #[pyclass(frozen, extends = FileRoot, module = "fleche._core")]
@@ -49,8 +43,8 @@ pub struct FileStore {
     compress: bool,
     dumps: Py<PyAny>,
     loads: Py<PyAny>,
-    /// How many of the next reads give up the GIL.
-    cautious: AtomicU32,
+    /// Whether the last operation was slow.
+    slow: AtomicBool,
 }
 
 /// The verified bytes of an entry.
@@ -81,94 +75,6 @@ enum Found {
 }
 
 #[pymethods]
-impl FileRoot {
-    #[new]
-    fn new(root: PathBuf, lock_timeout: f64) -> PyResult<Self> {
-        let timeout = seconds(lock_timeout)?;
-        Ok(Self {
-            store: Arc::new(Store::new(root, timeout)),
-            lock_timeout,
-        })
-    }
-
-    /// Every key.
-    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let keys = py.detach(|| self.store.list());
-        digests(py, keys.map_err(|error| errors::os_error(&error))?)
-    }
-
-    /// Every key and the time of its last write, in seconds since 1970.
-    fn list_with_times<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyAny>, f64)>> {
-        let keys = py.detach(|| self.store.list_with_times());
-        let keys = keys.map_err(|error| errors::os_error(&error))?;
-        let pair = |(key, time): (Hash, std::time::SystemTime)| {
-            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Ok((to_digest(py, &key)?, since.as_secs_f64()))
-        };
-        keys.into_iter().map(pair).collect()
-    }
-
-    /// The keys that start with `prefix`.
-    fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
-        let keys = py.detach(|| self.store.candidates(prefix));
-        digests(py, keys.map_err(|error| errors::os_error(&error))?)
-    }
-
-    fn contains(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<bool> {
-        let Some(key) = hash_of_text(key) else {
-            return Ok(false);
-        };
-        let contained = py.detach(|| self.store.contains(&key));
-        contained.map_err(|error| errors::os_error(&error))
-    }
-
-    /// Removes the entry of `key`, kept at `place`; it may be absent.
-    fn evict(&self, py: Python<'_>, key: &Bound<'_, PyString>, place: PathBuf) -> PyResult<()> {
-        let Some(key) = hash_of_text(key) else {
-            return Ok(());
-        };
-        match py.detach(|| self.store.evict_at(&key, &place)) {
-            Err(error @ Error::Locked { .. }) => Err(self.locked(py, "evict", &key, &error)),
-            evicted => evicted.map_err(|error| errors::os_error(&error)),
-        }
-    }
-
-    /// A path beside the entry of `key`, to be written and then given to `commit` or `discard`.
-    fn temporary(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<PathBuf> {
-        let key = full_key(key)?;
-        let path = py.detach(|| self.store.temporary(&key));
-        path.map_err(|error| errors::os_error(&error))
-    }
-
-    /// Moves a finished file to `place`, where the entry of `key` is kept.
-    fn commit(
-        &self,
-        py: Python<'_>,
-        path: PathBuf,
-        key: &Bound<'_, PyString>,
-        place: PathBuf,
-    ) -> PyResult<()> {
-        let key = full_key(key)?;
-        match py.detach(|| self.store.commit(path, &key, &place)) {
-            Err(error @ Error::Locked { .. }) => Err(self.locked(py, "save", &key, &error)),
-            committed => committed.map_err(|error| errors::os_error(&error)),
-        }
-    }
-
-    /// Removes a file that did not get finished.
-    #[staticmethod]
-    fn discard(path: PathBuf) {
-        Store::discard(path);
-    }
-}
-
-impl FileRoot {
-    fn locked(&self, py: Python<'_>, action: &str, key: &Hash, error: &Error) -> PyErr {
-        locked(py, action, &self.store, self.lock_timeout, key, error)
-    }
-}
-
-#[pymethods]
 impl FileStore {
     #[new]
     fn new(
@@ -187,7 +93,7 @@ impl FileStore {
             compress,
             dumps,
             loads,
-            cautious: AtomicU32::new(0),
+            slow: AtomicBool::new(false),
         };
         Ok(PyClassInitializer::from(folder).add_subclass(store))
     }
@@ -265,11 +171,15 @@ impl FileStore {
     pub fn put(&self, py: Python<'_>, key: &Hash, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let payload = self.dump_for(py, key, value)?;
         let bytes = payload.as_bytes();
-        let written = py.detach(|| {
+        let write = |timeout| {
             let signature = self.keys.sign(bytes);
             let fill = |file: &mut _| codec::write(bytes, signature.as_ref(), self.compress, file);
-            self.store.write_with(key, fill)
-        });
+            self.store.write_within(key, timeout, fill)
+        };
+        let mut written = self.swiftly(py, fits(bytes.len()), || write(Duration::ZERO));
+        if let Err(Error::Locked { .. }) = written {
+            written = py.detach(|| write(self.store.lock_timeout()));
+        }
         written.map_err(|error| self.unsaved(py, key, &error))
     }
 
@@ -301,28 +211,42 @@ impl FileStore {
             .iter()
             .map(|(key, payload)| (*key, payload.as_bytes()))
             .collect();
-        let written = py.detach(|| {
+        let bytes = batch.iter().map(|(_, payload)| payload.len()).sum();
+        let write = |timeout| {
             batch.iter().try_for_each(|(key, payload)| {
                 let encoded = codec::encode(payload, &self.keys, self.compress)
                     .map_err(Error::io("encode", &self.store.path(key)));
-                let stored = encoded.and_then(|bytes| self.store.write_unless_equal(key, &bytes));
+                let stored =
+                    encoded.and_then(|bytes| self.store.write_unless_equal(key, timeout, &bytes));
                 stored.map_err(|error| (*key, error))
             })
-        });
+        };
+        let short = batch.len() <= FEW && fits(bytes);
+        let mut written = self.swiftly(py, short, || write(Duration::ZERO));
+        if let Err((_, Error::Locked { .. })) = written {
+            written = py.detach(|| write(self.store.lock_timeout()));
+        }
         written.map_err(|(key, error)| self.unsaved(py, key, &error))
     }
 
     fn find(&self, py: Python<'_>, key: &Hash) -> Result<Found, Error> {
-        if self.cautious.load(Ordering::Relaxed) > 0 {
-            self.cautious.fetch_sub(1, Ordering::Relaxed);
-            return py.detach(|| self.find_up_to(key, DIRECT));
+        self.swiftly(py, true, || self.find_up_to(key, WITH_GIL))
+    }
+
+    /// Does what is short with the GIL and anything else without; after something slow, the next
+    /// one too.
+    fn swiftly<T: Send>(&self, py: Python<'_>, short: bool, work: impl FnOnce() -> T + Send) -> T {
+        let timed = || {
+            let start = Instant::now();
+            let done = work();
+            self.slow.store(start.elapsed() > SLOW, Ordering::Relaxed);
+            done
+        };
+        if short && !self.slow.load(Ordering::Relaxed) {
+            timed()
+        } else {
+            py.detach(timed)
         }
-        let start = Instant::now();
-        let found = self.find_up_to(key, WITH_GIL);
-        if start.elapsed() > SLOW {
-            self.cautious.store(CAUTIOUS_READS, Ordering::Relaxed);
-        }
-        found
     }
 
     /// The payload of an entry, unless it is longer than `limit`.
@@ -498,25 +422,6 @@ impl Failure {
     }
 }
 
-/// A lock that was not got: logged with the key and the file, as others may wait for it, too.
-fn locked(
-    py: Python<'_>,
-    action: &str,
-    store: &Store,
-    timeout: f64,
-    key: &Hash,
-    error: &Error,
-) -> PyErr {
-    let message = format!(
-        "cannot {action} {} in {}: {error}; try again, or give the storage a lock_timeout of more \
-         than {timeout} s",
-        Hex::of(key).as_str(),
-        store.root().display()
-    );
-    Log::Storage.error(py, &message);
-    errors::save_error(py, &message, None)
-}
-
 /// A miss: the entry cannot be trusted, or it is damaged.
 fn faulty(py: Python<'_>, path: &std::path::Path, fault: &Fault) -> PyErr {
     match fault {
@@ -549,48 +454,7 @@ fn unreadable(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-fn digests(py: Python<'_>, keys: Vec<Hash>) -> PyResult<Bound<'_, PyList>> {
-    let list = PyList::empty(py);
-    for key in keys {
-        list.append(to_digest(py, &key)?)?;
-    }
-    Ok(list)
-}
-
-fn full_key(key: &Bound<'_, PyString>) -> PyResult<Hash> {
-    hash_of_text(key).ok_or_else(|| {
-        PyValueError::new_err(format!(
-            "cannot save under {key:?}: a key is a digest of {DIGEST_LENGTH} lower-case hex characters"
-        ))
-    })
-}
-
-/// A time in seconds; a negative one has no end.
-fn seconds(timeout: f64) -> PyResult<Duration> {
-    if timeout.is_nan() {
-        return Err(PyValueError::new_err(
-            "lock_timeout must be a number of seconds, not NaN",
-        ));
-    }
-    if timeout < 0.0 {
-        return Ok(Duration::MAX);
-    }
-    Ok(Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX))
-}
-
-/// Signs bytes with the first key: its 64 hex characters.
-#[pyfunction]
-pub fn sign(py: Python<'_>, data: &[u8], keys: Vec<Vec<u8>>) -> Option<String> {
-    let keys = Keys::new(keys);
-    py.detach(|| keys.sign(data))
-        .map(|signature| signature.as_str().to_owned())
-}
-
-/// Why `signature` is not that of `data` under any of the keys; `None` if it is.
-#[pyfunction]
-pub fn verify(py: Python<'_>, data: &[u8], signature: &[u8], keys: Vec<Vec<u8>>) -> Option<String> {
-    let keys = Keys::new(keys);
-    py.detach(|| keys.verify(data, signature))
-        .err()
-        .map(|fault| fault.to_string())
+/// Whether so many bytes are read or written in passing.
+fn fits(bytes: usize) -> bool {
+    u64::try_from(bytes).is_ok_and(|bytes| bytes <= WITH_GIL)
 }

@@ -4,6 +4,8 @@ mod backend;
 mod destructure;
 pub mod file;
 mod memory;
+pub mod root;
+pub mod signatures;
 mod sqlite;
 
 pub use backend::Backend;

@@ -1,0 +1,159 @@
+//! Folders of entries, whatever is in them: what storages on files of users need.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString};
+
+use crate::engine::digest::{DIGEST_LENGTH, Hash, Hex};
+use crate::engine::error::Error;
+use crate::engine::files::Store;
+use crate::py::digest::{hash_of_text, to_digest};
+use crate::py::errors::{self, Log};
+
+/// A folder of entries, whatever is in them.
+#[pyclass(frozen, subclass, module = "fleche._core")]
+pub struct FileRoot {
+    pub(super) store: Arc<Store>,
+    lock_timeout: f64,
+}
+
+#[pymethods]
+impl FileRoot {
+    #[new]
+    pub fn new(root: PathBuf, lock_timeout: f64) -> PyResult<Self> {
+        let timeout = seconds(lock_timeout)?;
+        Ok(Self {
+            store: Arc::new(Store::new(root, timeout)),
+            lock_timeout,
+        })
+    }
+
+    /// Every key.
+    fn list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.store.list());
+        digests(py, keys.map_err(|error| errors::os_error(&error))?)
+    }
+
+    /// Every key and the time of its last write, in seconds since 1970.
+    fn list_with_times<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyAny>, f64)>> {
+        let keys = py.detach(|| self.store.list_with_times());
+        let keys = keys.map_err(|error| errors::os_error(&error))?;
+        let pair = |(key, time): (Hash, SystemTime)| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            Ok((to_digest(py, &key)?, since.as_secs_f64()))
+        };
+        keys.into_iter().map(pair).collect()
+    }
+
+    /// The keys that start with `prefix`.
+    fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.store.candidates(prefix));
+        digests(py, keys.map_err(|error| errors::os_error(&error))?)
+    }
+
+    fn contains(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<bool> {
+        let Some(key) = hash_of_text(key) else {
+            return Ok(false);
+        };
+        let contained = py.detach(|| self.store.contains(&key));
+        contained.map_err(|error| errors::os_error(&error))
+    }
+
+    /// Removes the entry of `key`, kept at `place`; it may be absent.
+    fn evict(&self, py: Python<'_>, key: &Bound<'_, PyString>, place: PathBuf) -> PyResult<()> {
+        let Some(key) = hash_of_text(key) else {
+            return Ok(());
+        };
+        match py.detach(|| self.store.evict_at(&key, &place)) {
+            Err(error @ Error::Locked { .. }) => Err(self.locked(py, "evict", &key, &error)),
+            evicted => evicted.map_err(|error| errors::os_error(&error)),
+        }
+    }
+
+    /// A path beside the entry of `key`, to be written and then given to `commit` or `discard`.
+    fn temporary(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<PathBuf> {
+        let key = full_key(key)?;
+        let path = py.detach(|| self.store.temporary(&key));
+        path.map_err(|error| errors::os_error(&error))
+    }
+
+    /// Moves a finished file to `place`, where the entry of `key` is kept.
+    fn commit(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        key: &Bound<'_, PyString>,
+        place: PathBuf,
+    ) -> PyResult<()> {
+        let key = full_key(key)?;
+        match py.detach(|| self.store.commit(path, &key, &place)) {
+            Err(error @ Error::Locked { .. }) => Err(self.locked(py, "save", &key, &error)),
+            committed => committed.map_err(|error| errors::os_error(&error)),
+        }
+    }
+
+    /// Removes a file that did not get finished.
+    #[staticmethod]
+    fn discard(path: PathBuf) {
+        Store::discard(path);
+    }
+}
+
+impl FileRoot {
+    fn locked(&self, py: Python<'_>, action: &str, key: &Hash, error: &Error) -> PyErr {
+        locked(py, action, &self.store, self.lock_timeout, key, error)
+    }
+}
+
+/// A lock that was not got: logged with the key and the file, as others may wait for it, too.
+pub fn locked(
+    py: Python<'_>,
+    action: &str,
+    store: &Store,
+    timeout: f64,
+    key: &Hash,
+    error: &Error,
+) -> PyErr {
+    let message = format!(
+        "cannot {action} {} in {}: {error}; try again, or give the storage a lock_timeout of more \
+         than {timeout} s",
+        Hex::of(key).as_str(),
+        store.root().display()
+    );
+    Log::Storage.error(py, &message);
+    errors::save_error(py, &message, None)
+}
+
+fn digests(py: Python<'_>, keys: Vec<Hash>) -> PyResult<Bound<'_, PyList>> {
+    let list = PyList::empty(py);
+    for key in keys {
+        list.append(to_digest(py, &key)?)?;
+    }
+    Ok(list)
+}
+
+/// The key that a text is.
+pub fn full_key(key: &Bound<'_, PyString>) -> PyResult<Hash> {
+    hash_of_text(key).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "cannot save under {key:?}: a key is a digest of {DIGEST_LENGTH} lower-case hex characters"
+        ))
+    })
+}
+
+/// A time in seconds; a negative one has no end.
+fn seconds(timeout: f64) -> PyResult<Duration> {
+    if timeout.is_nan() {
+        return Err(PyValueError::new_err(
+            "lock_timeout must be a number of seconds, not NaN",
+        ));
+    }
+    if timeout < 0.0 {
+        return Ok(Duration::MAX);
+    }
+    Ok(Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX))
+}
