@@ -212,7 +212,7 @@ class TestFailures:
         with process(HOLD_A_LOCK, lock):
             for change in (lambda: storage.save("new", KEY), lambda: storage.evict(KEY)):
                 caplog.clear()
-                with pytest.raises(SaveError, match="held by another process after 0.05 s"):
+                with pytest.raises(SaveError, match=r"held by another process after 0\.05 s"):
                     change()
                 [record] = caplog.records
                 assert record.name == "fleche.storage"
