@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fleche import _core
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
-from fleche.digest import Digest, Indigestible
+from fleche.digest import DIGEST_LENGTH, Digest, Indigestible
 from fleche.storage.base import (
     CallStorage,
     Intent,
@@ -328,18 +328,24 @@ def _shrunk(keys: tuple[Digest | str, ...], members: Iterable[Any]) -> tuple[Dig
 
 
 def _shrunk_in(member: Any, keys: tuple[Digest | str, ...]) -> Iterator[tuple[int, Digest]]:
-    if len(keys) > 1:
-        # All of them at once, which lists the member once.
-        try:
-            yield from enumerate(member.shrink(*keys))
-            return
-        except KeyError:
-            pass
-    for position, key in enumerate(keys):
-        try:
-            yield position, member.shrink(key)
-        except KeyError:
-            continue
+    # All of them at once, which lists the member once, however many keys there are.
+    held = [(position, key) for position, key in enumerate(keys) if _knows(member, key)]
+    if held:
+        shortened = member._shrink(*(key for _, key in held))
+        yield from zip((position for position, _ in held), shortened, strict=True)
+
+
+def _knows(member: Any, key: Digest | str) -> bool:
+    """Whether a storage or cache holds something, a call or a value, under a whole key."""
+    if len(key) < DIGEST_LENGTH:
+        return False
+    if isinstance(member, Cache):
+        return member.calls.contains(key) or member.values.contains(key)
+    if isinstance(member, _MultiCache):
+        return any(_knows(inner, key) for inner in member._members)
+    if isinstance(member, CacheWrapper):
+        return _knows(member.cache, key)
+    return bool(member.contains(key))
 
 
 @dataclass(frozen=True)
