@@ -170,7 +170,10 @@ impl FileStore {
     /// Pickles and stores an object; `SaveError` if it cannot be stored.
     pub fn put(&self, py: Python<'_>, key: &Hash, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let payload = self.dump_for(py, key, value)?;
-        let bytes = payload.as_bytes();
+        self.write(py, key, payload.as_bytes())
+    }
+
+    fn write(&self, py: Python<'_>, key: &Hash, bytes: &[u8]) -> PyResult<()> {
         let write = |timeout| {
             let signature = self.keys.sign(bytes);
             let fill = |file: &mut _| codec::write(bytes, signature.as_ref(), self.compress, file);
@@ -183,20 +186,25 @@ impl FileStore {
         written.map_err(|error| self.unsaved(py, key, &error))
     }
 
-    /// As `put` for each of them, in this order; those that are there already are left alone.
+    /// As `put` for each of them, in this order; small ones that are there already are left alone:
+    /// replacing a file makes some file systems wait for the disk.
     pub fn put_many<'py>(
         &self,
         py: Python<'py>,
         entries: &[(Hash, Bound<'py, PyAny>)],
     ) -> PyResult<()> {
-        if let [(key, value)] = entries {
-            return self.put(py, key, value);
-        }
         let mut batch = Vec::new();
         let mut bytes = 0;
         for (key, value) in entries {
             let payload = self.dump_for(py, key, value)?;
-            bytes += payload.as_bytes().len();
+            let length = payload.as_bytes().len();
+            bytes += length;
+            if length > BATCH_BYTES {
+                self.write_batch(py, &std::mem::take(&mut batch))?;
+                self.write(py, key, payload.as_bytes())?;
+                bytes = 0;
+                continue;
+            }
             batch.push((key, payload));
             if bytes > BATCH_BYTES {
                 self.write_batch(py, &std::mem::take(&mut batch))?;
