@@ -17,12 +17,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 from fleche import _core
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from fleche.caches import BaseCache
+    from fleche.storage import CallStorage, ValueStorage
+
+    Keys: TypeAlias = BaseCache | ValueStorage | CallStorage
 
 __all__ = [
     "DIGEST_LENGTH",
@@ -45,14 +50,6 @@ DIGEST_LENGTH = 64
 T = TypeVar("T")
 
 
-class _Keys(Protocol):
-    """What knows which digests there are: a cache or a storage."""
-
-    def expand(self, key: str) -> Digest: ...
-
-    def shrink(self, key: str) -> Digest: ...
-
-
 class Digest(str):
     """The digest of a value, or a prefix of one, as a text of hex characters.
 
@@ -66,7 +63,7 @@ class Digest(str):
 
     __slots__ = ()
 
-    def expand(self, cache: _Keys | None = None) -> Digest:
+    def expand(self, cache: Keys | None = None) -> Digest:
         """The whole digest that this prefix begins.
 
         Args:
@@ -84,7 +81,7 @@ class Digest(str):
         """
         return _keys(cache).expand(self)
 
-    def shrink(self, cache: _Keys | None = None) -> Digest:
+    def shrink(self, cache: Keys | None = None) -> Digest:
         """The shortest prefix, four characters at least, that names nothing else.
 
         Args:
@@ -98,16 +95,15 @@ class Digest(str):
         >>> len(values.save("some text").shrink(values))
         4
         """
-        return _keys(cache).shrink(self)
+        return cast(Digest, _keys(cache).shrink(self))
 
 
-def _keys(cache: _Keys | None) -> _Keys:
+def _keys(cache: Keys | None) -> Keys:
     if cache is not None:
         return cache
     from fleche import state
 
-    active: _Keys = state.cache()
-    return active
+    return state.cache()
 
 
 class Indigestible(Exception):
@@ -226,14 +222,13 @@ def add_hook(hook: Hook[T] | tuple[type[T], Callable[[T], str]]) -> None:
     _core.add_hook(_checked(hook))
 
 
-def _checked(hook: object) -> Hook[Any]:
-    match hook:
-        case Hook():
-            checked = hook
-        case (of, function):
-            checked = Hook(of, function)
-        case _:
-            raise _no_hook(hook)
+def _checked(hook: Any) -> Hook[Any]:
+    if isinstance(hook, Hook):
+        checked = hook
+    elif isinstance(hook, tuple) and len(hook) == 2:
+        checked = Hook(*hook)
+    else:
+        raise _no_hook(hook)
     try:
         isinstance(None, checked.type)
     except TypeError:

@@ -41,7 +41,7 @@ def _requirements() -> list[str]:
 
 def _build(folder: Path, requirements: Sequence[str]) -> None:
     venv.create(folder, with_pip=True, clear=True)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements]
+    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *requirements]
     subprocess.run(install, check=True)
 
 

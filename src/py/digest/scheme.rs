@@ -194,6 +194,7 @@ pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
 
 /// The digest of a class by its name, whatever hooks and metaclasses say.
 #[pyfunction]
+#[pyo3(signature = (class, /))]
 pub fn digest_class<'py>(class: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = class.py();
     let hash = match active_scheme(py)? {
