@@ -98,6 +98,22 @@ impl Presence {
     }
 }
 
+/// Feeds numbers to a stream, many at a time.
+pub fn numbers(stream: &mut Encoder, numbers: impl Iterator<Item = u64>) {
+    const MANY: usize = 256;
+    let mut bytes = [0; 8 * MANY];
+    let mut filled = 0;
+    for number in numbers {
+        bytes[8 * filled..8 * filled + 8].copy_from_slice(&number.to_le_bytes());
+        filled += 1;
+        if filled == MANY {
+            stream.raw(&bytes);
+            filled = 0;
+        }
+    }
+    stream.raw(&bytes[..8 * filled]);
+}
+
 /// A column of texts or byte strings.
 pub struct Texts {
     presence: Presence,

@@ -227,17 +227,22 @@ impl ArrowArray {
         unsafe { std::slice::from_raw_parts(bytes.add(start), length) }
     }
 
-    /// Number `i` of a buffer of little-endian integers of `width` bytes (native order is that on
-    /// all systems Arrow runs on).
+    /// Number `i` of a buffer of signed integers of `width` bytes.
     pub fn number(&self, buffer: usize, i: usize, width: usize) -> i64 {
-        let mut bytes = [0; 8];
-        let found = self.bytes(buffer, i * width, width);
-        if found.is_empty() {
-            return 0;
+        let bytes = self.bytes(buffer, i * width, width);
+        match width {
+            1 => bytes
+                .first_chunk()
+                .map(|b| i64::from(i8::from_ne_bytes(*b))),
+            2 => bytes
+                .first_chunk()
+                .map(|b| i64::from(i16::from_ne_bytes(*b))),
+            4 => bytes
+                .first_chunk()
+                .map(|b| i64::from(i32::from_ne_bytes(*b))),
+            _ => bytes.first_chunk().map(|b| i64::from_ne_bytes(*b)),
         }
-        bytes[..width].copy_from_slice(found);
-        let shift = 64 - 8 * width;
-        i64::from_le_bytes(bytes) << shift >> shift
+        .unwrap_or(0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::abi::{ArrowArray, ArrowSchema};
 use crate::engine::digest::Hash;
-use crate::engine::digest::columns::{Bits, Presence, layout, stream};
+use crate::engine::digest::columns::{Bits, Presence, layout, numbers, stream};
 use crate::engine::digest::exact::{Encoder, Tag};
 
 /// A column that grows chunk by chunk.
@@ -224,6 +224,29 @@ fn index(number: i64) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
+/// The lengths of parts that begin where the one before ends; where the first begins, and where
+/// the last ends.
+fn push_lengths(
+    lengths: &mut Encoder,
+    array: &ArrowArray,
+    first: usize,
+    count: usize,
+    width: usize,
+) -> (usize, usize) {
+    let start = index(array.number(1, first, width));
+    let mut from = start;
+    numbers(
+        lengths,
+        (first..first + count).map(|i| {
+            let to = index(array.number(1, i + 1, width)).max(from);
+            let length = to - from;
+            from = to;
+            length as u64
+        }),
+    );
+    (start, from)
+}
+
 fn push_texts(
     place: Place,
     lengths: &mut Encoder,
@@ -234,14 +257,8 @@ fn push_texts(
 ) {
     match place {
         Place::Offsets(width) => {
-            let start = index(array.number(1, first, width));
-            let mut from = start;
-            for i in first..first + count {
-                let to = index(array.number(1, i + 1, width));
-                lengths.u64((to - from) as u64);
-                from = to;
-            }
-            bytes.bulk(array.bytes(2, start, from - start));
+            let (start, end) = push_lengths(lengths, array, first, count, width);
+            bytes.bulk(array.bytes(2, start, end - start));
         }
         _ => {
             for i in first..first + count {
@@ -286,14 +303,8 @@ fn push_lists(
             }
         }
         Place::Offsets(width) => {
-            let start = index(array.number(1, first, width));
-            let mut from = start;
-            for i in first..first + count {
-                let to = index(array.number(1, i + 1, width));
-                lengths.u64((to - from) as u64);
-                from = to;
-            }
-            values.push_range(child, start, from - start);
+            let (start, end) = push_lengths(lengths, array, first, count, width);
+            values.push_range(child, start, end - start);
         }
         Place::TextViews => {}
     }

@@ -2,7 +2,6 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 
 use super::text;
 use crate::engine::digest::Hash;
@@ -175,8 +174,7 @@ impl<'py> Walker<'py> {
             super::arrow::content(&arrow)?
         } else {
             let values = array.call_method1(intern!(py, "to_numpy"), (intern!(py, "object"),))?;
-            let values = values.call_method0(intern!(py, "tolist"))?;
-            text::of_objects(values.cast::<PyList>()?)?
+            text::of_objects(super::buffer::Objects::of(&values)?)?
         };
         encoder.child(&content);
         Ok(encoder)

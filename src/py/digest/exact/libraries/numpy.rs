@@ -104,9 +104,13 @@ impl<'py> Walker<'py> {
         let mut encoder = Encoder::new(Tag::ObjectArray);
         encoder.child(&self.bare_dtype(dtype)?.finish());
         shape(&mut encoder, array)?;
-        let flat = array.call_method0(intern!(py, "ravel"))?;
-        let elements = flat.call_method0(intern!(py, "tolist"))?;
-        self.children(&mut encoder, elements.cast::<PyList>()?.iter().map(Ok))?;
+        let flat = array.call_method1(intern!(py, "reshape"), (-1,))?;
+        if dtype::kind(dtype)? == b'O' {
+            self.children(&mut encoder, buffer::Objects::of(&flat)?)?;
+        } else {
+            let elements = flat.call_method0(intern!(py, "tolist"))?;
+            self.children(&mut encoder, elements.cast::<PyList>()?.iter().map(Ok))?;
+        }
         Ok(encoder)
     }
 

@@ -2,7 +2,9 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::PyString;
+
+use super::buffer::Objects;
 
 use crate::engine::digest::Hash;
 use crate::engine::digest::columns::Texts;
@@ -26,10 +28,10 @@ pub fn arrow_of<'py>(array: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Py
 }
 
 /// The digest of a column of strings; whatever is none counts as missing.
-pub fn of_objects(values: &Bound<'_, PyList>) -> PyResult<Hash> {
+pub fn of_objects(values: Objects<'_>) -> PyResult<Hash> {
     let mut texts = Texts::new();
-    for value in values.iter() {
-        match value.cast::<PyString>() {
+    for value in values {
+        match value?.cast::<PyString>() {
             Ok(text) => texts.push(&leaf::utf8(text)?),
             Err(_) => texts.push_missing(1),
         }
