@@ -50,6 +50,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def tensors(session: nox.Session) -> None:
+    """The tests of digests of torch and jax, which are too large for every run."""
+    python = development_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "jax[cpu]", "torch", external=True)
+    session.run(python, "-m", "pytest", "tests/tensors/check_digest_tensors.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def rust(session: nox.Session) -> None:
     """Format, clippy and unit tests of the Rust crate; arguments go to `cargo test`."""
     # The tests link the interpreter; one outside the loader's path has to be named.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,3 +32,35 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     config._live_caches.update(live)
     state._DEFAULTS.clear()
     state._DEFAULTS.update(defaults)
+
+
+@pytest.fixture
+def others_run_during() -> Iterator[Callable[[Callable[[], Any]], bool]]:
+    """Whether another thread gets to run while some work is done, tried until it did."""
+    interval = sys.getswitchinterval()
+
+    def check(work: Callable[[], Any]) -> bool:
+        started, go, ran = threading.Event(), threading.Event(), []
+
+        def other() -> None:
+            started.set()
+            go.wait()
+            ran.append(True)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        started.wait()
+        # From here on only what gives up the interpreter lets the other thread go on.
+        sys.setswitchinterval(1000)
+        go.set()
+        for _ in range(100):
+            work()
+            if ran:
+                break
+        found = bool(ran)
+        sys.setswitchinterval(interval)
+        thread.join()
+        return found
+
+    yield check
+    sys.setswitchinterval(interval)
