@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.benchmarks.rows import Goal, Row
 from tests.benchmarks.work import environment_of
 
-WORKER = Path(__file__).with_name("worker.py")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Worker:
     def __init__(self, python: Path, row: str, contestant: str, folder: Path) -> None:
         self._what = f"{row}: {contestant}"
         self._process = subprocess.Popen(
-            [str(python), str(WORKER), row, contestant, str(folder)],
+            [str(python), "-m", "tests.benchmarks.worker", row, contestant, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment_of(contestant),
-            cwd=folder,
+            cwd=ROOT,
             text=True,
         )
         self._answer()

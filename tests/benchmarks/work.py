@@ -221,4 +221,5 @@ def peak_memory(contestant: str, folder: Path) -> Work:
 def environment_of(contestant: str) -> dict[str, str]:
     """Return the environment of a contestant's process: its digest scheme, and no one's config."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLECHE_")}
+    kept["XDG_CONFIG_HOME"] = os.devnull
     return kept | ({"FLECHE_DIGEST": "sha256"} if contestant == "fleche sha256" else {})

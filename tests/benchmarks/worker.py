@@ -1,4 +1,4 @@
-"""One contestant at one row, in a process of its own: `python worker.py ROW CONTESTANT FOLDER`.
+"""One contestant at one row, in a process of its own: its arguments are ROW, CONTESTANT, FOLDER.
 
 Prints `ready`; then takes a sample for every line on standard input, and prints the number as JSON:
 seconds for one run of the statement, or what the work measures.
@@ -13,7 +13,7 @@ import timeit
 from collections.abc import Callable
 from pathlib import Path
 
-from work import WORK, Timed  # this folder is first on the path of a script
+from tests.benchmarks.work import WORK, Timed
 
 SAMPLE_SECONDS = 0.05
 
@@ -29,6 +29,7 @@ def sampler(work: Timed) -> Callable[[], float]:
 
 def main() -> None:
     row, contestant, folder = sys.argv[1:]
+    os.chdir(folder)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a contestant prints must not mix with the answers
     work = WORK[row, contestant](contestant, Path(folder))
