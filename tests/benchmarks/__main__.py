@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -12,16 +11,9 @@ from pathlib import Path
 from tests.benchmarks.report import as_json, machine, table
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.run import run
+from tests.compat.reference_environment import reference_python
 
 OURS = Path(sys.executable)
-
-
-def reference_python() -> Path | None:
-    """Return the interpreter of an environment that holds the reference, if there can be one."""
-    named = os.environ.get("FLECHE_REFERENCE_PYTHON")
-    if named:
-        return Path(named)
-    return None
 
 
 def main() -> int:
@@ -36,9 +28,7 @@ def main() -> int:
         parser.error(f"no row holds {options.only!r}; there are {', '.join(r.name for r in ROWS)}")
 
     pythons = {name: OURS for row in rows for name in row.contestants if name != "reference"}
-    reference = reference_python()
-    if reference:
-        pythons["reference"] = reference
+    pythons["reference"] = reference_python()
     results = []
     with tempfile.TemporaryDirectory(prefix="fleche-bench-") as scratch:
         for row in rows:
