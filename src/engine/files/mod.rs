@@ -3,6 +3,7 @@
 //! A reader sees an entry as it was or as it is, never a part of it, and waits for nobody: writers
 //! fill a temporary file and move it to its place. See `docs/design.md` for every name in a root.
 
+mod index;
 mod list;
 mod lock;
 mod temporary;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use super::digest::{Hash, Hex};
 use super::error::{Error, Result};
+use index::{Index, Moment};
 use lock::Locks;
 use temporary::Temporary;
 
@@ -31,6 +33,7 @@ pub struct Store {
     root: PathBuf,
     locks: Locks,
     swept: AtomicBool,
+    index: Index,
 }
 
 /// An entry that was found.
@@ -48,6 +51,7 @@ impl Store {
             locks: Locks::new(&root, lock_timeout),
             root,
             swept: AtomicBool::new(false),
+            index: Index::default(),
         }
     }
 
@@ -178,23 +182,23 @@ impl Store {
 
     /// Every key, in no particular order.
     pub fn list(&self) -> Result<Vec<Hash>> {
+        let moment = Moment::now(&self.root);
         let mut keys = Vec::new();
         self.entries(|key, _| {
             keys.push(key);
             Ok(true)
         })?;
+        self.index.remember(&moment, &keys);
         Ok(keys)
     }
 
     /// The keys whose text starts with `prefix`.
     pub fn candidates(&self, prefix: &str) -> Result<Vec<Hash>> {
-        let mut keys = Vec::new();
-        self.entries(|key, _| {
-            if Hex::of(&key).as_str().starts_with(prefix) {
-                keys.push(key);
-            }
-            Ok(true)
-        })?;
+        if let Some(known) = self.index.candidates(&self.root, prefix) {
+            return Ok(known);
+        }
+        let mut keys = self.list()?;
+        keys.retain(|key| Hex::of(key).as_str().starts_with(prefix));
         Ok(keys)
     }
 
