@@ -69,15 +69,12 @@ fn unescaped(point: &str) -> PathBuf {
         let code = after
             .get(..3)
             .and_then(|code| u8::from_str_radix(code, 8).ok());
-        match (code, after.get(3..)) {
-            (Some(code), Some(remaining)) => {
-                text.push(char::from(code));
-                rest = remaining;
-            }
-            _ => {
-                text.push('\\');
-                rest = after;
-            }
+        if let (Some(code), Some(remaining)) = (code, after.get(3..)) {
+            text.push(char::from(code));
+            rest = remaining;
+        } else {
+            text.push('\\');
+            rest = after;
         }
     }
     text.push_str(rest);

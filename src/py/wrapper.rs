@@ -301,7 +301,6 @@ pub fn active_cache(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// The arguments with every `Digest` among them replaced by the value that it names; `None` if
 /// there is none.
-#[expect(clippy::type_complexity, reason = "an argument list")]
 fn load_digest_arguments<'py>(
     cache: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
@@ -320,14 +319,13 @@ fn load_digest_arguments<'py>(
             return Ok(value);
         }
         let loaded = cache.call_method1(intern!(py, "load_value"), (&value,));
-        loaded.map_err(|error| {
+        loaded.inspect_err(|error| {
             let note = format!(
                 "The argument Digest({value:?}) names a value that the active cache does not give: \
                  pass the value itself, or activate the cache that holds it."
             );
             // Python 3.11 and up have notes; without one the error still says which digest.
             let _ = error.value(py).call_method1("add_note", (note,));
-            error
         })
     };
     let loaded = args.iter().map(load).collect::<PyResult<Vec<_>>>()?;

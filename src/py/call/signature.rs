@@ -22,6 +22,9 @@ struct Parameter {
     default: Option<Py<PyAny>>,
 }
 
+/// A parameter as Python passes it: name, kind and default, if it has one.
+type ParameterParts = (Py<PyString>, u8, Option<(Py<PyAny>,)>);
+
 /// The parameters of a callable, in their order.
 #[pyclass(frozen, module = "fleche._core")]
 pub struct Signature {
@@ -46,7 +49,7 @@ pub struct Arguments<'py> {
 impl Signature {
     /// `parameters`: name, kind (the number that `inspect` gives it) and default, if it has one.
     #[new]
-    fn new(parameters: Vec<(Py<PyString>, u8, Option<(Py<PyAny>,)>)>) -> Self {
+    fn new(parameters: Vec<ParameterParts>) -> Self {
         let parameters: Vec<Parameter> = parameters
             .into_iter()
             .map(|(name, kind, default)| Parameter {

@@ -273,7 +273,7 @@ impl<'py> Splitter<'py> {
 
     /// A value of a class for which a user registered a destructurer, or one that is opaque.
     fn custom(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
-        for entry in self.custom.iter().flat_map(|list| list.iter()) {
+        for entry in self.custom.iter().flat_map(PyListMethods::iter) {
             let (applies, split): (Bound<'py, PyAny>, Bound<'py, PyAny>) = entry.extract()?;
             if !applies.call1((value,))?.is_truthy()? {
                 continue;
