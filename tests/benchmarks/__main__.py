@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.benchmarks.report import as_json, machine, table
 from tests.benchmarks.rows import ROWS
-from tests.benchmarks.run import run
+from tests.benchmarks.run import Bench, run
 from tests.compat.reference_environment import reference_python
 
 OURS = Path(sys.executable)
@@ -21,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="TEXT", help="only rows whose name holds TEXT")
     parser.add_argument("--rounds", type=int, help="turns of each contestant")
+    parser.add_argument("--cpu", action="store_true", help="count processor time, not wall time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     options = parser.parse_args()
     rows = [row for row in ROWS if (options.only or "") in row.name]
@@ -31,9 +32,11 @@ def main() -> int:
     pythons["reference"] = reference_python()
     results = []
     with tempfile.TemporaryDirectory(prefix="fleche-bench-") as scratch:
+        clock = "process_time" if options.cpu else "perf_counter"
+        bench = Bench(pythons, Path(scratch), options.rounds, clock)
         for row in rows:
             print(f"{row.title} ...", file=sys.stderr, flush=True)
-            results.append(run(row, pythons, Path(scratch), options.rounds))
+            results.append(run(row, bench))
     print("\n" + table(results) + "\n")
     print(", ".join(f"{name}: {value}" for name, value in machine().items()))
     if options.json:

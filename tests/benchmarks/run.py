@@ -54,10 +54,10 @@ class WorkerFailed(Exception):
 class Worker:
     """A process that takes samples for one contestant."""
 
-    def __init__(self, python: Path, row: str, contestant: str, folder: Path) -> None:
+    def __init__(self, python: Path, row: str, contestant: str, folder: Path, clock: str) -> None:
         self._what = f"{row}: {contestant}"
         self._process = subprocess.Popen(
-            [str(python), "-m", "tests.benchmarks.worker", row, contestant, str(folder)],
+            [python, "-m", "tests.benchmarks.worker", row, contestant, folder, clock],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment_of(contestant),
@@ -95,11 +95,27 @@ def import_time(python: Path, module: str, folder: Path) -> float:
     return process(f"import {module}") - bare
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Where and how rows run.
+
+    Files stay in `scratch` until the end: to create files where many were just deleted is slow
+    (ext4). `clock` is a function of `time`: `perf_counter`, or `process_time` to leave out what
+    other processes take on a busy machine.
+    """
+
+    pythons: dict[str, Path]
+    scratch: Path
+    rounds: int | None = None
+    clock: str = "perf_counter"
+
+
 def sampler(
-    row: Row, contestant: str, python: Path, scratch: Path, stack: contextlib.ExitStack
+    row: Row, contestant: str, bench: Bench, stack: contextlib.ExitStack
 ) -> Callable[[], float]:
     """Return a function that takes one sample; the process it keeps ends with the stack."""
-    folder = Path(tempfile.mkdtemp(dir=scratch))
+    python = bench.pythons[contestant]
+    folder = Path(tempfile.mkdtemp(dir=bench.scratch))
     if row.name == "import":
         module = "fleche" if contestant == "reference" else contestant
         return functools.partial(import_time, python, module, folder)
@@ -107,32 +123,31 @@ def sampler(
     if row.fresh:
 
         def once() -> float:
-            with contextlib.closing(Worker(python, row.name, contestant, folder)) as worker:
+            with contextlib.closing(
+                Worker(python, row.name, contestant, folder, bench.clock)
+            ) as worker:
                 return worker.sample()
 
         return once
 
-    worker = Worker(python, row.name, contestant, folder)
+    worker = Worker(python, row.name, contestant, folder, bench.clock)
     stack.callback(worker.close)
     return worker.sample
 
 
-def run(row: Row, pythons: dict[str, Path], scratch: Path, rounds: int | None = None) -> Result:
-    """Run one row; contestants take turns, in rounds. One that fails is reported and left out.
-
-    Files stay in `scratch`: to create files where many were just deleted is slow (ext4).
-    """
+def run(row: Row, bench: Bench) -> Result:
+    """Run one row; contestants take turns, in rounds. One that fails is reported and left out."""
     samples: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         take = {}
         for name in row.contestants:
-            if name not in pythons:
+            if name not in bench.pythons:
                 continue
             try:
-                take[name] = sampler(row, name, pythons[name], scratch, stack)
+                take[name] = sampler(row, name, bench, stack)
             except WorkerFailed as error:
                 print(error, file=sys.stderr)
-        for _ in range(rounds or row.rounds):
+        for _ in range(bench.rounds or row.rounds):
             for name in tuple(take):
                 try:
                     samples.setdefault(name, []).append(take[name]())

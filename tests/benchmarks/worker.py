@@ -1,7 +1,8 @@
-"""One contestant at one row, in a process of its own: its arguments are ROW, CONTESTANT, FOLDER.
+"""One contestant at one row, in a process of its own.
 
-Prints `ready`; then takes a sample for every line on standard input, and prints the number as JSON:
-seconds for one run of the statement, or what the work measures.
+Arguments: the row, the contestant, a folder, and the clock (a function of `time`). Prints `ready`;
+then takes a sample for every line on standard input, and prints the number as JSON: seconds for one
+run of the statement, or what the work measures.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import timeit
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +20,10 @@ from tests.benchmarks.work import WORK, Timed
 SAMPLE_SECONDS = 0.05
 
 
-def sampler(work: Timed) -> Callable[[], float]:
+def sampler(work: Timed, clock: str) -> Callable[[], float]:
     """Return a function that times the statement, over as many runs as fill a sample."""
-    timer = timeit.Timer(work.statement, work.setup, globals=work.names)
+    ticks: Callable[[], float] = getattr(time, clock)
+    timer = timeit.Timer(work.statement, work.setup, ticks, globals=work.names)
     number = 1
     while not work.once and timer.timeit(number) < SAMPLE_SECONDS:
         number *= 2
@@ -28,12 +31,12 @@ def sampler(work: Timed) -> Callable[[], float]:
 
 
 def main() -> None:
-    row, contestant, folder = sys.argv[1:]
+    row, contestant, folder, clock = sys.argv[1:]
     os.chdir(folder)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a contestant prints must not mix with the answers
     work = WORK[row, contestant](contestant, Path(folder))
-    sample = sampler(work) if isinstance(work, Timed) else work.function
+    sample = sampler(work, clock) if isinstance(work, Timed) else work.function
     print("ready", file=answers, flush=True)
     for _ in sys.stdin:
         print(json.dumps(sample()), file=answers, flush=True)
