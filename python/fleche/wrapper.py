@@ -181,12 +181,15 @@ class _CachedCalls:
         return call
 
     def key(self, args: tuple[Any, ...], kwargs: Arguments) -> Digest:
-        """The key of a call.
+        """The key of a call, the one that it would be found under.
 
         Raises:
             TypeError: if the arguments do not fit.
             Indigestible: if one of them has no digest.
         """
+        if any(type(value) is Digest for value in (*args, *kwargs.values())):
+            args = tuple(map(_value_of, args))
+            kwargs = {name: _value_of(value) for name, value in kwargs.items()}
         try:
             return self.core.key(args, kwargs)
         except TypeError:
@@ -622,6 +625,17 @@ def _annotations_of(func: Any) -> dict[str, Any]:
             return {}
     found = getattr(func, "__annotations__", None)
     return found if isinstance(found, dict) else {}
+
+
+def _value_of(argument: Any) -> Any:
+    """What a call puts in place of a `Digest`, where the cache has it."""
+    if type(argument) is not Digest:
+        return argument
+    try:
+        return get_cache().load_value(argument)
+    except Exception:
+        # Good enough where equal values have one digest; the call itself would say what is wrong.
+        return argument
 
 
 def _names(names: str | Iterable[str] | None) -> frozenset[str]:

@@ -1,0 +1,663 @@
+"""The ten steps of a cached call, each with its failure: the caller always gets the result."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleche import cache, fleche, meta
+from fleche.caches import BaseCache, Cache, ReadOnlyCache, Rejected
+from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
+from fleche.digest import Digest, digest
+from fleche.metadata import MetaData, Runtime, Tags
+from fleche.storage import CallMemory, SaveError, ValueMemory
+
+from .calls import Counted, memory_cache
+
+ERRORS = [KeyError("k"), OSError("o"), Rejected("r"), SaveError("s"), RuntimeError("b")]
+
+
+@pytest.fixture(autouse=True)
+def active() -> Iterable[Cache]:
+    held = memory_cache()
+    with cache(held):
+        yield held
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+# 1. Digest arguments
+
+
+def test_a_digest_stands_for_its_value(active: Cache) -> None:
+    runs = []
+
+    @fleche
+    def f(numbers: list[int]) -> int:
+        runs.append(numbers)
+        return sum(numbers)
+
+    assert f([1, 2]) == 3
+    key = digest([1, 2])
+    assert f(key) == f(Digest(key[:8])) == 3
+    assert runs == [[1, 2]]
+
+
+def test_the_result_of_one_call_is_passed_on_by_its_digest(active: Cache) -> None:
+    @fleche
+    def make(n: int) -> list[int]:
+        return list(range(n))
+
+    counted = Counted(sum)
+    total = fleche(counted.function)
+    make(4)
+    result = make.query(4).only().detach().result
+    assert total(result) == total(make(4)) == 6
+    assert counted.calls == 1
+    assert total.contains(result)
+    assert total.load(result) == 6
+    assert total.digest(result) == total.digest([0, 1, 2, 3])
+
+
+def test_a_digest_as_keyword_and_among_variable_arguments(active: Cache) -> None:
+    @fleche
+    def f(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    key = active.values.save("text")
+    assert f(key, a=key) == f("text", a="text") == (("text",), {"a": "text"})
+    assert f.query().count() == 1
+
+
+def test_a_digest_without_value_is_a_clear_error() -> None:
+    f = fleche(Counted(sum).function)
+    missing = digest("nowhere")
+    with pytest.raises(KeyError) as error:
+        f(missing)
+    assert error.value.args == (missing,)
+    assert "names a value that the active cache does not give" in error.value.__notes__[0]
+
+
+def test_only_digests_on_top_are_replaced() -> None:
+    f = fleche(lambda x: x)
+    key = digest("text")
+    assert f([key]) == [key]
+
+
+# 2. The key
+
+
+def test_an_indigestible_argument_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted(lambda x, y: x)
+
+    def f(x: int, y: Any) -> int:
+        return counted.function(x, y)
+
+    g = fleche(f)
+    assert g(1, object()) == g(1, object()) == 1
+    assert counted.calls == 2
+    [first, _] = warnings_of(caplog)
+    assert first.startswith("No hash for argument: 'y' of ")
+    assert "a builtins.object" in first
+
+
+class Broken:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __digest__(self) -> Digest:
+        raise self.error
+
+
+def test_an_error_in_a_digest_method_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    f = fleche(lambda x: 1)
+    for error in (ValueError("v"), AttributeError("a"), RecursionError(), MemoryError()):
+        assert f(Broken(error)) == 1
+    assert len(warnings_of(caplog)) == 4
+    with pytest.raises(KeyboardInterrupt):
+        f(Broken(KeyboardInterrupt()))
+
+
+def test_a_generator_argument_still_yields_everything() -> None:
+    f = fleche(lambda numbers: list(numbers))
+    assert f(n for n in range(3)) == [0, 1, 2]
+
+
+# 4. The hit
+
+
+def test_a_hit_does_not_run_the_function() -> None:
+    counted = Counted(lambda x: [x])
+    f = fleche(counted.function)
+    assert f(1) == f(1) == [1]
+    assert counted.calls == 1
+
+
+def test_what_is_handed_out_is_independent() -> None:
+    f = fleche(lambda x: {"a": [x]})
+    first = f(1)
+    first["a"].append(2)
+    second = f(1)
+    assert second == {"a": [1]}
+    second["a"].append(2)
+    assert f(1) == {"a": [1]}
+
+
+def test_a_record_without_its_value_is_a_miss(active: Cache) -> None:
+    counted = Counted(lambda x: [x])
+    f = fleche(counted.function)
+    f(1)
+    active.values.evict(f.query(1).only().detach().result)
+    assert f(1) == f(1) == [1]
+    assert counted.calls == 2
+
+
+def test_a_record_without_one_child_is_a_miss(active: Cache) -> None:
+    counted = Counted(lambda x: ["child"])
+    f = fleche(counted.function)
+    f(1)
+    active.values.evict(digest("child"))
+    assert f(1) == f(1) == ["child"]
+    assert counted.calls == 2
+
+
+def test_a_pending_record_is_a_miss(active: Cache) -> None:
+    f = fleche(lambda x: x)
+    active.save(f.call(1))
+    assert f.query(1).only().result is None
+    assert f(1) == 1
+    assert f.query(1).only().result == 1
+
+
+# 5. and 8. Futures
+
+
+def test_a_future_is_returned_and_its_result_cached() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        f = fleche(lambda x: pool.submit(lambda: x * 2))
+        future = f(3)
+        assert isinstance(future, Future)
+        assert future.result() == 6
+    assert f(3) == 6
+    assert f.query(3).only().result == 6
+    assert "walltime" in f.query(3).only().metadata["runtime"]
+
+
+def test_a_finished_future_is_cached_at_once() -> None:
+    done: Future[int] = Future()
+    done.set_result(5)
+    f = fleche(lambda: done)
+    assert f() is done
+    assert f() == 5
+
+
+def test_a_second_caller_gets_the_future_that_runs() -> None:
+    futures: list[Future[int]] = []
+
+    @fleche
+    def f(x: int) -> Any:
+        futures.append(Future())
+        return futures[-1]
+
+    first = f(1)
+    assert f(1) is first
+    assert f(2) is not first
+    first.set_result(7)
+    assert f(1) == 7
+    assert len(futures) == 2
+
+
+def test_a_second_caller_with_another_cache_runs_its_own() -> None:
+    futures: list[Future[int]] = []
+
+    @fleche
+    def f(x: int) -> Any:
+        futures.append(Future())
+        return futures[-1]
+
+    first = f(1)
+    with cache(memory_cache()):
+        second = f(1)
+        assert second is not first
+        second.set_result(2)
+        assert f(1) == 2
+    assert f.rerun(1) is not first
+    assert len(futures) == 3
+    for future in futures:
+        if not future.done():
+            future.set_result(3)
+    assert f(1) == 3
+
+
+@pytest.mark.parametrize("end", ["error", "cancel", "none"])
+def test_futures_that_bring_nothing_are_not_cached(
+    end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    futures: list[Future[Any]] = []
+
+    @fleche
+    def f() -> Any:
+        futures.append(Future())
+        return futures[-1]
+
+    f()
+    match end:
+        case "error":
+            futures[0].set_exception(ValueError("no"))
+        case "cancel":
+            futures[0].cancel()
+        case _:
+            futures[0].set_result(None)
+            assert "Function returned None, not caching" in caplog.text
+    assert f.query().empty()
+    assert f() is futures[1]
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+# 6. Preparing
+
+
+def test_an_argument_that_the_body_mutates_is_recorded_as_passed() -> None:
+    @fleche
+    def f(held: list[int]) -> int:
+        held.append(2)
+        return len(held)
+
+    assert f([1]) == f([1]) == 2
+    assert f.query().only().arguments["held"] == [1]
+    assert f.contains([1])
+    assert not f.contains([1, 2])
+
+
+def test_an_argument_that_cannot_be_stored_is_recorded_by_its_digest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    f = fleche(lambda module: module.__name__)
+    assert f(os) == f(os) == "os"
+    assert warnings_of(caplog) == [
+        "Failed to save argument 'module': falling back to digest-only reference"
+    ]
+    assert f.query().only().arguments["module"] == digest(os)
+
+
+# 7. Running
+
+
+def test_an_exception_propagates_and_nothing_is_recorded(active: Cache) -> None:
+    counted = Counted(lambda x: 1 / x)
+    f = fleche(counted.function)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            f(0)
+    assert counted.calls == 2
+    assert active.query().empty()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_interrupt_propagates(error: type[BaseException], active: Cache) -> None:
+    def f() -> None:
+        raise error
+
+    with pytest.raises(error):
+        fleche(f)()
+    assert active.query().empty()
+
+
+def test_a_key_error_of_the_function_is_its_own() -> None:
+    def f() -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fleche(f)()
+
+
+def test_deep_recursion_ends_as_it_would() -> None:
+    @fleche
+    def down(n: int) -> int:
+        return 0 if n == 0 else 1 + down(n - 1)
+
+    assert down(100) == 100
+    with pytest.raises(RecursionError):
+        down(100_000)
+    assert down(100) == 100
+
+
+def test_none_is_not_cached(caplog: pytest.LogCaptureFixture) -> None:
+    counted = Counted(lambda: None)
+    f = fleche(counted.function)
+    assert f() is f() is None
+    assert counted.calls == 2
+    assert warnings_of(caplog) == ["Function returned None, not caching"] * 2
+
+
+def test_none_after_a_rerun_evicts_the_stale_record(caplog: pytest.LogCaptureFixture) -> None:
+    results = [1, None, 3]
+    f = fleche(lambda: results.pop(0))
+    assert f() == f() == 1
+    assert f.rerun() is None
+    assert warnings_of(caplog) == ["Function returned None during rerun, evicted stale cache entry"]
+    assert f() == 3
+
+
+def test_coroutines_and_generators_are_returned_uncached(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @fleche
+    async def wait() -> int:
+        return 5
+
+    @fleche
+    def count() -> Iterator[int]:
+        yield from range(3)
+
+    coroutine = wait()
+    with pytest.raises(StopIteration) as end:
+        coroutine.send(None)
+    assert end.value.value == 5
+    assert list(count()) == list(count()) == [0, 1, 2]
+    assert "No hash for the result of" in warnings_of(caplog)[0]
+    assert "coroutine" in warnings_of(caplog)[0]
+    assert count.query().empty()
+
+
+# 9. Metadata
+
+
+class Failing(MetaData):
+    name = "failing"
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def pre(self, call: Call) -> dict[str, Any]:
+        if self.step == "pre":
+            raise ValueError("pre")
+        return {"begun": 1}
+
+    def post(self, pre: dict[str, Any], call: Call) -> dict[str, Any]:
+        if self.step == "post":
+            raise ValueError("post")
+        return {"ended": call.result, **pre}
+
+
+@pytest.mark.parametrize("step", ["pre", "post"])
+def test_metadata_that_fails_is_left_out(step: str, caplog: pytest.LogCaptureFixture) -> None:
+    f = fleche(meta=(Failing(step), Tags({"a": 1})))(lambda x: x)
+    assert f(1) == 1
+    assert f.query().only().metadata.keys() == {"runtime", "tags"}
+    [warning] = warnings_of(caplog)
+    assert "Metadata Failing" in warning
+
+
+def test_metadata_is_recorded_in_order_later_wins() -> None:
+    f = fleche(meta=[Tags({"a": 2}), Failing("never")])(lambda x: x)
+    with meta(Runtime(), Tags({"a": 1, "b": 1})):
+        f(7)
+    metadata = f.query().only().metadata
+    assert list(metadata) == ["runtime", "tags", "failing"]
+    assert metadata["tags"] == {"a": 2, "b": 1}
+    assert metadata["failing"] == {"begun": 1, "ended": 7}
+
+
+# 10. A cache that fails
+
+
+class Failure(Cache):
+    """Fails at one step. Not a dataclass of its own: equality does not matter here."""
+
+    step = ""
+    error: BaseException = Exception()
+
+    def _fail(self, step: str) -> None:
+        if self.step == step:
+            raise self.error
+
+    def load(self, key: Any) -> LazyCall:
+        self._fail("load")
+        return super().load(key)
+
+    def load_value(self, key: Any) -> Any:
+        self._fail("load_value")
+        return super().load_value(key)
+
+    def prepare(self, call: Call) -> PreparedCall:
+        self._fail("prepare")
+        return super().prepare(call)
+
+    def save(self, call: Any) -> Digest:
+        self._fail("save")
+        return super().save(call)
+
+
+def failing(step: str, error: BaseException) -> Failure:
+    held = Failure(ValueMemory({}), CallMemory({}))
+    held.__dict__.update(step=step, error=error)
+    return held
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("step", ["load", "load_value", "prepare", "save"])
+def test_the_caller_gets_the_result_whatever_the_cache_does(
+    step: str, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    counted = Counted(lambda x: [x])
+    f = fleche(counted.function)
+    held = failing(step, error)
+    with cache(held):
+        assert f(1) == [1]
+        assert f(1) == [1]
+        with pytest.raises(ZeroDivisionError):
+            fleche(lambda: 1 / 0)()
+    assert counted.calls == 2
+    silent = isinstance(error, KeyError) and step in ("load", "load_value")
+    assert bool(warnings_of(caplog)) is not silent
+    # What a broken load hides is replaced, and found once the cache works again.
+    held.__dict__["step"] = ""
+    with cache(held):
+        assert f(1) == [1]
+    assert counted.calls == (3 if step in ("prepare", "save") else 2)
+
+
+@pytest.mark.parametrize("step", ["load", "prepare", "save"])
+def test_an_interrupt_of_the_cache_propagates(step: str) -> None:
+    with cache(failing(step, KeyboardInterrupt())), pytest.raises(KeyboardInterrupt):
+        fleche(lambda: 1)()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("method", ["save", "load", "put", "get"])
+@pytest.mark.parametrize("kind", ["values", "calls"])
+def test_the_caller_gets_the_result_whatever_a_storage_does(
+    kind: str, method: str, error: Exception
+) -> None:
+    def fail(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    base = ValueMemory if kind == "values" else CallMemory
+    broken = type("BrokenStorage", (base,), {method: fail})({})
+    working: dict[str, Any] = {"values": ValueMemory({}), "calls": CallMemory({})}
+    counted = Counted(lambda x: [x])
+    f = fleche(counted.function)
+    with cache(Cache(**(working | {kind: broken}))):
+        assert f(1) == f(1) == [1]
+    assert counted.calls == 2
+
+
+class Minimal(BaseCache):
+    """As a user writes one: only what is abstract."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, DigestedCall] = {}
+        self.values: dict[str, Any] = {}
+
+    def save(self, call: Any) -> Digest:
+        class Values:
+            def save(_, value: Any, key: Any = None) -> Digest:
+                key = digest(value) if key is None else key
+                self.values[key] = value
+                return key
+
+        record = call.resolve(Values()) if isinstance(call, PreparedCall) else call.stash(Values())
+        self.calls[record.to_lookup_key()] = record
+        return record.to_lookup_key()
+
+    def load(self, key: Any) -> LazyCall:
+        return self.calls[key].fetch(self)
+
+    def load_value(self, key: Any) -> Any:
+        return self.values[key]
+
+    def evict(self, key: Any) -> None:
+        self.calls.pop(key, None)
+
+    def expand(self, key: Any) -> Digest:
+        return Digest(key)
+
+    def _shrink(self, *keys: Any) -> tuple[Digest, ...]:
+        return tuple(map(Digest, keys))
+
+    def _query(self, call: QueryCall) -> Iterable[LazyCall]:
+        return (c.fetch(self) for c in self.calls.values() if call.matches(c))
+
+
+def test_a_cache_that_a_user_wrote() -> None:
+    counted = Counted(lambda x: [x])
+    f = fleche(counted.function)
+    with cache(Minimal()) as _:
+        assert f(1) == f(1) == [1]
+        assert counted.calls == 1
+        assert f.query(1).only().result == [1]
+        assert f.rerun(1) == [1]
+        assert counted.calls == 2
+
+
+def test_a_read_only_cache_serves_and_warns(
+    active: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    counted = Counted(lambda x: x)
+    f = fleche(counted.function)
+    f(1)
+    with cache(ReadOnlyCache(active)):
+        assert f(1) == 1
+        assert not warnings_of(caplog)
+        assert f(2) == 2
+    [warning] = warnings_of(caplog)
+    assert warning.startswith("Cache rejected save: ")
+    assert not f.contains(2)
+
+
+class Odd(PreparedCall):
+    def abandon(self) -> None:
+        raise OSError("abandon")
+
+
+def test_a_call_that_cannot_be_abandoned_does_not_hide_the_error() -> None:
+    class OddCache(Cache):
+        def prepare(self, call: Call) -> PreparedCall:
+            return Odd(super().prepare(call).digested, self)
+
+    with cache(OddCache(ValueMemory({}), CallMemory({}))):
+        with pytest.raises(ZeroDivisionError):
+            fleche(lambda: 1 / 0)()
+        assert fleche(lambda: None)() is None
+
+
+# isolate
+
+
+@pytest.fixture
+def cwd_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    return tmp_path / "xdg" / "fleche" / "cwd"
+
+
+def test_isolated_calls_run_in_a_fresh_directory(cwd_root: Path) -> None:
+    @fleche(isolate=True)
+    def f(x: int) -> str:
+        assert os.listdir() == []
+        Path("left.txt").write_text("left")
+        return os.getcwd()
+
+    before = os.getcwd()
+    where = Path(f(1))
+    assert where.parent == cwd_root
+    assert where.name.startswith(f.digest(1))
+    assert os.getcwd() == before
+    assert list(cwd_root.iterdir()) == []
+
+
+def test_isolated_calls_that_fail_leave_nothing(cwd_root: Path) -> None:
+    @fleche(isolate=True)
+    def f() -> None:
+        Path("left.txt").write_text("left")
+        raise ValueError
+
+    before = os.getcwd()
+    with pytest.raises(ValueError, match=""):
+        f()
+    assert os.getcwd() == before
+    assert list(cwd_root.iterdir()) == []
+
+
+def test_a_hit_makes_no_directory(cwd_root: Path) -> None:
+    @fleche(isolate=True)
+    def f() -> str:
+        return os.getcwd()
+
+    f()
+    cwd_root.rmdir()
+    f()
+    assert not cwd_root.exists()
+
+
+def test_uncached_calls_are_isolated_too(cwd_root: Path) -> None:
+    f = fleche(isolate=True)(lambda x: os.getcwd())
+    assert Path(f(object())).parent == cwd_root
+
+
+# Threads
+
+
+def test_threads_are_independent_of_each_other() -> None:
+    f = fleche(lambda x: x)
+    caches = [memory_cache() for _ in range(8)]
+    barrier = threading.Barrier(len(caches))
+
+    def work(held: Cache) -> int:
+        with cache(held):
+            barrier.wait()
+            return sum(f(n) for n in range(20)) + held.query().count()
+
+    with ThreadPoolExecutor(len(caches)) as pool:
+        assert set(pool.map(work, caches)) == {190 + 20}
+
+
+def test_threads_share_a_cache(active: Cache) -> None:
+    identified = []
+
+    def body(x: int) -> list[int]:
+        return [x, x]
+
+    f = fleche(hash_code=True)(body)
+    barrier = threading.Barrier(8)
+    work: Callable[[int], Any] = f.bind().__call__
+
+    def run(start: int) -> list[Any]:
+        barrier.wait()
+        identified.append(f.digest(start % 3))
+        return [work(n) for n in range(30)]
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(run, range(8)))
+    assert all(result == [[n, n] for n in range(30)] for result in results)
+    assert active.query().count() == 30
+    assert len(set(identified)) == 3
