@@ -192,10 +192,13 @@ class Call:
         for name, value in self.arguments.items():
             key = digest(value, typed=self._typed) if known is None else known[name]
             digests[name] = key
-            if not _may_store(value, key, values):
+            if type(value) is Digest:
                 continue
             try:
-                values.save(value, key)
+                # Never over what is there: an equal argument, or the very content that the key
+                # names, whereas an argument may have its digest by a rule of its own.
+                if not values.contains(key):
+                    values.save(value, key)
             except SaveError:
                 logger.warning(
                     "Failed to save argument %r: falling back to digest-only reference",
@@ -498,14 +501,6 @@ class PreparedCall:
         if not self._finished:
             self.abandon()
         return False
-
-
-def _may_store(value: Any, key: Digest, values: ValueStorage) -> bool:
-    """Whether an argument can be stored without taking the place of another value: one that holds
-    a `Digest` has the digest of the value that holds what that names."""
-    if type(value) is Digest:
-        return False
-    return not (_core.holds_digest(value) and values.contains(key))
 
 
 def _copy_json(value: Any) -> Any:

@@ -31,8 +31,8 @@ pub mod _core {
     use super::keys::{resolve_prefix, shrink_keys};
     #[pymodule_export]
     use super::storage::{
-        SqliteStore, child_digests, holds_digest, independent, independent_copy, intern_value,
-        load_value, mend, save_value,
+        SqliteStore, child_digests, independent, independent_copy, intern_value, load_value, mend,
+        save_value,
     };
     #[pymodule_export]
     use super::storage::{

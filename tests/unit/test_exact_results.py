@@ -4,6 +4,7 @@ after it: type, value, order and class, in every nesting, on every storage and a
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import decimal
 import fractions
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleche import cache, fleche
@@ -121,7 +122,12 @@ def nan(payload: int) -> float:
 LIKE: list[list[Any]] = [
     [
         *(0, 0.0, -0.0, False, 0j, complex(0.0, -0.0), complex(-0.0, 0.0), Whole(0)),
-        *(decimal.Decimal(0), decimal.Decimal("-0"), decimal.Decimal("0.00"), fractions.Fraction(0)),
+        *(
+            decimal.Decimal(0),
+            decimal.Decimal("-0"),
+            decimal.Decimal("0.00"),
+            fractions.Fraction(0),
+        ),
         *(np.int8(0), np.int64(0), np.uint8(0), np.float64(0), np.float32(0), np.bool_(False)),
     ],
     [
@@ -142,61 +148,55 @@ TEXTS: list[Any] = [
     *(Path("a"), datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1)),
     *(datetime.datetime(2024, 1, 1, fold=1), datetime.time(0), datetime.time(0, fold=1)),
 ]
-LEAVES = st.sampled_from(NUMBERS + TEXTS)
-KEYS = st.sampled_from([0, 0.0, -0.0, False, "a", Text("a"), 2, 2.0, (2,), (2.0,), None, nan(0)])
+LEAVES_HERE = [leaf for leaf in NUMBERS + TEXTS if leaf is not None]
 
 
-def containers(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    lists = st.lists(children, max_size=3)
-    few = st.lists(st.tuples(KEYS, children), max_size=3)
-    wrappers: list[Callable[[Any], Any]] = [
-        *(Pair, OtherPair, Frozen, Slotted, Defined, Immutable, Coordinates, Restless, Plain),
-        with_state,
-    ]
-    return st.one_of(
-        lists,
-        *(lists.map(kind) for kind in (tuple, Items, Row, collections.deque)),
-        *(few.map(kind) for kind in (dict, Table, collections.OrderedDict, collections.Counter)),
-        few.map(lambda items: collections.defaultdict(list, items)),
-        few.map(lambda items: dict(reversed(items))),
-        *(children.map(kind) for kind in wrappers),
-        st.sets(KEYS, max_size=3),
-        st.sets(KEYS, max_size=3).map(frozenset),
-    )
+# Containers of two children.
+WRAPS: list[Callable[[Any, Any], Any]] = [
+    lambda a, b: [a, b],
+    lambda a, b: [a],
+    lambda a, b: (a, b),
+    lambda a, b: (a,),
+    lambda a, b: {"a": a, "b": b},
+    lambda a, b: {"b": b, "a": a},
+    lambda a, b: {0: a, Text("a"): b},
+    lambda a, b: {0.0: a, "a": b},
+    lambda a, b: {nan(0): a, nan(1): b, (2,): 0},
+    lambda a, b: {nan(0): a, -nan(0): b, (2.0,): 0},
+    lambda a, b: collections.OrderedDict(a=a, b=b),
+    lambda a, b: collections.OrderedDict(b=b, a=a),
+    lambda a, b: collections.defaultdict(list, a=a, b=b),
+    lambda a, b: collections.defaultdict(None, a=a, b=b),
+    lambda a, b: collections.Counter({"a": a}),
+    lambda a, b: collections.deque([a, b]),
+    lambda a, b: collections.deque([a, b], maxlen=2),
+    lambda a, b: Items([a, b]),
+    lambda a, b: Row((a, b)),
+    lambda a, b: Table(a=a, b=b),
+    lambda a, b: with_state(a),
+    *(Pair, OtherPair, Coordinates),
+    *(lambda a, b, kind=kind: kind(a) for kind in (Frozen, Slotted, Defined, Immutable)),
+    *(lambda a, b, kind=kind: kind(a) for kind in (Restless, Plain)),
+]
 
-
-VALUES = st.recursive(LEAVES, containers, max_leaves=6).filter(lambda value: value is not None)
-
-
-# Variations: the same value with one part replaced by one that is equal, or looks so.
 
 @st.composite
 def alike(draw: st.DrawFn) -> list[Any]:
-    """A few values, most of them of one shape with leaves that are equal but different."""
-    shape = draw(st.recursive(st.none(), containers, max_leaves=4))
+    """A few values of one shape, with leaves that are equal but different."""
     leaves = draw(st.sampled_from(LIKE))
-    picks = draw(st.lists(st.sampled_from(leaves), min_size=2, max_size=4))
-    found = [replaced(shape, pick) for pick in picks]
+    found = draw(st.lists(st.sampled_from(leaves), min_size=2, max_size=4))
+    for wrap in draw(st.lists(st.sampled_from(WRAPS), max_size=3)):
+        found = [wrap(value, 0) for value in found]
+    return found
+
+
+@st.composite
+def any_values(draw: st.DrawFn) -> list[Any]:
+    """A few values of any shape."""
+    found = draw(st.lists(st.sampled_from(NUMBERS + TEXTS), min_size=6, max_size=9))
+    for wrap in draw(st.lists(st.sampled_from(WRAPS), max_size=5)):
+        found.append(wrap(found.pop(0), found.pop(0)))
     return [value for value in found if value is not None]
-
-
-def replaced(shape: Any, leaf: Any) -> Any:
-    """`shape` with every `None` in it replaced."""
-    if shape is None:
-        return leaf
-    if isinstance(shape, dict):
-        made = shape.copy()
-        made.update({key: replaced(value, leaf) for key, value in shape.items()})
-        return made
-    if isinstance(shape, Coordinates):
-        return Coordinates(replaced(shape.a, leaf), shape.b)
-    if isinstance(shape, list | tuple | collections.deque):
-        return type(shape)(replaced(value, leaf) for value in shape)
-    if isinstance(shape, Frozen | Immutable):
-        return type(shape)(replaced(shape.a, leaf))
-    if hasattr(shape, "a"):
-        shape = type(shape)(replaced(shape.a, leaf))
-    return shape
 
 
 def described(value: Any) -> Any:
@@ -255,13 +255,10 @@ STORAGES = {
 CASES = [(name, depth) for name in STORAGES for depth in range(4)]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
-def fresh(request: pytest.FixtureRequest) -> Iterator[Callable[[], Cache]]:
-    """Makes caches that hold nothing."""
-    name, depth = request.param
+@contextlib.contextmanager
+def empty_cache(name: str, depth: int) -> Iterator[Cache]:
     with tempfile.TemporaryDirectory() as folder:
-        count = iter(range(10**9))
-        yield lambda: STORAGES[name](Path(folder) / str(next(count)), depth)
+        yield STORAGES[name](Path(folder), depth)
 
 
 def check(held: Cache, values: list[Any]) -> None:
@@ -277,11 +274,14 @@ def check(held: Cache, values: list[Any]) -> None:
 
     with cache(held):
         expected = [described(value) for value in values]
-        for number, value in enumerate(values):
-            take(value)
+        # A digest as an argument would be the value that it names.
+        arguments = [value for value in values if type(value) is not Digest]
+        for number in range(len(values)):
             give(number)
-        for value in reversed(values):
-            take(value)
+            for argument in arguments[number : number + 2]:
+                take(argument)
+        for argument in reversed(arguments):
+            take(argument)
         for number, what in enumerate(expected):
             if give.contains(number):
                 assert described(give(number)) == what
@@ -291,39 +291,57 @@ def check(held: Cache, values: list[Any]) -> None:
 # Local classes are recorded by reference here, whatever their name.
 OtherPair.__qualname__ = "OtherPair"
 
-common = settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+common = settings(deadline=None, max_examples=100)
+# Not drawn: then every storage and depth has its share of the examples.
+every_case = pytest.mark.parametrize("case", [("memory", 0), ("memory", 1), ("pickle", 0)])
 
 
+@every_case
 @common
 @given(values=alike())
-def test_values_that_are_alike(fresh: Callable[[], Cache], values: list[Any]) -> None:
-    check(fresh(), values)
+def test_values_that_are_alike(case: tuple[str, int], values: list[Any]) -> None:
+    with empty_cache(*case) as held:
+        check(held, values)
+
+
+@every_case
+@common
+@given(values=any_values())
+def test_any_values(case: tuple[str, int], values: list[Any]) -> None:
+    with empty_cache(*case) as held:
+        check(held, values)
 
 
 @common
-@given(values=st.lists(VALUES, min_size=1, max_size=5))
-def test_any_values(fresh: Callable[[], Cache], values: list[Any]) -> None:
-    check(fresh(), values)
+@given(case=st.sampled_from(CASES), values=st.one_of(alike(), any_values()))
+def test_every_storage_and_depth(case: tuple[str, int], values: list[Any]) -> None:
+    with empty_cache(*case) as held:
+        check(held, values)
 
 
-def test_all_leaves_at_once(fresh: Callable[[], Cache]) -> None:
-    leaves = [leaf for leaf in NUMBERS + TEXTS if leaf is not None]
-    check(fresh(), [*leaves, *([leaf] for leaf in leaves), *({"k": leaf} for leaf in leaves)])
-    check(fresh(), [kind(leaf) for leaf in leaves for kind in (Pair, OtherPair, Slotted, Plain)])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_all_leaves_at_once(case: tuple[str, int]) -> None:
+    for wrap in (None, list_of, dict_of, Pair, OtherPair, Slotted, Plain, Text):
+        values = LEAVES_HERE if wrap is None else [wrap(leaf) for leaf in LEAVES_HERE]
+        with empty_cache(*case) as held:
+            check(held, values)
 
 
-def test_every_leaf_is_cached(fresh: Callable[[], Cache]) -> None:
-    leaves = [leaf for leaf in NUMBERS + TEXTS if leaf is not None]
+def list_of(leaf: Any) -> list[Any]:
+    return [leaf]
 
+
+def dict_of(leaf: Any) -> dict[str, Any]:
+    return {"k": leaf}
+
+
+@pytest.mark.parametrize("name", STORAGES)
+def test_every_leaf_is_cached(name: str) -> None:
     @fleche
     def give(number: int) -> Any:
-        return leaves[number]
+        return LEAVES_HERE[number]
 
-    with cache(fresh()):
-        for number in range(len(leaves)):
+    with empty_cache(name, 0) as held, cache(held):
+        for number, leaf in enumerate(LEAVES_HERE):
             give(number)
-            assert give.contains(number), repr(leaves[number])
+            assert give.contains(number), repr(leaf)

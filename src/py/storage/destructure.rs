@@ -6,8 +6,7 @@ use std::collections::{HashMap, HashSet};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
-    PyType,
+    PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
 
 use super::Backend;
@@ -28,9 +27,6 @@ static OBJECT: Imported = Imported::new("builtins", "object");
 
 /// The nesting depth of what cannot be looked into: deeper than any limit.
 const OPAQUE: usize = usize::MAX;
-
-/// How deep an argument is searched for digests.
-const MOST_LEVELS_SEARCHED: usize = 100;
 
 /// A value as it would be stored under a key of its own.
 struct Node<'py> {
@@ -555,46 +551,4 @@ pub fn child_digests<'py>(stored: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyS
         }
     }
     Ok(found)
-}
-
-/// Whether a value is or holds a `Digest`, as far as one can look into it.
-#[pyfunction]
-pub fn holds_digest(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    holds_digest_within(value, 0)
-}
-
-fn holds_digest_within(value: &Bound<'_, PyAny>, level: usize) -> PyResult<bool> {
-    if is_digest(value)? {
-        return Ok(true);
-    }
-    if level > MOST_LEVELS_SEARCHED {
-        return Ok(false);
-    }
-    let search = |child: &Bound<'_, PyAny>| holds_digest_within(child, level + 1);
-    if let Ok(dict) = value.cast::<PyDict>() {
-        for (key, item) in dict.iter() {
-            if search(&key)? || search(&item)? {
-                return Ok(true);
-            }
-        }
-    } else if value.is_instance_of::<PyList>()
-        || value.is_instance_of::<PyTuple>()
-        || value.is_instance_of::<PySet>()
-        || value.is_instance_of::<PyFrozenSet>()
-    {
-        for child in value.try_iter()? {
-            if search(&child?)? {
-                return Ok(true);
-            }
-        }
-    } else if let Some(fields) = record::fields_of(value)? {
-        for name in &fields.names {
-            if let Some(field) = value.getattr_opt(name)?
-                && search(&field)?
-            {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
 }

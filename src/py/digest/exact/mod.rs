@@ -5,6 +5,7 @@
 
 mod callables;
 mod containers;
+mod content;
 mod leaf;
 mod libraries;
 mod numbers;
@@ -27,9 +28,7 @@ use super::{
 };
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::names::{Imported, class_identity};
-
-static SPLIT: Imported = Imported::new("fleche.storage.destructuring", "Digested");
+use crate::py::names::class_identity;
 
 /// From this depth on values are remembered: what is shared between many places of a deep
 /// structure is walked once, not once for every path that leads to it.
@@ -71,6 +70,8 @@ pub struct Walker<'py> {
     /// Digests of deep values by address and question, with the values, which keeps their
     /// addresses from being taken by others.
     remembered: HashMap<(usize, bool), (Bound<'py, PyAny>, Hash)>,
+    /// The content of objects with rules of their own (literal digests); `None` while it is told.
+    states: HashMap<usize, (Bound<'py, PyAny>, Option<Hash>)>,
 }
 
 impl<'py> Walker<'py> {
@@ -83,6 +84,7 @@ impl<'py> Walker<'py> {
             depth: 0,
             path: Vec::new(),
             remembered: HashMap::new(),
+            states: HashMap::new(),
         }
     }
 
@@ -178,6 +180,11 @@ impl<'py> Walker<'py> {
                 .map_err(|error| as_indigestible(value, error))?;
             return self.accept_own(value, &result);
         }
+        self.without_own_rule(value)
+    }
+
+    /// What is built in.
+    fn without_own_rule(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
         if self.hooked {
             if let Some(encoder) = leaf::encode(value, self.typed)? {
                 return Ok(encoder.finish());
@@ -206,10 +213,7 @@ impl<'py> Walker<'py> {
     /// A `Digest` met inside of another value stands for the value it names.
     fn digest_child(&self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
         if self.literal {
-            let mut encoder = Encoder::new(Tag::NamedText);
-            encoder.text(&class_identity(&value.get_type())?);
-            encoder.bytes(&leaf::utf8(value.cast()?)?);
-            return Ok(encoder.finish());
+            return Self::digest_itself(value);
         }
         value
             .cast::<PyString>()
@@ -221,20 +225,6 @@ impl<'py> Walker<'py> {
                     &format!("{value:?} is not a whole digest: expand it first"),
                 )
             })
-    }
-
-    /// What a hook or `__digest__` says of an instance. Where identity decides, its class counts
-    /// too: an object that digests as its only attribute does is not that attribute.
-    fn accept_own(&self, value: &Bound<'py, PyAny>, result: &Bound<'py, PyAny>) -> PyResult<Hash> {
-        let hash = self.accept(value, result)?;
-        if !self.typed || stands_for_another(value)? {
-            return Ok(hash);
-        }
-        let mut encoder = Encoder::new(Tag::OwnRule);
-        encoder
-            .text(&class_identity(&value.get_type())?)
-            .child(&hash);
-        Ok(encoder.finish())
     }
 
     /// What a hook or `__digest__` returned: a digest, as `Digest` or as text.
@@ -289,17 +279,4 @@ impl<'py> Walker<'py> {
             Ok(class.name()?.to_string_lossy().into())
         }
     }
-}
-
-/// Whether `value` is one of our own objects, which digest as what they stand for: call records,
-/// stored values that were split.
-fn stands_for_another(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if SPLIT.is_instance(value)? {
-        return Ok(true);
-    }
-    let module = value
-        .get_type()
-        .getattr(intern!(value.py(), "__module__"))?;
-    let ours = |module: &Bound<'_, PyString>| module.to_string_lossy().starts_with("fleche.call");
-    Ok(module.cast::<PyString>().is_ok_and(ours))
 }

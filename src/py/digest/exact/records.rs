@@ -80,7 +80,7 @@ impl<'py> Walker<'py> {
             encoder = with_part(encoder, &content.finish());
         }
         if self.typed {
-            encoder = self.with_more(value, fields, encoder);
+            encoder = self.with_more(value, fields, encoder)?;
         }
         Ok(encoder)
     }
@@ -91,15 +91,16 @@ impl<'py> Walker<'py> {
         value: &Bound<'py, PyAny>,
         fields: &[Bound<'py, PyString>],
         content: Encoder,
-    ) -> Encoder {
+    ) -> PyResult<Encoder> {
         let is_field = |name: &Bound<'py, PyString>| {
             fields
                 .iter()
                 .any(|field| field.as_any().eq(name).unwrap_or(false))
         };
         match self.attributes(value, |name| !is_field(name)) {
-            Ok(attributes) => with_attributes(content, &attributes),
-            Err(_) => content,
+            Ok(attributes) => Ok(with_attributes(content, &attributes)),
+            Err(error) if is_indigestible(self.py, &error) => Ok(content),
+            Err(error) => Err(error),
         }
     }
 

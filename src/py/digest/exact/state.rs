@@ -59,7 +59,7 @@ impl<'py> Walker<'py> {
                 if wanted(&name)
                     && let Some(content) = value.getattr_opt(&name)?
                 {
-                    found.push((leaf::utf8(&name)?.into_owned(), self.walk(&content)?));
+                    found.push((leaf::utf8(&name)?.into_owned(), self.attribute(&content)?));
                 }
             }
         }
@@ -71,7 +71,7 @@ impl<'py> Walker<'py> {
                     continue;
                 };
                 if wanted(&name) {
-                    found.push((leaf::utf8(&name)?.into_owned(), self.walk(&content)?));
+                    found.push((leaf::utf8(&name)?.into_owned(), self.attribute(&content)?));
                 }
             }
         }

@@ -29,7 +29,7 @@ impl<'py> Walker<'py> {
             return Ok(None);
         }
         match dtype::kind(&dtype)? {
-            b'b' => leaf::encode(&value.call_method0(intern!(py, "item"))?, false),
+            b'b' if !self.typed => leaf::encode(&value.call_method0(intern!(py, "item"))?, false),
             _ if self.typed => self.typed_scalar(value, &dtype).map(Some),
             b'i' | b'u' | b'f' | b'c' if !dtype::is_custom(&dtype)? => {
                 Self::number(value).map(Some)
