@@ -139,7 +139,8 @@ def test_long_doubles_are_exact() -> None:
 
 
 def test_booleans_agree_with_booleans_only() -> None:
-    assert digest(np.bool_(True)) == digest(True) == digest(np.bool_(True), True)
+    assert digest(np.bool_(True)) == digest(True) == digest(True, True)
+    assert digest(np.bool_(True), True) != digest(True, True), "as results they are not the same"
     assert digest(np.bool_(True)) != digest(np.int8(1))
 
 
