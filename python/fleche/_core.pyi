@@ -13,6 +13,7 @@ __all__ = [
     "SHORTEST_PREFIX",
     "VERSION",
     "CachedFunction",
+    "FileLock",
     "FileRoot",
     "FileStore",
     "Signature",
@@ -25,6 +26,7 @@ __all__ = [
     "independent",
     "intern_value",
     "load_value",
+    "lock_file",
     "lookup_key",
     "manual_hooks",
     "mend",
@@ -107,6 +109,12 @@ def intern_value(storage: Any, value: Any, remaining_depth: float) -> tuple[Any,
 def load_value(storage: Any, key: str) -> Any: ...
 def mend(storage: Any, stored: Any) -> Any: ...
 def save_value(storage: Any, value: Any, key: str | None, remaining_depth: float) -> Digest: ...
+
+@final
+class FileLock:
+    def release(self) -> None: ...
+
+def lock_file(path: Path, timeout: float, shared: bool) -> FileLock | None: ...
 
 @disjoint_base
 class FileRoot:

@@ -37,6 +37,7 @@ pub mod _core {
     #[pymodule_export]
     use super::storage::{
         file::FileStore,
+        lock::{FileLock, lock_file},
         root::FileRoot,
         signatures::{sign, verify},
     };

@@ -245,12 +245,7 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize(
         ("kind", "name"),
-        [
-            (kind, name)
-            for kind, names in STORAGES.items()
-            for name in names
-            if name not in ("bagofholding_hdf", "sql")
-        ],
+        [(kind, name) for kind, names in STORAGES.items() for name in names if name != "sql"],
     )
     def test_every_storage(self, tmp_path: Path, kind: Any, name: str) -> None:
         given = {"type": name}

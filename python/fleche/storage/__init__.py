@@ -23,6 +23,11 @@ from fleche.storage.base import (
 )
 
 if TYPE_CHECKING:
+    from fleche.storage.bagofholding_file import (
+        BagOfHoldingH5FileBackend,
+        CallBagOfHoldingH5File,
+        ValueBagOfHoldingH5File,
+    )
     from fleche.storage.destructuring import DestructuringMixin, register_destructurer
     from fleche.storage.file import FileStorage
     from fleche.storage.memory import CallMemory, MemoryBackend, ValueMemory
@@ -53,6 +58,8 @@ _LAZY = {
 
 __all__ = [
     "AmbiguousDigestError",
+    "BagOfHoldingH5FileBackend",
+    "CallBagOfHoldingH5File",
     "CallMemory",
     "CallMixin",
     "CallPickleFile",
@@ -69,6 +76,7 @@ __all__ = [
     "SaveError",
     "SerializingMixin",
     "StorageBackend",
+    "ValueBagOfHoldingH5File",
     "ValueMemory",
     "ValueMixin",
     "ValuePickleFile",

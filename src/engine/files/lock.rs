@@ -31,9 +31,44 @@ pub struct Locks {
     unsupported: AtomicBool,
 }
 
+/// Whom a lock keeps out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everybody.
+    Exclusive,
+    /// Those who want it for themselves.
+    Shared,
+}
+
 /// A lock, until it is dropped.
 #[derive(Debug)]
 pub struct Held(Option<File>);
+
+/// How trying to lock ended.
+enum Outcome {
+    Held(Held),
+    /// The file system has no locks.
+    Unsupported(io::Error),
+}
+
+impl Held {
+    /// Whether the file that is locked is the one at `path`.
+    #[cfg(unix)]
+    fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Some(file) = &self.0 else { return true };
+        match (file.metadata(), fs::metadata(path)) {
+            (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+            (Ok(_), Err(_)) => false,
+            (Err(_), _) => true,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn is_at(&self, _path: &Path) -> bool {
+        true
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -82,27 +117,9 @@ impl Locks {
             }
             Err(error) => return Err(Error::io("open the lock file", &path)(error)),
         };
-        let mut waiting: Option<Wait> = None;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Held(Some(file))),
-                Err(TryLockError::WouldBlock) => {
-                    let waiting = waiting.get_or_insert_with(Wait::new);
-                    if !waiting.pause(timeout) {
-                        return Err(Error::Locked {
-                            lock: path,
-                            waited: timeout,
-                        });
-                    }
-                }
-                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
-                Err(TryLockError::Error(error)) if has_no_locks(&error) => {
-                    return Ok(self.go_without(&error));
-                }
-                Err(TryLockError::Error(error)) => {
-                    return Err(Error::io("lock", &path)(error));
-                }
-            }
+        match wait_for(file, &path, Mode::Exclusive, timeout)? {
+            Outcome::Held(held) => Ok(held),
+            Outcome::Unsupported(error) => Ok(self.go_without(&error)),
         }
     }
 
@@ -133,6 +150,78 @@ impl Locks {
             );
         }
         Held(None)
+    }
+}
+
+/// Takes the lock that one file is, creating it, for others to find it there, too. Where it can
+/// be neither created nor locked, nothing is held.
+pub fn lock_file(path: &Path, mode: Mode, timeout: Duration) -> Result<Held> {
+    let since = Instant::now();
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let opened = match options.open(path) {
+            Err(error) if is_read_only(&error) => File::open(path),
+            opened => opened,
+        };
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if is_read_only(&error) || error.kind() == ErrorKind::NotFound => {
+                return Ok(Held(None));
+            }
+            Err(error) => return Err(Error::io("open the lock file", path)(error)),
+        };
+        let left = timeout.saturating_sub(since.elapsed());
+        let held = match wait_for(file, path, mode, left)? {
+            Outcome::Held(held) => held,
+            Outcome::Unsupported(error) => {
+                log::warn!(
+                    target: "fleche.storage",
+                    "{} cannot be locked ({error}): going on without a lock. Do not write to this \
+                     folder from several processes at once.",
+                    path.display()
+                );
+                return Ok(Held(None));
+            }
+        };
+        // Some clients remove their lock files: what was locked may be no longer what others find.
+        if held.is_at(path) {
+            return Ok(held);
+        }
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+fn wait_for(file: File, path: &Path, mode: Mode, timeout: Duration) -> Result<Outcome> {
+    let mut waiting: Option<Wait> = None;
+    loop {
+        let tried = match mode {
+            Mode::Exclusive => file.try_lock(),
+            Mode::Shared => file.try_lock_shared(),
+        };
+        match tried {
+            Ok(()) => return Ok(Outcome::Held(Held(Some(file)))),
+            Err(TryLockError::WouldBlock) => {
+                let waiting = waiting.get_or_insert_with(Wait::new);
+                if !waiting.pause(timeout) {
+                    return Err(Error::Locked {
+                        lock: path.to_owned(),
+                        waited: timeout,
+                    });
+                }
+            }
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                return Ok(Outcome::Unsupported(error));
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
+        }
     }
 }
 
@@ -210,6 +299,38 @@ mod tests {
             drop(held);
             assert!(waiting.join().unwrap());
         });
+    }
+
+    #[test]
+    fn one_file_is_shared_or_held_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("ab.h5.lock");
+        let take = |mode| lock_file(&path, mode, Duration::ZERO);
+        let shared = (take(Mode::Shared).unwrap(), take(Mode::Shared).unwrap());
+        assert!(matches!(take(Mode::Exclusive), Err(Error::Locked { .. })));
+        drop(shared);
+        let _alone = take(Mode::Exclusive).unwrap();
+        assert!(matches!(take(Mode::Shared), Err(Error::Locked { .. })));
+    }
+
+    #[test]
+    fn a_lock_file_that_was_removed_is_no_longer_held() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("ab.h5.lock");
+        let old = lock_file(&path, Mode::Exclusive, Duration::ZERO).unwrap();
+        assert!(old.is_at(&path));
+        fs::remove_file(&path).unwrap();
+        assert!(!old.is_at(&path));
+        let new = lock_file(&path, Mode::Exclusive, Duration::ZERO).unwrap();
+        assert!(new.is_at(&path));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_has_nothing_to_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("none").join("ab.h5.lock");
+        let held = lock_file(&path, Mode::Shared, Duration::ZERO).unwrap();
+        assert!(held.0.is_none());
     }
 
     #[test]

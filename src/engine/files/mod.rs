@@ -18,6 +18,7 @@ use super::digest::{Hash, Hex};
 use super::error::{Error, Result};
 use index::{Index, Moment};
 use lock::Locks;
+pub use lock::{Held, Mode, lock_file};
 use temporary::Temporary;
 
 /// How many entries the first write of a store passes in search of what dead writers left; the

@@ -3,6 +3,7 @@
 mod backend;
 mod destructure;
 pub mod file;
+pub mod lock;
 mod memory;
 pub mod root;
 pub mod signatures;

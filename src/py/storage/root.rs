@@ -146,7 +146,7 @@ pub fn full_key(key: &Bound<'_, PyString>) -> PyResult<Hash> {
 }
 
 /// A time in seconds; a negative one has no end.
-fn seconds(timeout: f64) -> PyResult<Duration> {
+pub fn seconds(timeout: f64) -> PyResult<Duration> {
     if timeout.is_nan() {
         return Err(PyValueError::new_err(
             "lock_timeout must be a number of seconds, not NaN",

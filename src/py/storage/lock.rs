@@ -1,0 +1,45 @@
+//! Locks on one file, as the `filelock` package takes them.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use super::root::seconds;
+use crate::engine::error::Error;
+use crate::engine::files::{self, Held, Mode};
+use crate::py::errors;
+
+/// A lock on a file, until it is released.
+#[pyclass(frozen, module = "fleche._core")]
+pub struct FileLock(Mutex<Option<Held>>);
+
+#[pymethods]
+impl FileLock {
+    fn release(&self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(held.take());
+    }
+}
+
+/// The lock that the file at `path` is, waited for no longer than `timeout` seconds; `None` if
+/// somebody held it all the time.
+#[pyfunction]
+pub fn lock_file(
+    py: Python<'_>,
+    path: PathBuf,
+    timeout: f64,
+    shared: bool,
+) -> PyResult<Option<FileLock>> {
+    let timeout = seconds(timeout)?;
+    let mode = if shared {
+        Mode::Shared
+    } else {
+        Mode::Exclusive
+    };
+    match py.detach(|| files::lock_file(&path, mode, timeout)) {
+        Ok(held) => Ok(Some(FileLock(Mutex::new(Some(held))))),
+        Err(Error::Locked { .. }) => Ok(None),
+        Err(error) => Err(errors::os_error(&error)),
+    }
+}
