@@ -533,9 +533,12 @@ class TestLocks:
     def test_a_write_that_is_going_on_is_a_miss(self, tmp_path):
         storage = ValueBagOfHoldingH5File(tmp_path, None, 2, 0.01)
         storage.save(1, KEY)
-        with FileLock(tmp_path / "ab.h5.lock"), h5py.File(tmp_path / "ab.h5", "a"):
-            with contextlib.suppress(KeyError):
-                assert storage.load(KEY) == 1
+        with (
+            FileLock(tmp_path / "ab.h5.lock"),
+            h5py.File(tmp_path / "ab.h5", "a"),
+            contextlib.suppress(KeyError),
+        ):
+            assert storage.load(KEY) == 1
 
 
 WORKER = """
