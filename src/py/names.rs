@@ -76,8 +76,9 @@ pub fn class_identity(class: &Bound<'_, PyType>) -> PyResult<String> {
     Ok(match (module.as_str(), name.as_ref()) {
         // As which a spawned process knows the main script.
         ("__mp_main__", name) => format!("__main__\0{name}"),
-        // Its name before numpy 2.
+        // numpy moves its classes between modules, and renamed one.
         ("numpy", "bool_") => "numpy\0bool".to_owned(),
+        (module, name) if module.starts_with("numpy.") => format!("numpy\0{name}"),
         (module, name) => format!("{module}\0{name}"),
     })
 }

@@ -122,6 +122,15 @@ def test_labels_dtypes_and_order_count() -> None:
     assert len({digest(value) for value in [frame, *others]}) == 1 + len(others)
 
 
+def test_labels_of_text_count_by_their_text() -> None:
+    frame = pd.DataFrame({"a": [1], "b": [2]})
+    for dtype in (object, "string"):
+        other = frame.set_axis(frame.columns.astype(dtype), axis=1)
+        assert both(other) == both(frame)
+    mixed = frame.set_axis(pd.Index(["a", 1], dtype=object), axis=1)
+    assert digest(mixed) == digest(mixed.copy()) != digest(frame)
+
+
 def test_columns_of_one_name() -> None:
     one = pd.DataFrame([[1, 2.0]], columns=["a", "a"])
     assert both(one) == both(one.copy())

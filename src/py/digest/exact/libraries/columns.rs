@@ -59,7 +59,7 @@ impl<'py> Walker<'py> {
         let py = self.py;
         let class = array.get_type().name()?;
         let dtype = array.getattr(intern!(py, "dtype"))?;
-        if STRING_TYPE.is_instance(&dtype)? {
+        if is_text(&dtype)? {
             return self.text_column(array, &dtype);
         }
         match class.to_str()? {
@@ -234,6 +234,11 @@ impl<'py> Walker<'py> {
         }
         Ok(encoder)
     }
+}
+
+/// Whether this is one of pandas' dtypes of text.
+pub fn is_text(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    STRING_TYPE.is_instance(dtype)
 }
 
 fn unit(array: &Bound<'_, PyAny>) -> PyResult<String> {

@@ -9,25 +9,30 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::buffer::Objects;
+use super::{columns, dtype};
 use crate::engine::digest::Hash;
+use crate::engine::digest::columns::Texts;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::state::Attributes;
 use crate::py::digest::exact::{Walker, leaf};
 use crate::py::names::Imported;
 
 static FRAME: Imported = Imported::new("pandas", "DataFrame");
+static INDEX: Imported = Imported::new("pandas", "Index");
 static SERIES: Imported = Imported::new("pandas", "Series");
 
 /// The forms of an index.
 mod form {
     pub const SIMPLE: u8 = 0;
     pub const MULTI: u8 = 1;
+    pub const LABELS: u8 = 2;
 }
 
 impl<'py> Walker<'py> {
     pub(super) fn frame(&mut self, frame: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
-        let labels = self.walk(&frame.getattr(intern!(py, "columns"))?)?;
+        let labels = self.labels(&frame.getattr(intern!(py, "columns"))?)?;
         let index = self.walk(&frame.getattr(intern!(py, "index"))?)?;
         let columns = self.frame_columns(frame)?;
         let mut encoder = Encoder::new(Tag::Frame);
@@ -59,6 +64,34 @@ impl<'py> Walker<'py> {
             .child(&self.walk(&index.getattr(intern!(py, "name"))?)?)
             .child(&self.column(&index.getattr(intern!(py, "array"))?)?);
         Ok(encoder)
+    }
+
+    /// The labels of a frame's columns. If all are text, that is all that counts: the dtype of
+    /// their index depends on the version of pandas, and on where the frame comes from.
+    fn labels(&mut self, labels: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        let py = self.py;
+        if !labels.get_type().is(INDEX.get(py)?) {
+            return self.walk(labels);
+        }
+        let dtype = labels.getattr(intern!(py, "dtype"))?;
+        if !columns::is_text(&dtype)? && dtype::kind(&dtype)? != b'O' {
+            return self.walk(labels);
+        }
+        let objects = labels.call_method1(intern!(py, "to_numpy"), (intern!(py, "object"),))?;
+        let mut texts = Texts::new();
+        for label in Objects::of(&objects)? {
+            match label?.cast::<PyString>() {
+                Ok(label) => texts.push(&leaf::utf8(label)?),
+                Err(_) => return self.walk(labels),
+            }
+        }
+        let name = self.walk(&labels.getattr(intern!(py, "name"))?)?;
+        let mut encoder = Encoder::new(Tag::Index);
+        encoder
+            .byte(form::LABELS)
+            .child(&name)
+            .child(&texts.finish());
+        Ok(encoder.finish())
     }
 
     /// Level by level with all values: the table of a level's values may hold more of them than

@@ -7,7 +7,6 @@ use pyo3::types::PyString;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
 use crate::py::names::Imported;
-use crate::py::names::class_identity;
 
 static NAT: Imported = Imported::new("pandas", "NaT");
 static NA: Imported = Imported::new("pandas", "NA");
@@ -90,7 +89,7 @@ impl<'py> Walker<'py> {
     fn offset(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
         let mut encoder = scalar_of(kind::OFFSET);
-        encoder.text(&class_identity(&value.get_type())?);
+        encoder.text(&value.get_type().name()?.to_string_lossy());
         for part in [
             intern!(py, "n"),
             intern!(py, "normalize"),
