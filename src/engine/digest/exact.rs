@@ -16,7 +16,7 @@ use super::Hash;
 pub const BLOCK: usize = 64;
 
 /// How many blocks are hashed side by side: as many as the widest processors take (AVX-512).
-const LANES: usize = 16;
+const LANES: usize = u16::BITS as usize;
 
 /// Pre-images up to this size stay in one buffer; longer ones are hashed in pieces of it.
 const PIECE: usize = 64 * 1024;
@@ -128,7 +128,8 @@ pub enum Tag {
 
 /// Builds one pre-image and hashes it.
 pub struct Encoder {
-    buffer: SmallVec<[u8; 256]>,
+    /// Encoders stand on the stack of every level of a walk: the commonest pre-images fit, no more.
+    buffer: SmallVec<[u8; 128]>,
     hasher: Option<Box<Hasher>>,
 }
 
@@ -190,7 +191,7 @@ impl Encoder {
         if self.buffer.len() + bytes.len() > PIECE {
             self.flush();
             if bytes.len() > PIECE {
-                self.hasher().update(bytes);
+                self.update(bytes);
                 return self;
             }
         }
@@ -200,6 +201,7 @@ impl Encoder {
 
     /// Large contiguous bytes whose number the pre-image already tells; safe to call without the
     /// GIL, and worth it.
+    #[inline(never)]
     pub fn bulk(&mut self, bytes: &[u8]) -> &mut Self {
         if bytes.len() <= PIECE {
             return self.raw(bytes);
@@ -209,15 +211,23 @@ impl Encoder {
         self
     }
 
+    // A hasher takes two kilobytes of stack while it is made: not in the frames of the walk.
+    #[inline(never)]
     fn flush(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
         self.hasher().update(&buffer);
+    }
+
+    #[inline(never)]
+    fn update(&mut self, bytes: &[u8]) {
+        self.hasher().update(bytes);
     }
 
     fn hasher(&mut self) -> &mut Hasher {
         self.hasher.get_or_insert_with(Box::default)
     }
 
+    #[inline(never)]
     pub fn finish(mut self) -> Hash {
         if self.hasher.is_some() {
             self.flush();
@@ -258,13 +268,17 @@ impl Sink for Vec<Hash> {
 }
 
 /// Children on their way to a [`Sink`]: the small ones among them are hashed side by side.
+///
+/// A walk has one for every level of a nest on its stack: what is large is on the heap.
 pub struct Window<'sink, S: Sink> {
     sink: &'sink mut S,
     platform: Platform,
-    blocks: [[u8; BLOCK]; LANES],
-    /// For each child in the window its digest; a pending one is that of the next block.
-    children: SmallVec<[Option<Hash>; LANES]>,
+    /// The pre-images that wait, and behind them the one that is being written.
+    blocks: Vec<[u8; BLOCK]>,
     pending: usize,
+    /// The digests that are known already, of the children whose bits are set in `known_at`.
+    known: Vec<Hash>,
+    known_at: u16,
 }
 
 impl<'sink, S: Sink> Window<'sink, S> {
@@ -272,23 +286,23 @@ impl<'sink, S: Sink> Window<'sink, S> {
         Self {
             sink,
             platform: Platform::detect(),
-            blocks: [[0; BLOCK]; LANES],
-            children: SmallVec::new(),
+            blocks: Vec::with_capacity(LANES),
             pending: 0,
+            known: Vec::new(),
+            known_at: 0,
         }
     }
 
     /// The block in which to write a child's pre-image (cleared); [`Window::push_block`] adds it.
     pub fn next_block(&mut self) -> &mut [u8; BLOCK] {
-        let block = &mut self.blocks[self.pending];
-        *block = [0; BLOCK];
-        block
+        self.blocks.truncate(self.pending);
+        self.blocks.push([0; BLOCK]);
+        &mut self.blocks[self.pending]
     }
 
     /// Adds the child whose pre-image was written into [`Window::next_block`].
     pub fn push_block(&mut self) {
         self.pending += 1;
-        self.children.push(None);
         self.flush_if_full();
     }
 
@@ -297,32 +311,41 @@ impl<'sink, S: Sink> Window<'sink, S> {
         if self.pending == 0 {
             self.sink.child(&hash);
         } else {
-            self.children.push(Some(hash));
+            self.known_at |= 1 << self.count();
+            self.known.push(hash);
             self.flush_if_full();
         }
     }
 
+    fn count(&self) -> usize {
+        self.pending + self.known.len()
+    }
+
     fn flush_if_full(&mut self) {
-        if self.children.len() == LANES {
+        if self.count() == LANES {
             self.finish();
         }
     }
 
     /// Hands every child over to the sink.
+    #[inline(never)]
     pub fn finish(&mut self) {
         let mut hashes = [[0; 32]; LANES];
         hash_blocks(self.platform, &self.blocks[..self.pending], &mut hashes);
-        let mut computed = hashes.iter();
-        for child in self.children.drain(..) {
-            match child {
-                Some(hash) => self.sink.child(&hash),
-                None => {
-                    if let Some(hash) = computed.next() {
-                        self.sink.child(hash);
-                    }
-                }
+        let (mut computed, mut known) = (hashes.iter(), self.known.iter());
+        for place in 0..self.count() {
+            let hash = if self.known_at >> place & 1 == 1 {
+                known.next()
+            } else {
+                computed.next()
+            };
+            if let Some(hash) = hash {
+                self.sink.child(hash);
             }
         }
+        self.blocks.clear();
+        self.known.clear();
+        self.known_at = 0;
         self.pending = 0;
     }
 }

@@ -43,6 +43,7 @@ const CODE_FIELDS: [&str; 10] = [
 const BEHAVIOUR: u32 = 0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200;
 
 impl<'py> Walker<'py> {
+    #[inline(never)]
     pub(super) fn callable(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
         let encoder = if let Ok(function) = value.cast::<PyFunction>() {
             self.function(function)?

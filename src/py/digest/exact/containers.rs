@@ -28,8 +28,7 @@ impl<'py> Walker<'py> {
         sink: &mut S,
         children: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
     ) -> PyResult<usize> {
-        // Boxed: it would make every level of a nest cost kilobytes of stack.
-        let mut window = Box::new(Window::new(sink));
+        let mut window = Window::new(sink);
         let mut count = 0;
         for child in children {
             let child = child?;
@@ -55,6 +54,7 @@ impl<'py> Walker<'py> {
     }
 
     /// Elements in order: lists, tuples, and what behaves like them.
+    #[inline(never)]
     pub(super) fn sequence(
         &mut self,
         name: &str,
@@ -88,6 +88,7 @@ impl<'py> Walker<'py> {
         self.unordered(name, elements.map(Ok), count)
     }
 
+    #[inline(never)]
     fn unordered(
         &mut self,
         name: &str,
@@ -114,6 +115,7 @@ impl<'py> Walker<'py> {
 
     /// Keys and values, alternating. Where equality decides, order does not count: the pairs are
     /// sorted by their key's digest.
+    #[inline(never)]
     fn mapping(
         &mut self,
         name: &str,

@@ -9,6 +9,7 @@ use crate::engine::digest::number;
 pub use crate::py::digest::bytes::utf8;
 
 /// The pre-image of a leaf; `None` if `value` is none.
+#[inline(never)]
 pub fn encode(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Option<Encoder>> {
     if let Ok(text) = value.cast_exact::<PyString>() {
         let mut encoder = Encoder::new(Tag::Text);

@@ -2,6 +2,9 @@
 //!
 //! Built-in types are taken by exact type first ([`leaf`], [`containers`]); everything else is
 //! asked for a hook and for `__digest__`, then tried by kind, the more special kinds first.
+//!
+//! The walk recurses. The functions on its way are never inlined into each other, as a level of a
+//! nest would otherwise take the stack of all kinds together, not that of one.
 
 mod callables;
 mod containers;
@@ -146,6 +149,7 @@ impl<'py> Walker<'py> {
     }
 
     /// Values of the exact built-in types, which have neither hook nor `__digest__`.
+    #[inline(never)]
     fn builtin(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Hash>> {
         let encoder = if let Ok(list) = value.cast_exact::<PyList>() {
             self.sequence("list", list.iter(), list.len())?
@@ -164,6 +168,7 @@ impl<'py> Walker<'py> {
     }
 
     /// Any value: hook, `__digest__`, then everything built in.
+    #[inline(never)]
     fn any(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
         if is_digest(value)? {
             return self.digest_child(value);
@@ -247,6 +252,7 @@ impl<'py> Walker<'py> {
     }
 
     /// Everything that is no exact built-in container, number or text.
+    #[inline(never)]
     fn by_kind(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
         let encoder = if let Some(encoder) = self.library(value)? {
             Some(encoder)

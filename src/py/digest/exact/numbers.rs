@@ -107,6 +107,7 @@ pub fn ratio(numerator: &Bound<'_, PyAny>, denominator: &Bound<'_, PyAny>) -> Py
 impl<'py> Walker<'py> {
     /// Numbers of types that are not built in: `Decimal`, `Fraction`, numpy's scalars, and the
     /// numbers of other libraries.
+    #[inline(never)]
     pub(super) fn number_object(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
         if value.is_instance_of::<PyInt>()
             || value.is_instance_of::<PyFloat>()

@@ -21,6 +21,7 @@ static FLAG: Imported = Imported::new("enum", "Flag");
 static NAMESPACE: Imported = Imported::new("types", "SimpleNamespace");
 
 impl<'py> Walker<'py> {
+    #[inline(never)]
     pub(super) fn record(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
         if ENUM.is_instance(value)? {
             return self.enum_member(value).map(Some);

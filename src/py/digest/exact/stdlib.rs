@@ -28,6 +28,7 @@ impl<'py> Walker<'py> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn standard_library(
         &mut self,
         value: &Bound<'py, PyAny>,

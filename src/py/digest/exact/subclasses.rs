@@ -8,6 +8,7 @@ use crate::engine::digest::exact::{Encoder, Tag};
 
 impl<'py> Walker<'py> {
     /// The content of the base, the class, and the attributes that the instance carries besides.
+    #[inline(never)]
     pub(super) fn subclass(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
         match self.base_content(value)? {
             Some(content) => self.with_state(value, content).map(Some),

@@ -163,6 +163,7 @@ fn classify(class: &Bound<'_, PyType>) -> PyResult<Kind> {
 
 impl<'py> Walker<'py> {
     /// The encoding of a value of one of the libraries; `None` for all others.
+    #[inline(never)]
     pub(super) fn library(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
         let encoder = match kind(&value.get_type())? {
             Kind::Other => return Ok(None),
