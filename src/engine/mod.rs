@@ -7,6 +7,7 @@ pub mod config;
 pub mod digest;
 pub mod error;
 pub mod files;
+pub mod fork;
 pub mod mounts;
 pub mod pickle;
 pub mod prefix;

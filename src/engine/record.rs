@@ -23,6 +23,8 @@ pub struct Filter {
     pub name: Option<String>,
     pub module: Option<String>,
     pub code_digest: Option<String>,
+    /// The forms that the version may have as JSON.
+    pub version: Option<Vec<String>>,
     /// The digests under which the result may be recorded.
     pub result: Option<Vec<String>>,
     /// Arguments that are present, with the digests that they may have; none: whichever.
@@ -36,5 +38,6 @@ pub struct Filter {
 pub enum Condition {
     Present,
     Text(String),
+    /// As near as a database reads numbers.
     Number(f64),
 }

@@ -12,6 +12,9 @@ SQLite is handled by the compiled core; any other database through SQLAlchemy.
 from __future__ import annotations
 
 import builtins
+import contextlib
+import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,16 +28,18 @@ from fleche.storage.thread_safe import PerKeyLockMixin
 
 if TYPE_CHECKING:
     from fleche.call import DigestedCall, QueryCall
+    from fleche.query import Matcher
 
 _IN_MEMORY = "sqlite:///:memory:"
 
-# A pattern as far as a database can decide it: name, module, code digest, the digests that the
-# result may have, arguments with the digests that they may have (`None`: any), and metadata with
-# the values that its members have (`None`: any).
+# A pattern as far as a database can decide it: name, module, code digest, the forms that the
+# version may have as JSON, the digests that the result may have, arguments with the digests that
+# they may have (`None`: any), and metadata with the values that its members have (`None`: any).
 Filter = tuple[
     str | None,
     str | None,
     str | None,
+    list[str] | None,
     list[str] | None,
     list[tuple[str, list[str] | None]],
     list[tuple[str, list[tuple[str, Any]]]],
@@ -104,7 +109,7 @@ class Sql(PerKeyLockMixin, CallStorage):
         logger.debug("Saving call %s", key)
         try:
             self._store.save(call, key)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise SaveError(f"call {key} cannot be saved: {error}") from error
         return key
 
@@ -203,19 +208,61 @@ def _without_password(url: str) -> str:
     return f"{scheme}{separator}{user.partition(':')[0]}:***@{host}"
 
 
-def _filter_of(matcher: Any) -> Filter:
+def _filter_of(matcher: Matcher) -> Filter:
+    """What a database can decide of a pattern; it lets through whatever else may match."""
     template = matcher.template
-    text = [
-        value if isinstance(value, str) and not isinstance(value, Digest) else None
-        for value in (template.name, template.module)
-    ]
-    arguments = [
-        (name, None if digests is None else [*digests])
-        for name, digests in matcher.arguments.items()
-    ]
     metadata = [
-        (name, [(key, value) for key, value in (members or {}).items() if isinstance(key, str)])
+        (
+            name,
+            [(key, _comparable(value)) for key, value in (members or {}).items() if _sendable(key)],
+        )
         for name, members in (template.metadata or {}).items()
+        if _sendable(name)
     ]
-    result = None if matcher.result is None else [*matcher.result]
-    return text[0], text[1], None, result, arguments, metadata
+    return (
+        _plain_text(template.name),
+        _plain_text(template.module),
+        None if template.code_digest is None else str(template.code_digest),
+        _versions(template.version),
+        None if matcher.result is None else [*matcher.result],
+        [
+            (name, None if digests is None else [*digests])
+            for name, digests in matcher.arguments.items()
+            if _sendable(name)
+        ],
+        metadata,
+    )
+
+
+def _sendable(text: Any) -> bool:
+    """Whether databases take a text: not a lone surrogate, and no NUL."""
+    return isinstance(text, str) and "\0" not in text and text.isprintable()
+
+
+def _plain_text(value: Any) -> str | None:
+    # A digest may stand for the text: the pattern decides.
+    return value if not isinstance(value, Digest) and _sendable(value) else None
+
+
+def _versions(version: Any) -> list[str] | None:
+    """The forms of a version as JSON; equal numbers are equal versions."""
+    if version is None or type(version) not in (str, int, float, bool):
+        return None
+    if type(version) in (str, bool):
+        return [json.dumps(version)]
+    forms = {json.dumps(version)}
+    with contextlib.suppress(OverflowError, ValueError):
+        forms |= {json.dumps(float(version)), json.dumps(int(version))}
+    return sorted(forms) if version else None
+
+
+def _comparable(value: Any) -> str | float | bool | None:
+    """A value that databases compare as Python does; `None` for any other."""
+    kind = type(value)
+    if kind is bool or (kind is str and _sendable(value)):
+        return value  # type: ignore[no-any-return]
+    if kind in (int, float):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+            return number if math.isfinite(number) else None
+    return None

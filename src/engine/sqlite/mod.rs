@@ -9,12 +9,14 @@ mod records;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use query::{PAGE, Page};
+
+use crate::engine::fork::NoFork;
 
 /// What went wrong, on which database.
 #[derive(Debug, thiserror::Error)]
@@ -127,10 +129,12 @@ impl Database {
                 source,
             })?;
         }
+        let no_fork = NoFork::enter();
         let connection = database
             .connect()
             .map_err(|source| database.failed("opening", source))?;
         database.lock().connections.push(connection);
+        drop(no_fork);
         Ok(database)
     }
 
@@ -176,8 +180,13 @@ impl Database {
         }
         connection.pragma_update(None, "foreign_keys", "ON")?;
         // The write-ahead log is synced when it is folded in: a crash of the process loses
-        // nothing, one of the machine at most the last commits, and never the database.
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // nothing, one of the machine at most the last commits, and never the database. A rollback
+        // journal that is not synced may lose that, too.
+        let synchronous = match self.journal {
+            Journal::WriteAhead => "NORMAL",
+            Journal::Rollback => "FULL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
         // Pages; folded in less often than by default, as that is what waits for the disk.
         connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
         create_tables(&mut connection)?;
@@ -189,38 +198,53 @@ impl Database {
             Journal::WriteAhead => "wal",
             Journal::Rollback => "delete",
         };
-        let current: String =
-            connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-        if current == wanted {
-            return Ok(());
-        }
-        let change =
-            || connection.pragma_update_and_check(None, "journal_mode", wanted, |_| Ok(()));
         // Changing the mode needs the file to itself and does not wait by the busy timeout: where
         // others opened it in the same moment, one of them makes the change for all.
-        let mut pause = Duration::from_millis(1);
-        let started = std::time::Instant::now();
-        loop {
-            match change() {
-                Err(rusqlite::Error::SqliteFailure(failure, _))
-                    if matches!(
-                        failure.code,
-                        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked
-                    ) && started.elapsed() < BUSY_TIMEOUT =>
-                {
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(50));
-                }
-                other => return other,
+        while_busy(|| {
+            let current: String =
+                connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            if current == wanted {
+                return Ok(());
             }
-        }
+            match connection.pragma_update_and_check(None, "journal_mode", wanted, |_| Ok(())) {
+                // It is read in the mode that it has.
+                Err(error) if is_read_only(&error) => Ok(()),
+                other => other,
+            }
+        })
     }
 
     /// Runs `work` on a connection of this process.
     fn with<T>(
         &self,
         action: &'static str,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+        work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.with_entered(&NoFork::enter(), action, work)
+    }
+
+    /// As `with`, if it can be done without waiting for anybody.
+    fn with_at_once<T>(
+        &self,
+        action: &'static str,
+        work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Option<Result<T, Error>> {
+        if self.journal == Journal::Rollback || self.echo.is_some() {
+            return None;
+        }
+        let no_fork = NoFork::try_enter()?;
+        let ready = {
+            let idle = self.lock();
+            idle.process == std::process::id() && !idle.connections.is_empty()
+        };
+        ready.then(|| self.with_entered(&no_fork, action, work))
+    }
+
+    fn with_entered<T>(
+        &self,
+        _: &NoFork,
+        action: &'static str,
+        mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         if self.path.is_none() {
             // In memory there is one connection, which holds the data.
@@ -244,7 +268,9 @@ impl Database {
             Some(connection) => connection,
             None => self.connect().map_err(|error| self.failed(action, error))?,
         };
-        let result = work(&mut connection).map_err(|error| self.failed(action, error));
+        // Not every wait of SQLite's is one by its busy timeout.
+        let result =
+            while_busy(|| work(&mut connection)).map_err(|error| self.failed(action, error));
         if result.is_ok() {
             self.lock().connections.push(connection);
         }
@@ -253,6 +279,7 @@ impl Database {
 
     /// Closes the connections that nobody uses.
     pub fn close(&self) {
+        let _no_fork = NoFork::enter();
         if self.path.is_some() {
             let mut idle = self.lock();
             if idle.process == std::process::id() {
@@ -264,6 +291,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        let _no_fork = NoFork::enter();
         let mut idle = self.lock();
         if idle.process != std::process::id() {
             std::mem::forget(std::mem::take(&mut idle.connections));
@@ -282,10 +310,44 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     if present == 7 {
         return Ok(());
     }
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
-    transaction.commit()
+    let created = while_busy(|| {
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.commit()
+    });
+    match created {
+        // Somebody else's tables, to be read only: without our indexes.
+        Err(error) if is_read_only(&error) && present >= 3 => Ok(()),
+        other => other,
+    }
+}
+
+fn is_read_only(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ReadOnly)
+}
+
+/// Tries `work` again for as long as others are in its way.
+fn while_busy<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let (started, mut pause) = (Instant::now(), Duration::from_millis(1));
+    loop {
+        match work() {
+            Err(error)
+                if matches!(
+                    error.sqlite_error_code(),
+                    Some(
+                        ErrorCode::DatabaseBusy
+                            | ErrorCode::DatabaseLocked
+                            | ErrorCode::FileLockingProtocolFailed
+                    )
+                ) && started.elapsed() < BUSY_TIMEOUT =>
+            {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -127,9 +127,11 @@ fn conditions(filter: &Filter, parameters: &mut Vec<Value>) -> String {
             parameters.push(Value::Text(wanted.clone()));
         }
     }
-    if let Some(digests) = &filter.result {
-        one_of(&mut sql, parameters, "result", digests);
-        sql.push_str(" AND ");
+    for (column, forms) in [("version", &filter.version), ("result", &filter.result)] {
+        if let Some(forms) = forms {
+            one_of(&mut sql, parameters, column, forms);
+            sql.push_str(" AND ");
+        }
     }
     for (name, digests) in &filter.arguments {
         parameters.push(Value::Text(name.clone()));
@@ -170,8 +172,9 @@ fn member_condition(
     member: &str,
     condition: &Condition,
 ) {
-    if member.contains(['"', '\\']) {
-        // No path of SQLite's names such a member: the pattern decides.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_ -.:".contains(c);
+    if !member.chars().all(is_plain) {
+        // Paths of SQLite's do not name every member: the pattern decides.
         return;
     }
     let path = Value::Text(format!("$.\"{member}\""));
@@ -185,8 +188,11 @@ fn member_condition(
             parameters.push(Value::Text(text.clone()));
         }
         Condition::Number(number) => {
-            sql.push_str("json_extract(data, ?) = ?");
-            parameters.push(Value::Real(*number));
+            // Its digits may have been read as the number next to it.
+            sql.push_str("json_extract(data, ?) BETWEEN ? AND ?");
+            let margin = number.abs() * 1e-9;
+            parameters.push(Value::Real(number - margin));
+            parameters.push(Value::Real(number + margin));
         }
     }
     sql.push_str(" ELSE 1 END");

@@ -7,6 +7,8 @@ use crate::engine::record::Row;
 
 pub(super) const COLUMNS: &str = "key, name, module, version, code_digest, result";
 
+const LOADING: &str = "loading a call from";
+
 /// A row of `calls`, without its arguments and metadata.
 pub(super) fn read_call(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
@@ -43,7 +45,7 @@ impl Database {
     }
 
     pub fn load(&self, key: &str) -> Result<Option<Row>, Error> {
-        self.with("loading a call from", |connection| {
+        self.with(LOADING, |connection| {
             // One transaction, so that the parts belong together.
             let transaction = connection.transaction()?;
             let record = load_in(&transaction, key)?;
@@ -54,11 +56,12 @@ impl Database {
 
     /// The result's digest in the record under `key`: all that a hit needs of it.
     pub fn load_result(&self, key: &str) -> Result<Option<Option<String>>, Error> {
-        self.with("loading a call from", |connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT result FROM calls WHERE key = ?")?;
-            statement.query_row([key], |row| row.get(0)).optional()
-        })
+        self.with(LOADING, |connection| load_result_in(connection, key))
+    }
+
+    /// As `load_result`, if it can be done without waiting for anybody.
+    pub fn load_result_at_once(&self, key: &str) -> Option<Result<Option<Option<String>>, Error>> {
+        self.with_at_once(LOADING, |connection| load_result_in(connection, key))
     }
 
     pub fn contains(&self, key: &str) -> Result<bool, Error> {
@@ -101,11 +104,11 @@ impl Database {
     fn keys(
         &self,
         statement: &str,
-        parameters: impl rusqlite::Params,
+        parameters: impl rusqlite::Params + Clone,
     ) -> Result<Vec<String>, Error> {
         self.with("listing the calls in", |connection| {
             let mut statement = connection.prepare_cached(statement)?;
-            let rows = statement.query_map(parameters, |row| row.get(0))?;
+            let rows = statement.query_map(parameters.clone(), |row| row.get(0))?;
             rows.collect()
         })
     }
@@ -161,6 +164,15 @@ pub(super) fn save_in(connection: &Connection, record: &Row) -> rusqlite::Result
         statement.execute((&record.key, name, data))?;
     }
     Ok(())
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "no record differs from one without a result"
+)]
+fn load_result_in(connection: &Connection, key: &str) -> rusqlite::Result<Option<Option<String>>> {
+    let mut statement = connection.prepare_cached("SELECT result FROM calls WHERE key = ?")?;
+    statement.query_row([key], |row| row.get(0)).optional()
 }
 
 fn load_in(connection: &Connection, key: &str) -> rusqlite::Result<Option<Row>> {

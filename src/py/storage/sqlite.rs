@@ -6,9 +6,11 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCFunction, PyDict, PyList, PyString};
 
 use crate::engine::digest::{Hash, Hex};
+use crate::engine::fork;
 use crate::engine::mounts::network_file_system;
 use crate::engine::record::{Condition, Filter, Row};
 use crate::engine::sqlite::{Database, Error, Journal};
@@ -31,11 +33,12 @@ pub struct SqliteStore {
     database: Database,
 }
 
-/// A filter as Python passes it: name, module, code digest, result, arguments and metadata.
+/// A filter as Python passes it: name, module, code digest, version, result, arguments, metadata.
 type FilterParts<'py> = (
     Option<String>,
     Option<String>,
     Option<String>,
+    Option<Vec<String>>,
     Option<Vec<String>>,
     Vec<(String, Option<Vec<String>>)>,
     Vec<(String, Vec<(String, Bound<'py, PyAny>)>)>,
@@ -48,6 +51,7 @@ impl SqliteStore {
     #[new]
     #[pyo3(signature = (path, echo = None))]
     fn new(py: Python<'_>, path: Option<PathBuf>, echo: Option<Py<PyAny>>) -> PyResult<Self> {
+        forks_wait(py)?;
         let network = path.as_deref().and_then(network_file_system);
         let journal = if network.is_some() {
             Journal::Rollback
@@ -137,10 +141,38 @@ impl SqliteStore {
     /// The result's digest in the record under `key`; `None` without such a record or result.
     pub fn load_result(&self, py: Python<'_>, key: &Hash) -> PyResult<Option<Hash>> {
         let key = Hex::of(key);
-        let found = py.detach(|| self.database.load_result(key.as_str()))?;
+        // A read of microseconds is not worth the wait to get the GIL back.
+        let found = match self.database.load_result_at_once(key.as_str()) {
+            Some(found) => found?,
+            None => py.detach(|| self.database.load_result(key.as_str()))?,
+        };
         let text = found.flatten();
         Ok(text.and_then(|text| crate::engine::digest::parse_hex(text.as_bytes())))
     }
+}
+
+/// Has Python's forks wait for the operations that run.
+fn forks_wait(py: Python<'_>) -> PyResult<()> {
+    static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
+    REGISTERED
+        .get_or_try_init(py, || -> PyResult<()> {
+            let hooks = PyDict::new(py);
+            let hook = |name: &str, run: fn()| -> PyResult<()> {
+                let function = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+                    arguments.py().detach(run);
+                })?;
+                hooks.set_item(name, function)
+            };
+            hook("before", fork::before)?;
+            hook("after_in_parent", fork::after_in_parent)?;
+            hook("after_in_child", fork::after_in_child)?;
+            let os = py.import("os")?;
+            if os.hasattr("register_at_fork")? {
+                os.call_method("register_at_fork", (), Some(&hooks))?;
+            }
+            Ok(())
+        })
+        .copied()
 }
 
 fn digests(py: Python<'_>, keys: Vec<String>) -> PyResult<Bound<'_, PyList>> {
@@ -152,8 +184,15 @@ fn digests(py: Python<'_>, keys: Vec<String>) -> PyResult<Bound<'_, PyList>> {
     PyList::new(py, keys)
 }
 
-fn json(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    DUMPS.get(value.py())?.call1((value,))?.extract()
+fn json(value: &Bound<'_, PyAny>, what: impl FnOnce() -> String) -> PyResult<String> {
+    let text = DUMPS.get(value.py())?.call1((value,));
+    text.and_then(|text| text.extract()).map_err(|error| {
+        PyValueError::new_err(format!(
+            "{} is no JSON: {}",
+            what(),
+            error.value(value.py())
+        ))
+    })
 }
 
 fn row_of(record: &Bound<'_, PyAny>, key: String) -> PyResult<Row> {
@@ -166,7 +205,7 @@ fn row_of(record: &Bound<'_, PyAny>, key: String) -> PyResult<Row> {
         version: if version.is_none() {
             None
         } else {
-            Some(json(&version)?)
+            Some(json(&version, || "its version".into())?)
         },
         code_digest: record.getattr(intern!(py, "code_digest"))?.extract()?,
         ..Row::default()
@@ -182,10 +221,7 @@ fn row_of(record: &Bound<'_, PyAny>, key: String) -> PyResult<Row> {
     }
     let metadata = record.getattr(intern!(py, "metadata"))?;
     for (name, data) in metadata.cast::<PyDict>()?.iter() {
-        let data = json(&data).map_err(|error| {
-            let message = format!("metadata {name} of {} is no JSON: {error}", row.name);
-            PyValueError::new_err(message)
-        })?;
+        let data = json(&data, || format!("metadata '{name}'"))?;
         row.metadata.push((name.extract()?, data));
     }
     Ok(row)
@@ -237,11 +273,12 @@ fn as_digest<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn filter_of(parts: FilterParts<'_>) -> PyResult<Filter> {
-    let (name, module, code_digest, result, arguments, metadata) = parts;
+    let (name, module, code_digest, version, result, arguments, metadata) = parts;
     let mut filter = Filter {
         name,
         module,
         code_digest,
+        version,
         result,
         arguments,
         ..Filter::default()
@@ -252,7 +289,7 @@ fn filter_of(parts: FilterParts<'_>) -> PyResult<Filter> {
             let condition = if let Ok(text) = value.cast::<PyString>() {
                 Condition::Text(text.extract()?)
             } else if let Ok(number) = value.extract::<f64>() {
-                // `true` is 1 to SQLite; larger integers than a float holds are near enough.
+                // `true` is 1 to SQLite, too.
                 Condition::Number(number)
             } else {
                 Condition::Present

@@ -1,0 +1,170 @@
+"""Database servers of the tests' own: private, on loopback, gone when the tests end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "s3cret-of-the-tests"
+START_SECONDS = 120
+
+
+class DatabaseServer:
+    """A running server; `new_database` gives the URL of an empty database in it."""
+
+    def __init__(self, scheme: str, port: int, create: Callable[[str], None]) -> None:
+        self.scheme, self.port, self._create, self._numbers = scheme, port, create, count()
+
+    def new_database(self) -> str:
+        name = f"calls{next(self._numbers)}"
+        self._create(name)
+        return f"{self.scheme}://fleche:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+
+def _binary(name: str, package: str, *folders: str) -> str:
+    found = shutil.which(name, path=os.pathsep.join([*folders, os.environ["PATH"]]))
+    if found is None:
+        pytest.fail(f"{name} is not installed: apt-get install {package}", pytrace=False)
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _as_user(name: str) -> dict[str, object]:
+    """What has a process run as the server's own user: as root they refuse to start."""
+    if os.getuid() != 0:
+        return {}
+    user = pwd.getpwnam(name)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def _folder_of(user: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fleche-server-") as name:
+        if os.getuid() == 0:
+            shutil.chown(name, user)
+        yield Path(name)
+
+
+def _prepare(command: list[str], folder: Path, user: str) -> None:
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, **_as_user(user)
+    )
+    if done.returncode:
+        pytest.fail(f"{command[0]} failed:\n{done.stdout}{done.stderr}", pytrace=False)
+
+
+@contextmanager
+def _running(
+    command: list[str], folder: Path, user: str, ready: str, end: signal.Signals
+) -> Iterator[None]:
+    """Runs a server from the moment that it says `ready`."""
+    lines: list[str] = []
+    heard = threading.Event()
+    with subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, text=True, **_as_user(user)
+    ) as server:
+
+        def listen() -> None:
+            assert server.stderr is not None
+            for line in server.stderr:
+                lines.append(line)
+                if ready in line:
+                    heard.set()
+            heard.set()
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            if not heard.wait(START_SECONDS) or server.poll() is not None:
+                pytest.fail(f"{command[0]} did not start:\n{''.join(lines)}", pytrace=False)
+            yield
+        finally:
+            # Nothing is to be kept; asked to end, servers wait for their clients or tidy up.
+            server.send_signal(end)
+            server.wait(START_SECONDS)
+            listener.join()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[DatabaseServer]:
+    """A PostgreSQL server."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders = [str(folder) for folder in installed]
+    initdb = _binary("initdb", "postgresql", *folders)
+    postgres = _binary("postgres", "postgresql", *folders)
+    import psycopg
+
+    with _folder_of("postgres") as folder:
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
+        account = ["--username=fleche", f"--pwfile={password}", "--auth=scram-sha-256"]
+        locale = ["--encoding=UTF8", "--locale=C.UTF-8"]
+        _prepare([initdb, "-D", f"{folder}/data", *account, *locale], folder, "postgres")
+        port = _free_port()
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "fsync": "off",
+        }
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        command = [postgres, "-D", f"{folder}/data", "-p", str(port), *options]
+
+        def create(name: str) -> None:
+            login = f"host=127.0.0.1 port={port} user=fleche password={PASSWORD} dbname=postgres"
+            with psycopg.connect(login, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name}")
+
+        with _running(command, folder, "postgres", "ready to accept connections", signal.SIGQUIT):
+            yield DatabaseServer("postgresql", port, create)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    """A MariaDB server."""
+    mariadbd = _binary("mariadbd", "mariadb-server", "/usr/sbin")
+    install = _binary("mariadb-install-db", "mariadb-server")
+    import pymysql
+
+    with _folder_of("mysql") as folder:
+        shared = ["--no-defaults", f"--datadir={folder}/data"]
+        root = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        _prepare([install, *shared, *root], folder, "mysql")
+        port = _free_port()
+        place = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/socket"]
+        options = ["--max-connections=200", "--innodb-flush-log-at-trx-commit=0"]
+        command = [mariadbd, *shared, *place, *options, f"--pid-file={folder}/pid"]
+
+        def run(*statements: str) -> None:
+            connection = pymysql.connect(unix_socket=f"{folder}/socket", user="root")
+            with connection, connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+
+        with _running(command, folder, "mysql", "ready for connections", signal.SIGKILL):
+            run(
+                f"CREATE USER fleche@'%' IDENTIFIED BY '{PASSWORD}'",
+                f"CREATE USER fleche@localhost IDENTIFIED BY '{PASSWORD}'",
+                "GRANT ALL ON *.* TO fleche@'%'",
+                "GRANT ALL ON *.* TO fleche@localhost",
+            )
+            yield DatabaseServer("mariadb", port, lambda name: run(f"CREATE DATABASE {name}"))
