@@ -64,14 +64,16 @@ pub fn loaded_module<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<
     Ok((!module.is_none()).then_some(module))
 }
 
-/// The module and the qualified name of a class, with a NUL between them.
+/// The module and the qualified name of a class or function, with a NUL between them.
 ///
 /// A class's short name cannot contain NUL, so that this never equals one: what names a class by
 /// its identity (typed digests) cannot meet what names it by its short name.
-pub fn class_identity(class: &Bound<'_, PyType>) -> PyResult<String> {
-    let module = class.getattr(pyo3::intern!(class.py(), "__module__"))?;
+pub fn identity(named: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = named.py();
+    let module = named.getattr(pyo3::intern!(py, "__module__"))?;
     let module = module.extract::<String>().unwrap_or_default();
-    let name = class.qualname()?;
+    let name = named.getattr(pyo3::intern!(py, "__qualname__"))?;
+    let name = name.str()?;
     let name = name.to_string_lossy();
     Ok(match (module.as_str(), name.as_ref()) {
         // As which a spawned process knows the main script.
@@ -81,6 +83,11 @@ pub fn class_identity(class: &Bound<'_, PyType>) -> PyResult<String> {
         (module, name) if module.starts_with("numpy.") => format!("numpy\0{name}"),
         (module, name) => format!("{module}\0{name}"),
     })
+}
+
+/// The identity of a class.
+pub fn class_identity(class: &Bound<'_, PyType>) -> PyResult<String> {
+    identity(class.as_any())
 }
 
 pub static DIGEST: Imported = Imported::new("fleche.digest", "Digest");

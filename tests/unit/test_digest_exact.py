@@ -507,6 +507,8 @@ def test_equal_bodies_agree_wherever_they_are_defined() -> None:
         return x * by + plus
 
     assert digest(inner) == digest(multiply)
+    # A result is the function that was returned, not one that does the same.
+    assert digest(inner, True) != digest(multiply, True)
     assert len({digest(f) for f in (multiply, other, keyword)}) == 3
 
 

@@ -10,7 +10,7 @@ use pyo3::types::{
 use super::{Walker, leaf};
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::functions::Walking;
-use crate::py::names::{Imported, class_identity};
+use crate::py::names::{Imported, class_identity, identity};
 
 static METHOD: Imported = Imported::new("types", "MethodType");
 static METHOD_DESCRIPTOR: Imported = Imported::new("types", "MethodDescriptorType");
@@ -112,6 +112,11 @@ impl<'py> Walker<'py> {
         let code = function.getattr(intern!(py, "__code__"))?;
         let code = code.cast::<PyCode>()?;
         let mut encoder = Encoder::new(Tag::Function);
+        encoder.byte(u8::from(self.typed));
+        if self.typed {
+            // Another function with the same body is an equal one, not the same.
+            encoder.text(&identity(function)?);
+        }
         encoder.child(&self.code(code)?.finish());
         self.captured(&mut encoder, function, code)?;
         self.defaults(&mut encoder, function)?;

@@ -55,7 +55,7 @@ pub fn content(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
 pub fn content_with_type(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
     let read = read(value)?;
     let mut encoder = Encoder::new(Tag::ArrowArray);
-    encoder.child(&read.kind).child(&read.content);
+    encoder.byte(3).child(&read.kind).child(&read.content);
     Ok(encoder.finish())
 }
 
