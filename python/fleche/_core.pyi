@@ -15,6 +15,7 @@ __all__ = [
     "SHORTEST_PREFIX",
     "VERSION",
     "CachedFunction",
+    "PlainCall",
     "FileLock",
     "FileRoot",
     "FileStore",
@@ -87,6 +88,14 @@ class Signature:
     ) -> dict[str, Any] | None: ...
 
 @final
+@final
+class PlainCall:
+    @staticmethod
+    def admit(
+        cache: Any, key: str, arguments: dict[str, Any], digests: dict[str, Digest]
+    ) -> tuple[PlainCall, list[str]] | None: ...
+    def commit(self, record: Any, result: Any) -> None: ...
+
 class CachedFunction:
     def __new__(
         cls,

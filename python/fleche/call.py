@@ -200,11 +200,7 @@ class Call:
                 if not values.contains(key):
                     values.save(value, key)
             except SaveError:
-                logger.warning(
-                    "Failed to save argument %r: falling back to digest-only reference",
-                    name,
-                    exc_info=logger.isEnabledFor(logging.DEBUG),
-                )
+                warn_of_unsaved_argument(name)
         return digests
 
     def _to_digested(self, arguments: dict[str, Digest], result: Digest | None) -> DigestedCall:
@@ -501,6 +497,15 @@ class PreparedCall:
         if not self._finished:
             self.abandon()
         return False
+
+
+def warn_of_unsaved_argument(name: str) -> None:
+    """Say that an argument's value is not stored."""
+    logger.warning(
+        "Failed to save argument %r: falling back to digest-only reference",
+        name,
+        exc_info=logger.isEnabledFor(logging.DEBUG),
+    )
 
 
 def _copy_json(value: Any) -> Any:

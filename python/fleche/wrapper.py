@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from fleche import _core
 from fleche.call import (
     Call,
+    DigestedCall,
     Ignored,
     PreparedCall,
     QueryCall,
@@ -32,10 +33,13 @@ from fleche.call import (
     qualname_of,
     signature_of,
     version_of,
+    warn_of_unsaved_argument,
 )
 from fleche.digest import Digest, Indigestible, digest
 from fleche.state import BoundWrapper, get_cache, get_metadata
 from fleche.state import cache as set_cache
+from fleche.storage.base import SaveError
+from fleche.storage.base import logger as storage_logger
 
 if TYPE_CHECKING:
     import inspect
@@ -250,13 +254,11 @@ class _CachedCalls:
         if self.pending and (running := self._running(cache, key)) is not None:
             return running
         call = self._call_of(arguments)
-        call.__dict__["_digests"] = digests
         try:
-            prepared = cache.prepare(call)
+            prepared = _prepare(cache, key, call, digests)
         except Exception:
             logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
             return self._run(key, args, kwargs)
-        del call.__dict__["_digests"]
         metadata = (*get_metadata(), *self.meta)
         recorded: Recorded = defaultdict(dict)
         metadata = self._before(metadata, call, recorded)
@@ -300,7 +302,7 @@ class _CachedCalls:
         self,
         cache: BaseCache,
         key: Digest,
-        prepared: PreparedCall,
+        prepared: PreparedCall | _AdmittedCall,
         call: Call,
         metadata: tuple[MetaData, ...],
         recorded: Recorded,
@@ -330,7 +332,7 @@ class _CachedCalls:
             else:
                 logger.warning("Cache failed to save %s (%s)", name, key, exc_info=True)
 
-    def _abandon(self, prepared: PreparedCall) -> None:
+    def _abandon(self, prepared: PreparedCall | _AdmittedCall) -> None:
         try:
             prepared.abandon()
         except Exception:
@@ -362,7 +364,7 @@ class _CachedCalls:
         self,
         cache: BaseCache,
         key: Digest,
-        prepared: PreparedCall,
+        prepared: PreparedCall | _AdmittedCall,
         future: Future[Any],
         save: Callable[[Any], None],
     ) -> None:
@@ -382,6 +384,68 @@ class _CachedCalls:
         with self.pending_lock:
             self.pending[key] = pending
         future.add_done_callback(done)
+
+
+class _AdmittedCall:
+    """As `PreparedCall`, of a cache that is a plain pair of built-in storages: no way through the
+    methods of all three."""
+
+    __slots__ = ("cache", "call", "digests", "key", "plain")
+
+    def __init__(
+        self,
+        plain: _core.PlainCall,
+        cache: BaseCache,
+        key: Digest,
+        call: Call,
+        digests: dict[str, Digest],
+    ) -> None:
+        self.plain = plain
+        self.cache = cache
+        self.key = key
+        self.call = call
+        self.digests = digests
+
+    def commit(self, result: Any, metadata: Recorded) -> None:
+        call = self.call
+        record = DigestedCall(
+            call.name,
+            self.digests,
+            None,
+            metadata,
+            call.module,
+            call.version,
+            call.code_digest,
+        )
+        with self.cache._operation_context(self.key):
+            try:
+                self.plain.commit(record, result)
+            except SaveError as error:
+                from fleche.caches import Rejected
+
+                raise Rejected(error) from error
+
+    def abandon(self) -> None:
+        pass
+
+
+def _prepare(
+    cache: BaseCache, key: Digest, call: Call, digests: dict[str, Digest]
+) -> PreparedCall | _AdmittedCall:
+    """Store the arguments of a call and seal its key, before its body runs."""
+    # The storages tell of every step at this level: through their methods, then.
+    if not storage_logger.isEnabledFor(logging.DEBUG):
+        admitted = _core.PlainCall.admit(cache, key, call.arguments, digests)
+        if admitted is not None:
+            plain, failed = admitted
+            for name in failed:
+                warn_of_unsaved_argument(name)
+            return _AdmittedCall(plain, cache, key, call, digests)
+    call.__dict__["_digests"] = digests
+    try:
+        return cache.prepare(call)
+    finally:
+        del call.__dict__["_digests"]
 
 
 @overload

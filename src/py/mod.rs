@@ -18,6 +18,8 @@ pub mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::caches::PlainCall;
+    #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
     #[pymodule_export]
     use super::config::{config_paths, merge_configs, read_config};

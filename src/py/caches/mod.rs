@@ -1,4 +1,7 @@
-//! Loads from caches of built-in types, without the way through their methods.
+//! Caches of built-in types, without the way through their methods: what a hit loads, and
+//! ([`save`]) what a miss saves.
+
+mod save;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,6 +13,8 @@ use crate::py::digest::{hash_of_text, to_digest};
 use crate::py::names::Imported;
 use crate::py::storage::{self, Backend, SqliteStore};
 use crate::py::wrapper::is_missing;
+
+pub use save::PlainCall;
 
 static CACHE: Imported = Imported::new("fleche.caches", "Cache");
 static SIZE_LIMITED: Imported = Imported::new("fleche.caches", "SizeLimitedCache");

@@ -63,6 +63,15 @@ impl<'py> Backend<'py> {
         }
     }
 
+    /// Whether there is an entry; of other classes' storages nothing is known.
+    pub fn contains(&self, py: Python<'py>, key: &Hash) -> PyResult<bool> {
+        match self {
+            Self::Memory(entries) => entries.contains(PyString::new(py, Hex::of(key).as_str())),
+            Self::File(files) => files.get().contains_key(py, key),
+            Self::Python(_) => Ok(false),
+        }
+    }
+
     /// Stores an entry, replacing what was there.
     pub fn put(&self, py: Python<'py>, key: &Hash, value: &Bound<'py, PyAny>) -> PyResult<()> {
         match self {

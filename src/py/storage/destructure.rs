@@ -43,6 +43,8 @@ struct Splitter<'py> {
     remaining_depth: i64,
     custom: Option<Bound<'py, PyList>>,
     level: usize,
+    /// Whether the key of the outermost value is given, so that its digest is not needed.
+    keyed: bool,
     /// Children to store, each before its parent.
     children: Vec<(Hash, Bound<'py, PyAny>)>,
     seen: HashSet<Hash>,
@@ -59,9 +61,15 @@ impl<'py> Splitter<'py> {
             remaining_depth,
             custom: (!custom.is_empty()).then(|| custom.clone()),
             level: 0,
+            keyed: false,
             children: Vec::new(),
             seen: HashSet::new(),
         })
+    }
+
+    /// Whether the value at this level has its key already.
+    fn at_keyed_root(&self) -> bool {
+        self.keyed && self.level == 1
     }
 
     fn splits_off(&self, depth: usize) -> bool {
@@ -109,7 +117,11 @@ impl<'py> Splitter<'py> {
 
     /// A value that is stored as it is.
     fn whole(&self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
-        let hash = digest::content_with(self.scheme, value)?;
+        let hash = if self.at_keyed_root() {
+            Hash::default()
+        } else {
+            digest::content_with(self.scheme, value)?
+        };
         Ok(Node {
             stored: value.clone(),
             depth,
@@ -144,6 +156,9 @@ impl<'py> Splitter<'py> {
         value: &Bound<'py, PyAny>,
         compose: impl FnOnce(Scheme) -> PyResult<Hash>,
     ) -> PyResult<Hash> {
+        if self.at_keyed_root() {
+            return Ok(Hash::default());
+        }
         if digest::has_own_rule(value)? {
             return digest::content_with(self.scheme, value);
         }
@@ -277,7 +292,11 @@ impl<'py> Splitter<'py> {
             let intern = self.storage.getattr(intern!(self.py, "_intern_rec"))?;
             let (stored, depth): (Bound<'py, PyAny>, f64) =
                 split.call1((intern, value))?.extract()?;
-            let hash = digest::content_with(self.scheme, value)?;
+            let hash = if self.at_keyed_root() {
+                Hash::default()
+            } else {
+                digest::content_with(self.scheme, value)?
+            };
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -335,7 +354,13 @@ pub fn save_value<'py>(
                 "cannot save a value under {key:?}: a key is a digest of 64 hex characters"
             ))
         })?;
-    save(storage, value, &hash, remaining_depth)?;
+    save(
+        storage,
+        &Backend::of(storage)?,
+        value,
+        &hash,
+        remaining_depth,
+    )?;
     if is_digest(&key)? {
         Ok(key)
     } else {
@@ -346,14 +371,35 @@ pub fn save_value<'py>(
 /// Saves a value under a key that is known.
 pub fn save<'py>(
     storage: &Bound<'py, PyAny>,
+    backend: &Backend<'py>,
     value: &Bound<'py, PyAny>,
     key: &Hash,
     remaining_depth: i64,
 ) -> PyResult<()> {
     let mut splitter = Splitter::new(storage, remaining_depth)?;
+    splitter.keyed = true;
     let node = splitter.node(value)?;
     splitter.children.push((*key, node.stored));
-    Backend::of(storage)?.put_many(storage.py(), &splitter.children)
+    backend.put_many(storage.py(), &splitter.children)
+}
+
+/// Saves a result under the digest of exactly its content, which the one walk over it gives.
+pub fn save_result<'py>(
+    storage: &Bound<'py, PyAny>,
+    backend: &Backend<'py>,
+    value: &Bound<'py, PyAny>,
+    remaining_depth: i64,
+) -> PyResult<Hash> {
+    let mut splitter = Splitter::new(storage, remaining_depth)?;
+    let node = splitter.node(value)?;
+    debug_assert_eq!(
+        node.hash,
+        digest::content_with(splitter.scheme, value)?,
+        "the digest made of children's digests is that of the whole"
+    );
+    splitter.children.push((node.hash, node.stored));
+    backend.put_many(storage.py(), &splitter.children)?;
+    Ok(node.hash)
 }
 
 /// What a parent holds of a child of this value, and the child's depth; a child that is deep

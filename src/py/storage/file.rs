@@ -237,6 +237,12 @@ impl FileStore {
         written.map_err(|(key, error)| self.unsaved(py, key, &error))
     }
 
+    /// Whether there is an entry, of use or not.
+    pub fn contains_key(&self, py: Python<'_>, key: &Hash) -> PyResult<bool> {
+        let contained = self.swiftly(py, true, || self.store.contains(key));
+        contained.map_err(|error| errors::os_error(&error))
+    }
+
     fn find(&self, py: Python<'_>, key: &Hash) -> Result<Found, Error> {
         self.swiftly(py, true, || self.find_up_to(key, WITH_GIL))
     }

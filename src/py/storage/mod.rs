@@ -10,6 +10,8 @@ pub mod signatures;
 mod sqlite;
 
 pub use backend::Backend;
-pub use destructure::{child_digests, intern_value, load_from, load_value, mend, save_value};
+pub use destructure::{
+    child_digests, intern_value, load_from, load_value, mend, save, save_result, save_value,
+};
 pub use memory::{independent, independent_copy};
 pub use sqlite::SqliteStore;

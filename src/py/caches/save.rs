@@ -1,0 +1,120 @@
+//! What a miss saves in a plain pair of built-in storages: arguments, result and record.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::{CACHE, SQL};
+use crate::py::digest::{hash_of_text, is_digest, to_digest};
+use crate::py::names::Imported;
+use crate::py::storage::{self, Backend, independent};
+
+static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
+
+/// A call that a `Cache` of built-in storages admitted: as `fleche.call.PreparedCall`, for the
+/// decorator alone.
+#[pyclass(frozen, module = "fleche._core")]
+pub struct PlainCall {
+    values: Py<PyAny>,
+    calls: Py<PyAny>,
+    key: Py<PyString>,
+}
+
+#[pymethods]
+impl PlainCall {
+    /// Stores the arguments of a call; gives the admitted call and the names of those that could
+    /// not be stored. `None` if the cache is of another kind.
+    #[staticmethod]
+    fn admit<'py>(
+        cache: &Bound<'py, PyAny>,
+        key: &Bound<'py, PyString>,
+        arguments: &Bound<'py, PyDict>,
+        digests: &Bound<'py, PyDict>,
+    ) -> PyResult<Option<(Self, Vec<Bound<'py, PyAny>>)>> {
+        let py = cache.py();
+        if !CACHE
+            .if_loaded(py)?
+            .is_some_and(|known| cache.get_type().is(known))
+        {
+            return Ok(None);
+        }
+        let values = cache.getattr(intern!(py, "values"))?;
+        let calls = cache.getattr(intern!(py, "calls"))?;
+        let backend = Backend::of(&values)?;
+        if matches!(backend, Backend::Python(_))
+            || matches!(Backend::of(&calls)?, Backend::Python(_)) && !is_sql(&calls)?
+        {
+            return Ok(None);
+        }
+        let depth = remaining_depth(&values)?;
+        let mut failed = Vec::new();
+        for ((name, value), digest) in arguments.iter().zip(digests.values()) {
+            if is_digest(&value)? {
+                continue;
+            }
+            let Some(hash) = digest.cast::<PyString>().ok().and_then(hash_of_text) else {
+                continue;
+            };
+            // Never over what is there: an equal argument, or the very content that the key
+            // names, whereas an argument may have its digest by a rule of its own.
+            if backend.contains(py, &hash)? {
+                continue;
+            }
+            match storage::save(&values, &backend, &value, &hash, depth) {
+                Err(error)
+                    if error
+                        .matches(py, SAVE_ERROR.get(py)?)
+                        .map_err(PyErr::from)? =>
+                {
+                    failed.push(name);
+                }
+                saved => saved?,
+            }
+        }
+        let admitted = Self {
+            values: values.unbind(),
+            calls: calls.unbind(),
+            key: key.clone().unbind(),
+        };
+        Ok(Some((admitted, failed)))
+    }
+
+    /// Stores the result, and the record with the result's digest.
+    fn commit(
+        &self,
+        py: Python<'_>,
+        record: &Bound<'_, PyAny>,
+        result: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let values = self.values.bind(py);
+        let backend = Backend::of(values)?;
+        let hash = storage::save_result(values, &backend, result, remaining_depth(values)?)?;
+        record.setattr(intern!(py, "result"), to_digest(py, &hash)?)?;
+        let calls = self.calls.bind(py);
+        let key = self.key.bind(py);
+        match (Backend::of(calls)?, hash_of_text(key)) {
+            (Backend::Memory(entries), _) => {
+                let record = independent(record)?;
+                // Last, as the newest: the order of a dictionary is the age of its entries.
+                if entries.contains(key)? {
+                    entries.del_item(key)?;
+                }
+                entries.set_item(key, record)
+            }
+            (Backend::File(files), Some(hash)) => files.get().put(py, &hash, record),
+            _ => calls.call_method1(intern!(py, "save"), (record,)).map(drop),
+        }
+    }
+}
+
+fn is_sql(calls: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(SQL
+        .if_loaded(calls.py())?
+        .is_some_and(|known| calls.get_type().is(known)))
+}
+
+fn remaining_depth(values: &Bound<'_, PyAny>) -> PyResult<i64> {
+    values
+        .getattr(intern!(values.py(), "remaining_depth"))?
+        .extract()
+}
