@@ -1,9 +1,14 @@
-"""The examples in the pages run as they stand: `pycon` sessions as doctests, `toml` as TOML."""
+"""The examples in the pages run as they stand.
+
+`pycon` sessions are doctests, `python` blocks whole scripts, `toml` is TOML.
+"""
 
 from __future__ import annotations
 
 import doctest
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -50,6 +55,19 @@ def test_sessions_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             runner.run(test, out=report.append, clear_globs=False)
             names = test.globs
     assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("page", with_blocks("python"))
+def test_scripts_run(page: Path, tmp_path: Path) -> None:
+    for number, (_, source) in enumerate(blocks(page, "python")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        script = folder / "script.py"
+        script.write_text(source)
+        done = subprocess.run(
+            [sys.executable, script], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("page", with_blocks("toml"))
