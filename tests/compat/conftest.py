@@ -14,6 +14,9 @@ import pytest
 from fleche import _core
 from tests.compat import reference_environment
 
+# Run as programs, in processes of their own.
+collect_ignore = ["programs"]
+
 ORACLE = Path(__file__).with_name("reference") / "oracle.py"
 
 

@@ -99,10 +99,9 @@ class TestSignatures:
         assert reason in record.getMessage()
 
     def test_without_keys(self):
-        with pytest.raises(ValueError, match="secret key"):
-            SignedBytes([]).dumps(b"data.")
-        with pytest.raises(SignatureError):
-            SignedBytes([]).loads(SignedBytes([b"key"]).dumps(b"data."))
+        signed = SignedBytes([b"key"]).dumps(b"data.")
+        for content in (b"", b"data.", signed):
+            assert SignedBytes([]).dumps(content) == SignedBytes([]).loads(content) == content
 
     def test_keys_travel_and_do_not_show(self):
         signed = SignedBytes((b"secret",))
