@@ -412,6 +412,7 @@ class ReadOnlyCache(ReadOnlyMixin, CacheWrapper):
     """
 
 
+@dataclass(frozen=True)
 class FilteringMixin(CacheWrapper):
     """Shows only the calls for which `predicate` holds."""
 
@@ -442,8 +443,6 @@ class FilteredCache(ReadOnlyMixin, FilteringMixin):
         cache: the inner cache.
         predicate: whether a call is shown.
     """
-
-    predicate: Callable[[Call | LazyCall], bool]
 
 
 @dataclass(frozen=True)
