@@ -13,6 +13,9 @@ computing
 9
 """
 
+import importlib
+from typing import Any
+
 from fleche._core import VERSION as __version__
 from fleche.call import Ignored, Required
 from fleche.digest import D
@@ -33,3 +36,16 @@ __all__ = [
     "tags",
     "wrap_executor",
 ]
+
+# What `import fleche` alone gives access to; imported when first used.
+_MODULES = frozenset(("caches", "config", "metadata", "query", "security", "storage"))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fleche.storage.file import FileStorage
     from fleche.storage.memory import CallMemory, MemoryBackend, ValueMemory
     from fleche.storage.pickle_file import CallPickleFile, PickleFileBackend, ValuePickleFile
+    from fleche.storage.sql import Sql
     from fleche.storage.thread_safe import PerKeyLockMixin, SerializingMixin
     from fleche.storage.void import CallVoid, ValueVoid, VoidBackend
 
@@ -75,6 +76,7 @@ __all__ = [
     "PickleFileBackend",
     "SaveError",
     "SerializingMixin",
+    "Sql",
     "StorageBackend",
     "ValueBagOfHoldingH5File",
     "ValueMemory",
@@ -90,7 +92,12 @@ __all__ = [
 ]
 
 
+_MODULES = frozenset(_LAZY.values())
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
@@ -99,4 +106,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_MODULES})
