@@ -46,8 +46,16 @@ ROWS = (
         CALLERS,
         (Goal(10), Goal(1, against="diskcache")),
     ),
+    Row(
+        "hit-bag",
+        "hit, bag values and calls",
+        ("fleche", "reference"),
+        (Goal(10),),
+        rounds=5,
+    ),
     Row("miss-memory", "miss, memory", ("fleche", "reference", "lru_cache"), (Goal(20),)),
     Row("miss-pickle", "miss, pickle values and calls", CALLERS, (Goal(10),)),
+    Row("miss-bag", "miss, bag values and calls", ("fleche", "reference"), (Goal(5),), rounds=5),
     Row("key", "key of `f(1)`", ("fleche", "reference"), (Goal(40),)),
     Row(
         "digest-ints",

@@ -69,6 +69,9 @@ def fleche_cache(kind: str, folder: Path) -> Any:
 
     if kind == "memory":
         cache = Cache(storage.ValueMemory({}), storage.CallMemory({}))
+    elif kind == "bag":
+        values = storage.ValueBagOfHoldingH5File(folder / "values")
+        cache = Cache(values, storage.CallBagOfHoldingH5File(folder / "calls"))
     else:
         values = storage.ValuePickleFile.with_pickle(folder / "values")
         cache = Cache(values, storage.CallPickleFile.with_pickle(folder / "calls"))
@@ -116,6 +119,7 @@ def register_calls(kind: str, contestants: tuple[str, ...]) -> None:
 
 register_calls("memory", ("fleche", "reference", "lru_cache"))
 register_calls("pickle", ("fleche", "reference", "joblib", "diskcache", "cachier"))
+register_calls("bag", ("fleche", "reference"))
 
 
 @work("key", "fleche", "reference")

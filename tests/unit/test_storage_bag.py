@@ -565,9 +565,8 @@ class TestTogether:
             subprocess.Popen([*arguments, str(worker)], stderr=subprocess.PIPE, text=True)
             for worker in range(4)
         ]
-        for process in running:
-            assert process.communicate()[1] == ""
-            assert process.returncode == 0
+        assert [process.communicate()[1] for process in running] == [""] * 4
+        assert [process.returncode for process in running] == [0] * 4
         storage = ValueBagOfHoldingH5File(tmp_path)
         assert storage.prefix_length == length
         for number in range(12):

@@ -200,7 +200,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
                 self._handle.commit(temporary, key, self._path(key))
                 return
             with self._writing(key):
-                _bags.copy(temporary, "", self._bag_file(key), key)
+                _bags.copy_into(temporary, "", self._bag_file(key), key)
         except OSError as error:
             raise SaveError(f"cannot save {self._path(key)}: {error}") from error
 
@@ -329,12 +329,12 @@ class BagOfHoldingH5FileBackend(FileStorage):
         try:
             try:
                 with self._reading(key):
-                    _bags.copy(self._bag_file(key), group, temporary, "")
+                    _bags.copy_out(self._bag_file(key), group, temporary)
             except Exception as error:
                 _cannot_move(self._path(key), target._length, error)
             if target._length:
                 with target._writing(key):
-                    _bags.copy(temporary, "", target._bag_file(key), key)
+                    _bags.copy_into(temporary, "", target._bag_file(key), key)
             else:
                 target._handle.commit(temporary, key, target._path(key))
         finally:
