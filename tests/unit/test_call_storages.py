@@ -18,6 +18,7 @@ from fleche.call import Call, DigestedCall, QueryCall
 from fleche.digest import Digest, Indigestible, digest
 from fleche.storage import (
     AmbiguousDigestError,
+    CallBagOfHoldingH5File,
     CallMemory,
     CallPickleFile,
     CallStorage,
@@ -33,6 +34,8 @@ KINDS: dict[str, Callable[[Path, Callable[[str], str]], CallStorage]] = {
     "dill": lambda folder, server: CallPickleFile.with_dill(folder / "dill"),
     "compressed": lambda folder, server: CallPickleFile(folder / "gzip", compress=True),
     "signed": lambda folder, server: CallPickleFile(folder / "signed", secret_key=b"key"),
+    "bag": lambda folder, server: CallBagOfHoldingH5File(folder / "bag"),
+    "bag of several": lambda folder, server: CallBagOfHoldingH5File(folder / "bags", None, 2),
     "sqlite": lambda folder, server: Sql(str(folder / "calls.db")),
     "sqlite in memory": lambda folder, server: Sql(),
     "postgresql": lambda folder, server: Sql(server("postgresql")),

@@ -9,10 +9,10 @@ object; here the bytes are read directly.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import pickle
 import traceback
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,7 +36,17 @@ except ImportError as _error:
         "install them by: pip install 'fleche[bagofholding]'"
     ) from _error
 
-__all__ = ["NoSuchBag", "VersionMismatch", "contains", "copy_into", "copy_out", "keys", "read", "remove", "write"]
+__all__ = [
+    "NoSuchBag",
+    "VersionMismatch",
+    "contains",
+    "copy_into",
+    "copy_out",
+    "keys",
+    "read",
+    "remove",
+    "write",
+]
 
 # As `bagofholding` reduces objects.
 _PROTOCOL = 4
@@ -51,7 +61,7 @@ class NoSuchBag(KeyError):
     """A file of several bags does not hold this one."""
 
 
-class _Bag(H5Bag):  # type: ignore[misc]
+class _Bag(H5Bag, metaclass=ABCMeta):  # type: ignore[misc]
     """A bag whose dicts keep their order; for whoever reads it, an ordinary `H5Bag`.
 
     It is read in a quarter of the time: from a file that is opened once, all fields of a piece of
@@ -166,9 +176,9 @@ def write(value: Any, path: Path) -> None:
 
 def _write_pickled(packed: _Pickled, path: Path) -> None:
     """What `bagofholding` writes for a `_Pickled`, in a third of the time."""
-    file = h5f.create(bytes(path), h5f.ACC_TRUNC, fapl=_newest_format())
+    file = h5f.create(bytes(path), h5f.ACC_TRUNC, fapl=_NEWEST_FORMAT)
     try:
-        for name, text in _bag_fields():
+        for name, text in _BAG_FIELDS:
             _label(file, name, text)
         reduction = h5g.create(file, b"object")
         _label(reduction, _CONTENT, b"bagofholding.content.Reducible")
@@ -185,11 +195,13 @@ def _write_pickled(packed: _Pickled, path: Path) -> None:
 _CONTENT = b"content_type"
 
 
-@functools.cache
 def _bag_fields() -> tuple[tuple[bytes, bytes], ...]:
     """What a bag says about itself."""
     fields = H5Bag.get_bag_info().field_items()
     return tuple((name.encode(), text.encode()) for name, text in fields if text is not None)
+
+
+_BAG_FIELDS = _bag_fields()
 
 
 def _label(owner: Any, name: bytes, text: bytes) -> None:
@@ -280,22 +292,24 @@ def _opened(file: Path) -> Iterator[Any]:
 def _opened_for_writing(file: Path) -> Iterator[Any]:
     """The low-level root group of a file, which is created if it is not there."""
     if file.exists():
-        opened = h5f.open(bytes(file), h5f.ACC_RDWR, fapl=_newest_format())
+        opened = h5f.open(bytes(file), h5f.ACC_RDWR, fapl=_NEWEST_FORMAT)
     else:
-        opened = h5f.create(bytes(file), h5f.ACC_EXCL, fapl=_newest_format())
+        opened = h5f.create(bytes(file), h5f.ACC_EXCL, fapl=_NEWEST_FORMAT)
     try:
         yield h5g.open(opened, b"/")
     finally:
         opened.close()
 
 
-@functools.cache
 def _newest_format() -> Any:
     """As `bagofholding` writes files."""
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_libver_bounds(h5f.LIBVER_LATEST, h5f.LIBVER_LATEST)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     return access
+
+
+_NEWEST_FORMAT = _newest_format()
 
 
 def keys(file: Path) -> list[Digest]:
