@@ -158,6 +158,27 @@ class TestValues:
         assert files(storage.root) == []
 
     @each_layout
+    @pytest.mark.parametrize(
+        "array",
+        [
+            np.array(3),
+            np.zeros((2, 0, 3)),
+            np.array(["a", "bc"]),
+            np.array(["2020-01-01"], "M8[D]"),
+            np.array([1, None], object),
+            np.zeros(2, [("a", "i4"), ("b", "f8")]),
+            np.arange(6).reshape(2, 3).T,
+        ],
+        ids=str,
+    )
+    def test_arrays(self, tmp_path, length, array):
+        storage = ValueBagOfHoldingH5File(tmp_path, None, length)
+        loaded = storage.load(storage.save(array))
+        assert type(loaded) is np.ndarray
+        assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
+        assert np.array_equal(loaded, array)
+
+    @each_layout
     def test_saving_replaces(self, tmp_path, length):
         storage = ValueBagOfHoldingH5File(tmp_path, None, length)
         storage.save("old", KEY)
@@ -406,6 +427,23 @@ class TestDamage:
             storage.load(KEY)
         storage.save(1, KEY)
         assert storage.load(KEY) == 1
+
+    def test_a_writer_that_was_killed(self, tmp_path):
+        storage = ValueBagOfHoldingH5File(tmp_path, None, 2)
+        storage.save(1, KEY)
+        code = (
+            "import os, sys; from pathlib import Path; from fleche.storage import _bags\n"
+            "with _bags._opened_for_writing(Path(sys.argv[1])): os._exit(0)"
+        )
+        subprocess.run([sys.executable, "-c", code, tmp_path / "ab.h5"], check=True)
+        assert storage.load(KEY) == 1
+        with h5py.File(tmp_path / "ab.h5", "a") as file:
+            file.create_group("." + KEY)
+        assert list(storage.list()) == [KEY]
+        storage.save(2, KEY)
+        assert storage.load(KEY) == 2
+        with h5py.File(tmp_path / "ab.h5") as file:
+            assert list(file) == [KEY]
 
     def test_an_object_that_fails_to_load(self, tmp_path):
         storage = ValueBagOfHoldingH5File(tmp_path)

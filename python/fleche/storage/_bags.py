@@ -79,6 +79,10 @@ class _Bag(H5Bag, metaclass=ABCMeta):  # type: ignore[misc]
     def create_group(self, path: str) -> None:
         self.file.create_group(path, track_order=True)
 
+    def unpack_array(self, path: str) -> Any:
+        # An array without dimensions would come back as a number.
+        return np.asarray(self.file[path][()])
+
     def _pack_field(self, path: str, key: str, value: str) -> None:
         # As `h5py` writes an attribute, but not under another name first.
         owner = h5o.open(self.file.id, path.encode()) if path.strip("/") else self.file.id
@@ -176,7 +180,7 @@ def write(value: Any, path: Path) -> None:
 
 def _write_pickled(packed: _Pickled, path: Path) -> None:
     """What `bagofholding` writes for a `_Pickled`, in a third of the time."""
-    file = h5f.create(bytes(path), h5f.ACC_TRUNC, fapl=_NEWEST_FORMAT)
+    file = h5f.create(bytes(path), h5f.ACC_TRUNC, fapl=_FORMAT)
     try:
         for name, text in _BAG_FIELDS:
             _label(file, name, text)
@@ -292,24 +296,28 @@ def _opened(file: Path) -> Iterator[Any]:
 def _opened_for_writing(file: Path) -> Iterator[Any]:
     """The low-level root group of a file, which is created if it is not there."""
     if file.exists():
-        opened = h5f.open(bytes(file), h5f.ACC_RDWR, fapl=_NEWEST_FORMAT)
+        opened = h5f.open(bytes(file), h5f.ACC_RDWR, fapl=_FORMAT)
     else:
-        opened = h5f.create(bytes(file), h5f.ACC_EXCL, fapl=_NEWEST_FORMAT)
+        opened = h5f.create(bytes(file), h5f.ACC_EXCL, fapl=_FORMAT)
     try:
         yield h5g.open(opened, b"/")
     finally:
         opened.close()
 
 
-def _newest_format() -> Any:
-    """As `bagofholding` writes files."""
+def _format() -> Any:
+    """How files are written, but for those that `bagofholding` writes itself.
+
+    The newest format marks a file as long as somebody has it open for writing, and what a killed
+    process had open stays unreadable: this is the one before.
+    """
     access = h5p.create(h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5f.LIBVER_LATEST, h5f.LIBVER_LATEST)
+    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     return access
 
 
-_NEWEST_FORMAT = _newest_format()
+_FORMAT = _format()
 
 
 def keys(file: Path) -> list[Digest]:
