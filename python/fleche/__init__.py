@@ -16,12 +16,14 @@ computing
 import importlib
 from typing import Any
 
-from fleche._core import VERSION as __version__
+from fleche import _core
 from fleche.call import Ignored, Required
 from fleche.digest import D
 from fleche.executor import wrap_executor
 from fleche.state import BoundWrapper, cache, meta, project, tags
 from fleche.wrapper import fleche
+
+__version__ = _core.VERSION
 
 __all__ = [
     "BoundWrapper",

@@ -15,10 +15,10 @@ __all__ = [
     "SHORTEST_PREFIX",
     "VERSION",
     "CachedFunction",
-    "PlainCall",
     "FileLock",
     "FileRoot",
     "FileStore",
+    "PlainCall",
     "Signature",
     "SqliteStore",
     "add_hook",
@@ -28,6 +28,7 @@ __all__ = [
     "digest_class",
     "get_hooks",
     "independent",
+    "independent_copy",
     "intern_value",
     "load_value",
     "lock_file",
@@ -39,6 +40,7 @@ __all__ = [
     "record_digest",
     "record_of_fields",
     "resolve_prefix",
+    "result_digest",
     "save_value",
     "scheme",
     "set_entry_point_hooks",
@@ -88,7 +90,6 @@ class Signature:
     ) -> dict[str, Any] | None: ...
 
 @final
-@final
 class PlainCall:
     @staticmethod
     def admit(
@@ -96,6 +97,7 @@ class PlainCall:
     ) -> tuple[PlainCall, list[str]] | None: ...
     def commit(self, record: Any, result: Any) -> None: ...
 
+@final
 class CachedFunction:
     def __new__(
         cls,
