@@ -52,29 +52,44 @@ class BaseCache(OperationContext, ABC):
     def save(self, call: Saveable) -> Digest:
         """Save a call and its values; gives its key.
 
+        Args:
+            call: a call with its values; a record, whose values are stored already; or a call that
+                `prepare` gave and that has its result by now.
+
         Raises:
             Rejected: if the cache refuses.
         """
 
     @abstractmethod
     def load(self, key: Digest | str) -> LazyCall:
-        """The call under `key`, which may be a prefix.
+        """The call under `key`; its values are loaded when they are looked at.
+
+        Args:
+            key: the key, or a prefix of at least 4 characters.
 
         Raises:
             KeyError: if there is none.
+            AmbiguousDigestError: if several keys have this prefix.
         """
 
     @abstractmethod
     def load_value(self, key: Digest | str) -> Any:
-        """The value under `key`, which may be a prefix.
+        """The value under `key`.
+
+        Args:
+            key: the key, or a prefix of at least 4 characters.
 
         Raises:
             KeyError: if there is none.
+            AmbiguousDigestError: if several keys have this prefix.
         """
 
     @abstractmethod
     def evict(self, key: Digest | str) -> None:
         """Remove the call under `key`; an absent one is no error. Values stay.
+
+        Args:
+            key: the key, or a prefix of at least 4 characters.
 
         Raises:
             Rejected: if the cache refuses.
@@ -158,11 +173,26 @@ class BaseCache(OperationContext, ABC):
         results: bool = False,
         shrink_keys: bool = True,
     ) -> pandas.DataFrame:
-        """All calls as a table; see `QueryIterator.table`."""
+        """All calls as a `pandas.DataFrame`, a row each; see `QueryIterator.table`.
+
+        Args:
+            arguments: the names of the arguments to show, one of them, or `True` for all.
+            results: whether to show the results.
+            shrink_keys: whether the index holds the shortest unambiguous keys.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
         return self.query().table(arguments, results, shrink_keys)
 
     def transfer(self, other: BaseCache, pop: bool = False, overwrite: bool = False) -> None:
-        """Copy all calls to another cache; see `QueryIterator.transfer`."""
+        """Copy all calls, with their values, to another cache; see `QueryIterator.transfer`.
+
+        Args:
+            other: where to.
+            pop: evict each call that was transferred from this cache.
+            overwrite: replace calls that `other` holds already; else they are left alone.
+        """
         self.query().transfer(other, pop=pop, overwrite=overwrite)
 
     def _transfer_one(self, c: LazyCall, *, overwrite: bool = False) -> bool:
@@ -175,7 +205,11 @@ class BaseCache(OperationContext, ABC):
             return True
 
     def filter(self, predicate: Callable[[Call | LazyCall], bool] | QueryCall) -> FilteredCache:
-        """A read-only view of the calls that match."""
+        """A read-only view of the calls that match.
+
+        Args:
+            predicate: whether a call is shown, or a pattern that it must match.
+        """
         if isinstance(predicate, QueryCall):
             predicate = predicate.matches
         return FilteredCache(self, predicate)
@@ -257,7 +291,10 @@ class Cache(PerKeyLockMixin, BaseCache):
         self.calls.transform()
 
     def gc(self) -> set[Digest]:
-        """Evict the values that no call reaches; gives their keys. Call records stay."""
+        """Evict the values that no call reaches; gives their keys. Call records stay.
+
+        It reads all calls and lists all values.
+        """
         reached: set[Digest] = set()
         waiting: list[Digest] = []
         for record in self.calls.query(QueryCall()):
@@ -409,6 +446,14 @@ class ReadOnlyCache(ReadOnlyMixin, CacheWrapper):
 
     Args:
         cache: the inner cache.
+
+    >>> from fleche.config import cache_from_config
+    >>> view = cache_from_config({"template": "memory"}).readonly()
+    >>> try:
+    ...     view.save(Call("square", {"x": 3}, result=9))
+    ... except Rejected as error:
+    ...     print(error.args[0])
+    Cannot save to a read-only cache
     """
 
 
@@ -442,6 +487,13 @@ class FilteredCache(ReadOnlyMixin, FilteringMixin):
     Args:
         cache: the inner cache.
         predicate: whether a call is shown.
+
+    >>> from fleche.config import cache_from_config
+    >>> cache = cache_from_config({"template": "memory"})
+    >>> for x in range(4):
+    ...     _ = cache.save(Call("square", {"x": x}, result=x * x))
+    >>> cache.filter(lambda call: call.result > 3).query().count()
+    2
     """
 
 
@@ -451,6 +503,12 @@ class RefreshingCache(CacheWrapper):
 
     Args:
         cache: the inner cache.
+
+    >>> from fleche.config import cache_from_config
+    >>> cache = cache_from_config({"template": "memory"})
+    >>> key = RefreshingCache(cache).save(Call("square", {"x": 3}, result=9))
+    >>> RefreshingCache(cache).contains(key), cache.contains(key)
+    (False, True)
     """
 
     def load(self, key: Digest | str) -> LazyCall:
@@ -502,6 +560,13 @@ class SizeLimitedCache(SizeLimitedMixin, Cache):
         values: where arguments and results are kept, under their digests.
         calls: where the records of calls are kept, under their lookup keys.
         max_size: the largest number of calls.
+
+    >>> from fleche.config import cache_from_config
+    >>> cache = cache_from_config({"template": "memory", "max_size": 2})
+    >>> for x in range(4):
+    ...     _ = cache.save(Call("square", {"x": x}, result=x * x))
+    >>> sorted(cache.query().results())
+    [4, 9]
     """
 
     max_size: int
@@ -550,6 +615,17 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
 
     Args:
         stack: the caches.
+
+    Raises:
+        ValueError: if one of them is a stack.
+
+    >>> from fleche.config import cache_from_config
+    >>> first, second = [cache_from_config({"template": "memory"}) for _ in range(2)]
+    >>> key = second.save(Call("square", {"x": 3}, result=9))
+    >>> CacheStack((first, second)).load(key).result
+    9
+    >>> first.contains(key)
+    True
     """
 
     stack: tuple[BaseCache, ...]
@@ -618,6 +694,12 @@ class CachePool(ReadOnlyMixin, _MultiCache):
 
     Args:
         caches: the caches.
+
+    >>> from fleche.config import cache_from_config
+    >>> first, second = [cache_from_config({"template": "memory"}) for _ in range(2)]
+    >>> key = second.save(Call("square", {"x": 3}, result=9))
+    >>> CachePool((first, second)).contains(key), first.contains(key)
+    (True, False)
     """
 
     caches: tuple[BaseCache, ...]

@@ -121,6 +121,11 @@ class Call:
     def from_call(cls, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
         """The call `func(*args, **kwargs)`, with defaults applied and ignored arguments dropped.
 
+        Args:
+            func: the function, decorated or not; it is not run.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+
         Raises:
             TypeError: if the arguments do not fit the function.
         """
@@ -169,6 +174,9 @@ class Call:
         """Store arguments and result; gives the record that names them.
 
         An argument that cannot be stored is recorded by its digest alone, with a warning.
+
+        Args:
+            values: where to.
 
         Raises:
             Indigestible: if an argument or the result has no digest.
@@ -319,7 +327,16 @@ class LazyArguments(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class LazyCall:
-    """A stored call: its values are loaded from the cache when they are looked at."""
+    """A stored call: its values are loaded from the cache when they are looked at.
+
+    >>> from fleche.config import cache_from_config
+    >>> cache = cache_from_config({"template": "memory"})
+    >>> call = cache.load(cache.save(Call("square", {"x": 3}, result=9)))
+    >>> call.name, call.arguments["x"], call.result
+    ('square', 3, 9)
+    >>> call.fetch() == Call("square", {"x": 3}, result=9)
+    True
+    """
 
     name: str
     _arguments: dict[str, Any]
@@ -425,6 +442,9 @@ class QueryCall:
 
     def matches(self, other: Call | LazyCall | DigestedCall) -> bool:
         """Whether a call fits the pattern.
+
+        Args:
+            other: a call with its values, or a record of one.
 
         Raises:
             Indigestible: if a value of the pattern has no digest.

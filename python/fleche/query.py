@@ -123,6 +123,19 @@ class QueryIterator(Iterable[LazyCall]):
     Args:
         calls: gives the calls of one pass.
         cache: the cache that was asked.
+
+    >>> from fleche.call import Call
+    >>> from fleche.config import cache_from_config
+    >>> cache = cache_from_config({"template": "memory"})
+    >>> for x in range(5):
+    ...     _ = cache.save(Call("parity", {"x": x}, result=x % 2))
+    >>> calls = cache.query(name="parity")
+    >>> [call.arguments["x"] for call in calls.sorted("x", reverse=True).take(2)]
+    [4, 3]
+    >>> {parity: found.count() for parity, found in calls.groupby(lambda c: c.result).items()}
+    {0: 3, 1: 2}
+    >>> calls.filter(lambda call: call.result == 7).empty()
+    True
     """
 
     calls: Callable[[], Iterable[LazyCall]]
@@ -161,24 +174,45 @@ class QueryIterator(Iterable[LazyCall]):
         return self.any() is None
 
     def take(self, n: int) -> QueryIterator:
-        """The first `n` calls."""
+        """The first `n` calls.
+
+        Args:
+            n: how many at most.
+        """
         return self._derived(lambda: islice(self, n))
 
     def skip(self, n: int) -> QueryIterator:
-        """All calls but the first `n`."""
+        """All calls but the first `n`.
+
+        Args:
+            n: how many to leave out.
+        """
         return self._derived(lambda: islice(self, n, None))
 
     def filter(self, predicate: Callable[[LazyCall], bool]) -> QueryIterator:
-        """The calls for which `predicate` holds."""
+        """The calls for which `predicate` holds.
+
+        Args:
+            predicate: called with each call.
+        """
         return self._derived(lambda: (call for call in self if predicate(call)))
 
     def sorted(self, key: Key | None = None, reverse: bool = False) -> QueryIterator:
-        """The calls in the order of `key`: a function of a call, or an argument's name."""
+        """The calls in the order of `key`.
+
+        Args:
+            key: a function of a call, or an argument's name.
+            reverse: whether the largest comes first.
+        """
         by: Any = None if key is None else _by(key)
         return self._derived(lambda: sorted(self, key=by, reverse=reverse))
 
     def unique(self, key: Key) -> QueryIterator:
-        """The first call for each value of `key`: a function of a call, or an argument's name."""
+        """The first call for each value of `key`.
+
+        Args:
+            key: a function of a call, or an argument's name; it gives hashable values.
+        """
         by = _by(key)
 
         def calls() -> Iterator[LazyCall]:
@@ -192,7 +226,11 @@ class QueryIterator(Iterable[LazyCall]):
         return self._derived(calls)
 
     def groupby(self, key: Key) -> dict[Any, QueryIterator]:
-        """The calls for each value of `key`: a function of a call, or an argument's name."""
+        """The calls for each value of `key`, each group as a query of its own.
+
+        Args:
+            key: a function of a call, or an argument's name; it gives hashable values.
+        """
         by = _by(key)
         groups: dict[Any, list[LazyCall]] = {}
         for call in self:

@@ -67,6 +67,9 @@ def normalize_secret_key(key: bytes | str | Sequence[bytes | str]) -> list[bytes
 def get_secret_key() -> list[bytes]:
     """The keys in the environment variable `FLECHE_SECRET_KEY`: hex, separated by colons.
 
+    Returns:
+        The keys, the first of which signs; none if the variable is unset or empty.
+
     Raises:
         ValueError: if it is not hex.
     """
@@ -85,17 +88,29 @@ class SignedBytes:
 
     Args:
         keys: the first one signs, any of them verifies. Without keys nothing is signed or checked.
+
+    >>> import pickle
+    >>> signed = SignedBytes([b"new", b"old"])
+    >>> pickle.loads(signed.loads(SignedBytes([b"old"]).dumps(pickle.dumps([1, 2]))))
+    [1, 2]
     """
 
     keys: Sequence[bytes] = field(repr=False)
 
     def dumps(self, content: bytes) -> bytes:
-        """`content` with its signature, 64 hex characters, behind it."""
+        """`content` with its signature, 64 hex characters, behind it; without keys, as it is.
+
+        Args:
+            content: a pickle.
+        """
         signature = _core.sign(content, list(self.keys))
         return content if signature is None else content + signature.encode()
 
     def loads(self, content: bytes) -> bytes:
         """The pickle in what `dumps` gave: it ends at the last STOP, a byte no signature has.
+
+        Args:
+            content: a pickle and its signature.
 
         Raises:
             SignatureError: if there is no pickle, no signature, or one that does not hold.

@@ -126,7 +126,9 @@ def register_destructurer(pred: Callable[[Any], bool], fn: Callable[..., Any]) -
 class HasChildDigests(Protocol):
     """A storage that tells which children a stored value holds."""
 
-    def child_digests(self, key: Digest) -> set[Digest]: ...
+    def child_digests(self, key: Digest) -> set[Digest]:
+        """The keys of the children that the value under `key` was split into."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,15 @@ class DestructuringMixin(ValueStorage):
 
     Args:
         remaining_depth: children nested at least this deep are stored under keys of their own.
+
+    >>> from fleche.storage import ValueMemory
+    >>> for depth in (0, 1, 2):
+    ...     storage = ValueMemory({}, remaining_depth=depth)
+    ...     key = storage.save([[1, 2], [1, 2], [3, 4]])
+    ...     print(depth, len(storage.list()))
+    0 7
+    1 3
+    2 1
     """
 
     remaining_depth: int = 0
