@@ -11,6 +11,7 @@ use pyo3::types::{
 use crate::py::names::Imported;
 
 static FIELD: Imported = Imported::new("dataclasses", "_FIELD");
+static SLOT_NAMES: Imported = Imported::new("copyreg", "_slotnames");
 static OBJECT: Imported = Imported::new("builtins", "object");
 
 /// The fields of a record, in the order in which its class declares them.
@@ -80,24 +81,61 @@ pub fn splittable_fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Fiel
     if holds_more {
         return Ok(None);
     }
+    let is_field = |name: &Bound<'py, PyAny>| {
+        let mut names = fields.names.iter();
+        names.any(|field| field.as_any().eq(name).unwrap_or(false))
+    };
     if let Some(attributes) = value.getattr_opt(intern!(py, "__dict__"))?
         && let Ok(attributes) = attributes.cast::<PyDict>()
+        && !attributes.keys().iter().all(|name| is_field(&name))
     {
-        for name in attributes.keys() {
-            let known = fields
-                .names
-                .iter()
-                .any(|field| field.as_any().eq(&name).unwrap_or(false));
-            if !known {
+        return Ok(None);
+    }
+    let class = value.get_type();
+    if class.hasattr(intern!(py, "__slots__"))? {
+        let slots = SLOT_NAMES.get(py)?.call1((&class,))?;
+        for name in slots.cast::<PyList>()?.iter() {
+            let name = name.cast_into::<PyString>()?;
+            if !is_field(&name) && value.getattr_opt(&name)?.is_some() {
                 return Ok(None);
             }
         }
     }
-    let (class, object) = (value.get_type(), OBJECT.get(py)?);
-    for method in ["__reduce__", "__reduce_ex__"] {
-        if !class.getattr(method)?.is(&object.getattr(method)?) {
-            return Ok(None);
+    Ok((!pickles_in_its_own_way(&class)?).then_some(fields))
+}
+
+/// Whether a class says itself what makes its instances.
+fn pickles_in_its_own_way(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let py = class.py();
+    let object = OBJECT.get(py)?;
+    for name in ["__reduce__", "__reduce_ex__"] {
+        if !class.getattr(name)?.is(&object.getattr(name)?) {
+            return Ok(true);
         }
     }
-    Ok(Some(fields))
+    for name in ["__getnewargs__", "__getnewargs_ex__"] {
+        if class.hasattr(name)? {
+            return Ok(true);
+        }
+    }
+    for name in ["__getstate__", "__setstate__"] {
+        let Some(method) = class.getattr_opt(name)? else {
+            continue;
+        };
+        let default = object.getattr_opt(name)?;
+        if default.is_some_and(|default| default.is(&method)) {
+            continue;
+        }
+        // Those that `dataclasses` and attrs give to classes with slots tell the fields.
+        let made = match method.getattr_opt(intern!(py, "__globals__"))? {
+            Some(names) => names
+                .get_item(intern!(py, "__name__"))?
+                .extract::<String>()?,
+            None => String::new(),
+        };
+        if made != "dataclasses" && made != "attr._make" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
