@@ -457,9 +457,7 @@ class DigestedMatrix(destructuring.Digested):
         return self.rows
 
     def mend(self, storage: Any) -> Matrix:
-        return Matrix(
-            [storage.load(row) if isinstance(row, Digest) else row for row in self.rows]
-        )
+        return Matrix([storage.load(row) if isinstance(row, Digest) else row for row in self.rows])
 
 
 def split_matrix(intern: Callable[[Any], tuple[Any, int]], matrix: Matrix) -> tuple[Any, int]:
