@@ -233,12 +233,12 @@ def test_exactly_one_of_commit_and_abandon(held: Cache) -> None:
     assert key == prepared.to_lookup_key() == Call("f", {"x": [1]}).to_lookup_key()
     assert held.load(key).result == [2]
     assert held.load(key).metadata == {"tags": {"t": 1}}
-    for again in (lambda: prepared.commit(3), lambda: abandoned.commit(3)):
-        abandoned = held.prepare(Call("g", {}))
-        abandoned.abandon()
-        abandoned.abandon()
+    abandoned = held.prepare(Call("g", {}))
+    abandoned.abandon()
+    abandoned.abandon()
+    for ended in (prepared, abandoned):
         with pytest.raises(RuntimeError, match="already committed or abandoned"):
-            again()
+            ended.commit(3)
     prepared.abandon()
     assert held.query().count() == 1
 

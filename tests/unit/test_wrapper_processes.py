@@ -58,7 +58,7 @@ def test_a_closure_travels_by_value() -> None:
     assert add.contains(1, w=1)
     assert add(1, w=1) == 19, "what the copy computed is found"
     assert other.call(1, w=1) == add.call(1, w=1)
-    assert [name for name in vars(other.fleche)] == [name for name in vars(add.fleche)]
+    assert list(vars(other.fleche)) == list(vars(add.fleche))
     assert other.__defaults__ == add.__defaults__
     assert other.query().count() == 1
 

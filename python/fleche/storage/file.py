@@ -110,6 +110,12 @@ class FileStorage(StorageBackend):
     def list(self) -> Iterable[Digest]:
         return self._handle.list()  # type: ignore[no-any-return]
 
+    def _list_by_age(self) -> Iterable[Digest]:
+        """Every key, the one that was written longest ago first."""
+        if type(self).list is not FileStorage.list:
+            return self.list()
+        return self._handle.list_by_age()  # type: ignore[no-any-return]
+
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         # An override of `list` knows better than the names of files.
         if type(self).list is not FileStorage.list:

@@ -123,6 +123,9 @@ impl Store {
         loop {
             let (temporary, mut file) = self.create(key)?;
             produce(&mut file).map_err(Error::io("write", &path))?;
+            // To the nanosecond: the kernel's own stamps are the same for milliseconds on end, and
+            // the age of entries decides which is evicted first. Where it cannot be, it is not.
+            let _ = file.set_modified(SystemTime::now());
             drop(file);
             let held = self.locks.take_within(key, timeout)?;
             match temporary.move_to(&path) {

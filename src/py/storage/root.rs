@@ -49,6 +49,14 @@ impl FileRoot {
         keys.into_iter().map(pair).collect()
     }
 
+    /// Every key, the one that was written longest ago first.
+    fn list_by_age<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.store.list_with_times());
+        let mut keys = keys.map_err(|error| errors::os_error(&error))?;
+        keys.sort_unstable_by_key(|(key, time)| (*time, *key));
+        digests(py, keys.into_iter().map(|(key, _)| key).collect())
+    }
+
     /// The keys that start with `prefix`.
     fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.store.candidates(prefix));
