@@ -178,6 +178,18 @@ class TestValues:
         assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
         assert np.array_equal(loaded, array)
 
+    @pytest.mark.parametrize("text", ["", " ", "é", "a\n", "\ud800", "x" * 4096, "ä" * 4096])
+    def test_texts(self, tmp_path, text):
+        storage = ValueBagOfHoldingH5File(tmp_path)
+        storage.save(text, KEY)
+        assert storage.load(KEY) == H5Bag(tmp_path / KEY).load() == text
+        assert type(storage.load(KEY)) is str
+
+    def test_small_values_take_little_space(self, tmp_path):
+        storage = ValueBagOfHoldingH5File(tmp_path)
+        for value in (1, 1.5, "text", None, [1, 2]):
+            assert (tmp_path / storage.save(value)).stat().st_size < 3000
+
     @each_layout
     def test_saving_replaces(self, tmp_path, length):
         storage = ValueBagOfHoldingH5File(tmp_path, None, length)

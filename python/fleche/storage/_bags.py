@@ -83,11 +83,19 @@ class _Bag(H5Bag, metaclass=ABCMeta):  # type: ignore[misc]
         # An array without dimensions would come back as a number.
         return np.asarray(self.file[path][()])
 
+    def pack_string(self, obj: str, path: str) -> None:
+        text = obj.encode(errors="replace")
+        if not obj or "\0" in obj or len(text) > _LONG or text.decode() != obj:
+            super().pack_string(obj, path)
+            return
+        # Of fixed length: any other text gives the file a heap of 4 kB.
+        text_type = h5py.string_dtype("utf-8", len(text))
+        self.file.create_dataset(path, data=np.array(text, dtype=text_type))
+
     def _pack_field(self, path: str, key: str, value: str) -> None:
-        # As `h5py` writes an attribute, but not under another name first.
+        # Of fixed length, as strings.
         owner = h5o.open(self.file.id, path.encode()) if path.strip("/") else self.file.id
-        text = np.array(value, dtype=_TEXT)
-        h5a.create(owner, key.encode(), _TEXT_ON_DISK, h5s.create(h5s.SCALAR)).write(text)
+        _label(owner, key.encode(), value.encode())
 
     def _load_existing_bag_info(self) -> Any:
         # `load`, which follows, finds the file open and closes it.
@@ -102,8 +110,8 @@ class _Bag(H5Bag, metaclass=ABCMeta):  # type: ignore[misc]
         return Metadata(**fields)
 
 
-_TEXT = h5py.string_dtype()
-_TEXT_ON_DISK = h5t.py_create(_TEXT, logical=True)
+# Up to so many bytes a text is shorter than what a heap takes.
+_LONG = 4096
 _INFO = frozenset(H5Info.__dataclass_fields__)
 _METADATA = frozenset(Metadata.__dataclass_fields__)
 
