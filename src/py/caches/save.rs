@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyString};
 use super::{CACHE, SQL};
 use crate::py::digest::{hash_of_text, is_digest, to_digest};
 use crate::py::names::Imported;
-use crate::py::storage::{self, Backend, independent};
+use crate::py::storage::{self, Backend, independent_copy};
 
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 
@@ -94,7 +94,7 @@ impl PlainCall {
         let key = self.key.bind(py);
         match (Backend::of(calls)?, hash_of_text(key)) {
             (Backend::Memory(entries), _) => {
-                let record = independent(record)?;
+                let record = independent_copy(record)?;
                 // Last, as the newest: the order of a dictionary is the age of its entries.
                 if entries.contains(key)? {
                     entries.del_item(key)?;

@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::destructure::holds_digests_only;
 use super::file::FileStore;
 use super::memory::{independent, independent_copy};
 use crate::engine::digest::{Hash, Hex};
@@ -90,9 +91,16 @@ impl<'py> Backend<'py> {
         if let Self::File(files) = self {
             return files.get().put_many(py, entries);
         }
-        entries
-            .iter()
-            .try_for_each(|(key, value)| self.put(py, key, value))
+        for (key, value) in entries {
+            match self {
+                // A parent made just now, which nobody else has.
+                Self::Memory(held) if holds_digests_only(value)? => {
+                    held.set_item(to_digest(py, key)?, value)?;
+                }
+                _ => self.put(py, key, value)?,
+            }
+        }
+        Ok(())
     }
 
     /// What `get` gave, as it may be handed to the caller.

@@ -45,11 +45,25 @@ const MOST_REMEMBERED: usize = 1 << 16;
 
 /// The digest of `value`: by equality, or (`typed`) by identity of content.
 pub fn digest(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
-    Walker::new(value.py(), typed).walk(value)
+    match unhooked_leaf(value, typed)? {
+        Some(hash) => Ok(hash),
+        None => Walker::new(value.py(), typed).walk(value),
+    }
+}
+
+/// The digest of a leaf, for which no walk has to be set up; `None` if `value` may be none.
+fn unhooked_leaf(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Option<Hash>> {
+    if hooks::any() {
+        return Ok(None);
+    }
+    Ok(leaf::encode(value, typed)?.map(Encoder::finish))
 }
 
 /// The digest of exactly this content, in which a `Digest` is no other value's name but itself.
 pub fn content(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+    if let Some(hash) = unhooked_leaf(value, true)? {
+        return Ok(hash);
+    }
     let mut walker = Walker::new(value.py(), true);
     walker.literal = true;
     walker.walk(value)
