@@ -238,6 +238,17 @@ class TestCalls:
         assert H5Bag(tmp_path / key).load() == record("f", x=1)
 
     @each_layout
+    def test_a_limited_cache_evicts_the_oldest(self, tmp_path, length):
+        calls = CallBagOfHoldingH5File(tmp_path, None, length)
+        records = [record("f", x=number) for number in (5, 2, 9, 1, 7)]
+        for one in records:
+            calls.save(one)
+        calls.save(records[0])
+        expected = [one.to_lookup_key() for one in [*records[1:], records[0]]]
+        assert list(calls._list_by_age()) == expected
+        assert set(calls.refix((length + 1) % 60)._list_by_age()) == set(expected)
+
+    @each_layout
     def test_a_cache_of_bags(self, tmp_path, length):
         cache = caches.Cache(
             ValueBagOfHoldingH5File(tmp_path / "values", None, length),

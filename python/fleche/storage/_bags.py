@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import time
 import traceback
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator
@@ -45,6 +46,7 @@ __all__ = [
     "keys",
     "read",
     "remove",
+    "times",
     "write",
 ]
 
@@ -205,6 +207,8 @@ def _write_pickled(packed: _Pickled, path: Path) -> None:
 
 
 _CONTENT = b"content_type"
+# When a bag came to a file of several, as decimal text; `bagofholding` does not look at it.
+_SAVED = b"fleche_saved_ns"
 
 
 def _bag_fields() -> tuple[tuple[bytes, bytes], ...]:
@@ -339,6 +343,21 @@ def keys(file: Path) -> list[Digest]:
     return [Digest(name) for name in names if len(name) == DIGEST_LENGTH and _HEX.issuperset(name)]
 
 
+def times(file: Path) -> list[tuple[int, Digest]]:
+    """When each bag in a file of several was written, in nanoseconds since 1970, and its name.
+
+    Those that the reference wrote do not tell: 0.
+
+    Raises:
+        OSError: if it is no HDF5 file, or cannot be read.
+    """
+    every = keys(file)
+    with _opened(file) as opened:
+        wanted = frozenset({_SAVED.decode()})
+        found = (_text_attributes(opened, key, wanted).get(_SAVED.decode(), "0") for key in every)
+        return [(int(saved), key) for saved, key in zip(found, every, strict=True)]
+
+
 def contains(file: Path, group: str) -> bool:
     """Whether a file of several bags holds this one.
 
@@ -370,6 +389,9 @@ def copy_into(source: Path, group: str, file: Path, key: str) -> None:
             written.unlink(unfinished)
         try:
             h5o.copy(bag, b".", written, unfinished)
+            copied = h5g.open(written, unfinished)
+            if not h5a.exists(copied, _SAVED):
+                _label(copied, _SAVED, str(time.time_ns()).encode())
             if written.links.exists(name):
                 written.unlink(name)
             written.links.move(unfinished, written, name)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import builtins
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import InitVar, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 from fleche import _core
 from fleche._config_keys import VERSION_VALIDATORS
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 VersionValidator = Literal["exact", "semantic-minor", "semantic-major", "none"]
 
+_Entry = TypeVar("_Entry")
 _SUFFIX = ".h5"
 _HEX = frozenset("0123456789abcdef")
 
@@ -245,14 +246,30 @@ class BagOfHoldingH5FileBackend(FileStorage):
         return every
 
     def _keys_in(self, file: Path) -> builtins.list[Digest]:
+        return self._look_into(file, _bags.keys)
+
+    def _look_into(
+        self, file: Path, look: Callable[[Path], builtins.list[_Entry]]
+    ) -> builtins.list[_Entry]:
+        """What is in a file of several keys; nothing if it cannot be read."""
         try:
             with self._reading(file.name):
-                return _bags.keys(file)
+                return look(file)
         except FileNotFoundError:
             return []
         except Exception as error:
             logger.error("Corrupt file present in cache at path %s: %s", file, error, exc_info=True)
             return []
+
+    def _list_by_age(self) -> Iterable[Digest]:
+        if type(self).list is not BagOfHoldingH5FileBackend.list:
+            return self.list()
+        if not self._length:
+            return self._handle.list_by_age()  # type: ignore[no-any-return]
+        every: builtins.list[tuple[int, Digest]] = []
+        for file in _files(self.root, self._length):
+            every.extend(self._look_into(file, _bags.times))
+        return [key for _, key in sorted(every)]
 
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         if type(self).list is not BagOfHoldingH5FileBackend.list:
