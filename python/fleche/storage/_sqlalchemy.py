@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fleche import _core
 from fleche.digest import Digest, digest
 from fleche.storage.base import logger
+from fleche.storage.sql import without_password
 
 try:
     import sqlalchemy
@@ -26,7 +27,7 @@ try:
     from sqlalchemy.engine import URL, Connection, Engine, make_url
 
     from fleche.storage import _tables
-    from fleche.storage._tables import ARGUMENTS, CALLS, METADATA, ORDER
+    from fleche.storage._tables import ARGUMENTS, CALLS, DAMAGED, METADATA, ORDER
 except ImportError as error:
     raise ImportError(
         "databases other than SQLite need SQLAlchemy: pip install 'fleche[sqlalchemy]'"
@@ -100,8 +101,8 @@ class SqlAlchemyStore:
         self._run("saving a call to", work, write=True)
 
     def load(self, key: str) -> DigestedCall | None:
-        found = self._run(
-            "loading a call from", lambda connection: _load(connection, CALLS.c.key == key, 1)
+        found, _ = self._run(
+            "loading a call from", lambda connection: _load(connection, CALLS.c.key == key)
         )
         return found[0] if found else None
 
@@ -134,10 +135,7 @@ class SqlAlchemyStore:
         condition = sqlalchemy.and_(
             CALLS.c.key > after, *_tables.conditions(filter, self._url.get_backend_name())
         )
-        records: dict[str, DigestedCall] = self._run(
-            "querying", lambda connection: _load_by_key(connection, condition, PAGE)
-        )
-        return [*records.values()], [*records][-1] if len(records) == PAGE else None
+        return self._run("querying", lambda connection: _load(connection, condition))
 
     def close(self) -> None:
         with self._lock:
@@ -224,12 +222,14 @@ class SqlAlchemyStore:
     @property
     def _shown(self) -> str:
         """The URL as errors show it."""
-        return self._url.render_as_string(hide_password=True)
+        return without_password(self._url.render_as_string(hide_password=True))
 
     def _failed(self, action: str, error: exc.SQLAlchemyError) -> OSError:
         reason = str(getattr(error, "orig", None) or error).strip()
-        if self._url.password:
-            reason = reason.replace(str(self._url.password), "***")
+        options = self._url.query
+        secrets = [options[name] for name in options if "pass" in name.lower()]
+        for secret in filter(None, [self._url.password, *secrets]):
+            reason = reason.replace(str(secret), "***")
         return OSError(f"{action} the database {self._shown} failed: {reason}")
 
 
@@ -319,15 +319,12 @@ def _plain(value: Any, digest_of: Callable[[Any], Any]) -> str | None:
     return str(value if isinstance(value, Digest) else digest_of(value))
 
 
-def _load(connection: Connection, condition: Any, limit: int) -> builtins.list[DigestedCall]:
-    return [*_load_by_key(connection, condition, limit).values()]
-
-
-def _load_by_key(connection: Connection, condition: Any, limit: int) -> dict[str, DigestedCall]:
-    """The records that meet a condition, in the order of their keys, by three statements."""
+def _load(connection: Connection, condition: Any) -> tuple[builtins.list[DigestedCall], str | None]:
+    """A page of the records that meet a condition, in the order of their keys, by three statements;
+    and the last key, if there may be more."""
     from fleche.call import DigestedCall
 
-    statement = sqlalchemy.select(CALLS).where(condition).order_by(CALLS.c.key).limit(limit)
+    statement = sqlalchemy.select(CALLS).where(condition).order_by(CALLS.c.key).limit(PAGE)
     records: dict[str, DigestedCall] = {}
     for row in connection.execute(statement):
         records[row.key] = DigestedCall(
@@ -336,11 +333,11 @@ def _load_by_key(connection: Connection, condition: Any, limit: int) -> dict[str
             result=None if row.result is None else Digest(row.result),
             metadata={},
             module=row.module,
-            version=json.loads(row.version) if isinstance(row.version, str) else row.version,
+            version=_version(row.version),
             code_digest=None if row.code_digest is None else Digest(row.code_digest),
         )
     if not records:
-        return records
+        return [], None
     keys = [*records]
     arguments = sqlalchemy.select(ARGUMENTS.c.call_key, ARGUMENTS.c.name, ARGUMENTS.c.value)
     arguments = arguments.where(ARGUMENTS.c.call_key.in_(keys)).order_by(ARGUMENTS.c.position)
@@ -350,4 +347,17 @@ def _load_by_key(connection: Connection, condition: Any, limit: int) -> dict[str
     metadata = metadata.where(METADATA.c.call_key.in_(keys)).order_by(METADATA.c.id)
     for key, name, data in connection.execute(metadata):
         records[key].metadata[name] = data
-    return records
+    for key in keys:
+        record = records[key]
+        if DAMAGED in (record.version, *record.metadata.values()):
+            logger.error("The record of call %s is damaged: it holds what is no JSON", key)
+            del records[key]
+    return [*records.values()], keys[-1] if len(keys) == PAGE else None
+
+
+def _version(held: Any) -> Any:
+    """A version from its JSON; old tables have integers."""
+    try:
+        return json.loads(held) if isinstance(held, str) else held
+    except ValueError:
+        return DAMAGED

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 _MYSQL = ("mysql", "mariadb")
 
 
+#: Stands for what should be JSON and is not.
+DAMAGED = object()
+
+
 class _Json(TypeDecorator[Any]):
     """JSON as the text that was written: MySQL's own type sorts members."""
 
@@ -60,7 +64,12 @@ class _Json(TypeDecorator[Any]):
         return json.dumps(value) if dialect.name in _MYSQL else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return json.loads(value) if dialect.name in _MYSQL else value
+        if dialect.name not in _MYSQL:
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            return DAMAGED
 
 
 def _text() -> TypeEngine[str]:

@@ -88,13 +88,14 @@ class Sql(PerKeyLockMixin, CallStorage):
         object.__setattr__(self, "_store", _open(url, self.echo))
 
     def __repr__(self) -> str:
-        return f"Sql(url={_without_password(str(self.url))!r}, echo={self.echo!r})"
+        return f"Sql(url={without_password(str(self.url))!r}, echo={self.echo!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {"url": self.url, "echo": self.echo}
         if self.url == _IN_MEMORY:
             # Nobody else can reach what is in memory: it travels along.
-            state["records"] = [self._store.load(key) for key in self._store.list_by_age()]
+            loaded = map(self._store.load, self._store.list_by_age())
+            state["records"] = [record for record in loaded if record is not None]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -178,7 +179,7 @@ def _normalized(url: str | os.PathLike[str] | None) -> str:
         return f"sqlite:///{Path(text).expanduser().absolute()}"
     scheme, _, rest = text.partition("://")
     if scheme.partition("+")[0] == "sqlite":
-        if rest in ("", "/", "/:memory:"):
+        if rest.partition("?")[0] in ("", "/", "/:memory:"):
             return _IN_MEMORY
         if rest.startswith("/~"):
             return f"{scheme}:///{Path(rest[1:]).expanduser()}"
@@ -191,7 +192,8 @@ def _sqlite_path(url: str) -> str | None:
         return None
     location, _, options = url.partition("://")[2].partition("?")
     if not location.startswith("/") or len(location) == 1:
-        raise ValueError(f"the SQLite URL {url!r} has no path: write sqlite:///folder/file.db")
+        shown = without_password(url)
+        raise ValueError(f"the SQLite URL {shown!r} has no path: write sqlite:///folder/file.db")
     known = {"timeout", "check_same_thread", "cached_statements"}
     for option in filter(None, options.split("&")):
         name = option.partition("=")[0]
@@ -200,12 +202,20 @@ def _sqlite_path(url: str) -> str | None:
     return str(Path(location[1:]).expanduser().absolute())
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
     scheme, separator, rest = url.partition("://")
-    user, at, host = rest.rpartition("@")
-    if not at or ":" not in user:
+    if _scheme(url) == "sqlite" and rest.startswith("/"):
         return url
-    return f"{scheme}{separator}{user.partition(':')[0]}:***@{host}"
+    place, mark, options = rest.partition("?")
+    shown = [
+        f"{name}=***" if "pass" in name.lower() else f"{name}{equals}{value}"
+        for name, equals, value in (option.partition("=") for option in options.split("&"))
+    ]
+    user, at, host = place.rpartition("@")
+    if at and ":" in user:
+        place = f"{user.partition(':')[0]}:***@{host}"
+    return f"{scheme}{separator}{place}{mark}{'&'.join(shown)}"
 
 
 def _filter_of(matcher: Matcher) -> Filter:

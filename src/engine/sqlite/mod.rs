@@ -45,6 +45,11 @@ impl Error {
 /// Longer than any queue of writers: what waits for a lock gets it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(300);
 
+const PAGE_BYTES: u32 = 2048;
+
+/// How long the write-ahead log grows before it is folded in.
+const LOG_BYTES: u32 = 32 << 20;
+
 const SCHEMA: &str = r#"
 CREATE TABLE IF NOT EXISTS calls (
 	"key" VARCHAR(64) NOT NULL,
@@ -176,6 +181,8 @@ impl Database {
             connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(log))?;
         }
         if self.path.is_some() {
+            // Of new files. What a save changes lies in many pages: small ones are less to write.
+            connection.pragma_update(None, "page_size", PAGE_BYTES)?;
             self.set_journal(&connection)?;
         }
         connection.pragma_update(None, "foreign_keys", "ON")?;
@@ -187,8 +194,8 @@ impl Database {
             Journal::Rollback => "FULL",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        // Pages; folded in less often than by default, as that is what waits for the disk.
-        connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+        // Folded in less often than by default, as that is what waits for the disk.
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_BYTES / PAGE_BYTES)?;
         create_tables(&mut connection)?;
         Ok(connection)
     }

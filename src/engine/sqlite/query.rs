@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::records::{COLUMNS, read_call};
+use super::records::{COLUMNS, pair, read_call};
 use super::{Database, Error};
 use crate::engine::record::{Condition, Filter, Row};
 
@@ -100,11 +100,11 @@ fn add(
     let mut statement = connection.prepare_cached(&statement)?;
     let mut rows = statement.query(params_from_iter(keys))?;
     while let Some(row) = rows.next()? {
-        let position = positions.get(row.get_ref(0)?.as_str()?);
+        let position = positions.get(row.get_ref(0)?.as_str().unwrap_or_default());
         let Some(record) = position.and_then(|i| records.get_mut(*i)) else {
             continue;
         };
-        let pair = (row.get(1)?, row.get(2)?);
+        let pair = pair(row, 1)?;
         match part {
             Part::Arguments => record.arguments.push(pair),
             Part::Metadata => record.metadata.push(pair),

@@ -1,5 +1,6 @@
 //! Saving, loading, evicting and listing records.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior};
 
 use super::{Database, Error};
@@ -12,25 +13,35 @@ const LOADING: &str = "loading a call from";
 /// A row of `calls`, without its arguments and metadata.
 pub(super) fn read_call(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
-        key: row.get(0)?,
-        name: row.get(1)?,
-        module: row.get(2)?,
-        version: version(row)?,
-        code_digest: row.get(4)?,
-        result: row.get(5)?,
+        key: text(row, 0)?.unwrap_or_default(),
+        name: text(row, 1)?.unwrap_or_default(),
+        module: text(row, 2)?,
+        version: text(row, 3)?,
+        code_digest: text(row, 4)?,
+        result: text(row, 5)?,
         ..Row::default()
     })
 }
 
-/// A version as JSON; databases of old had a column of integers.
-fn version(row: &SqlRow<'_>) -> rusqlite::Result<Option<String>> {
-    use rusqlite::types::ValueRef;
-    Ok(match row.get_ref(3)? {
+/// A column as text, whatever it was stored as: versions of old are integers, and SQLite makes
+/// numbers of JSON that is one. What is no record is found out later, when it is read as one.
+pub(super) fn text(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => None,
         ValueRef::Integer(number) => Some(number.to_string()),
-        ValueRef::Real(number) => Some(number.to_string()),
-        ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Null | ValueRef::Blob(_) => None,
+        ValueRef::Real(number) => Some(format!("{number:?}")),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
     })
+}
+
+/// A name and what belongs to it.
+pub(super) fn pair(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<(String, String)> {
+    Ok((
+        text(row, column)?.unwrap_or_default(),
+        text(row, column + 1)?.unwrap_or_default(),
+    ))
 }
 
 impl Database {
@@ -108,7 +119,9 @@ impl Database {
     ) -> Result<Vec<String>, Error> {
         self.with("listing the calls in", |connection| {
             let mut statement = connection.prepare_cached(statement)?;
-            let rows = statement.query_map(parameters.clone(), |row| row.get(0))?;
+            let rows = statement.query_map(parameters.clone(), |row| {
+                Ok(text(row, 0)?.unwrap_or_default())
+            })?;
             rows.collect()
         })
     }
@@ -172,7 +185,7 @@ pub(super) fn save_in(connection: &Connection, record: &Row) -> rusqlite::Result
 )]
 fn load_result_in(connection: &Connection, key: &str) -> rusqlite::Result<Option<Option<String>>> {
     let mut statement = connection.prepare_cached("SELECT result FROM calls WHERE key = ?")?;
-    statement.query_row([key], |row| row.get(0)).optional()
+    statement.query_row([key], |row| text(row, 0)).optional()
 }
 
 fn load_in(connection: &Connection, key: &str) -> rusqlite::Result<Option<Row>> {
@@ -183,11 +196,11 @@ fn load_in(connection: &Connection, key: &str) -> rusqlite::Result<Option<Row>> 
     };
     let mut statement = connection
         .prepare_cached("SELECT name, value FROM arguments WHERE call_key = ? ORDER BY position")?;
-    let rows = statement.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map([key], |row| pair(row, 0))?;
     record.arguments = rows.collect::<rusqlite::Result<_>>()?;
     let mut statement = connection
         .prepare_cached("SELECT name, data FROM metadata WHERE call_key = ? ORDER BY id")?;
-    let rows = statement.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map([key], |row| pair(row, 0))?;
     record.metadata = rows.collect::<rusqlite::Result<_>>()?;
     Ok(Some(record))
 }

@@ -89,7 +89,10 @@ impl SqliteStore {
     /// The record under `key`, or `None`.
     fn load<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let row = py.detach(|| self.database.load(key))?;
-        row.map(|row| record_of(py, row)).transpose()
+        match row {
+            Some(row) => readable_record_of(py, row),
+            None => Ok(None),
+        }
     }
 
     fn contains(&self, py: Python<'_>, key: &str) -> PyResult<bool> {
@@ -127,7 +130,10 @@ impl SqliteStore {
     ) -> PyResult<(Vec<Bound<'py, PyAny>>, Option<String>)> {
         let filter = filter_of(filter)?;
         let page = py.detach(|| self.database.query(&filter, after))?;
-        let records = page.records.into_iter().map(|row| record_of(py, row));
+        let records = page
+            .records
+            .into_iter()
+            .filter_map(|row| readable_record_of(py, row).transpose());
         Ok((records.collect::<PyResult<_>>()?, page.after))
     }
 
@@ -236,6 +242,19 @@ fn text_of(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<String> {
     Ok(Hex::of(&digest::digest_with(scheme, value, typed)?)
         .as_str()
         .to_owned())
+}
+
+/// The record of a row; `None`, and said so, for one that is damaged.
+fn readable_record_of(py: Python<'_>, row: Row) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let key = row.key.clone();
+    match record_of(py, row) {
+        Err(error) if error.is_instance_of::<PyValueError>(py) => {
+            let reason = error.value(py);
+            log::error!(target: "fleche.storage", "The record of call {key} is damaged: {reason}");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }
 
 fn record_of(py: Python<'_>, row: Row) -> PyResult<Bound<'_, PyAny>> {
