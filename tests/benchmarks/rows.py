@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CALLERS = ("fleche", "reference", "joblib", "diskcache", "cachier")
+#: How many records there are when the costs of a hit and a query are compared: they stay the same.
+GROWTH = (100, 10_000, 100_000)
 DIGESTERS = ("fleche", "fleche sha256", "reference", "joblib")
 
 
@@ -53,9 +55,21 @@ ROWS = (
         (Goal(10),),
         rounds=5,
     ),
+    Row(
+        "hit-sqlite",
+        "hit, pickle values and SQLite calls",
+        ("fleche", "reference"),
+        (Goal(40),),
+    ),
     Row("miss-memory", "miss, memory", ("fleche", "reference", "lru_cache"), (Goal(20),)),
     Row("miss-pickle", "miss, pickle values and calls", CALLERS, (Goal(10),)),
     Row("miss-bag", "miss, bag values and calls", ("fleche", "reference"), (Goal(5),), rounds=5),
+    Row(
+        "miss-sqlite",
+        "miss, pickle values and SQLite calls",
+        ("fleche", "reference"),
+        (Goal(15),),
+    ),
     Row("key", "key of `f(1)`", ("fleche", "reference"), (Goal(40),)),
     Row(
         "digest-ints",
@@ -83,6 +97,27 @@ ROWS = (
         ("fleche", "reference"),
         (Goal(5),),
         rounds=3,
+    ),
+    Row(
+        "query-sqlite",
+        "10,000 SQLite records: query by one argument, table of the 1,000 matches",
+        ("fleche", "reference"),
+        (Goal(20),),
+        rounds=3,
+    ),
+    *(
+        Row(
+            f"{work}-sqlite-{records}",
+            f"{title}, SQLite, among {records:,} records",
+            ("fleche",),
+            (Goal(limit=limit),),
+            rounds=5,
+        )
+        for work, title, limit in (
+            ("hit-among", "hit", 30e-6),
+            ("query-among", "query by one argument, one match", 300e-6),
+        )
+        for records in GROWTH
     ),
     Row(
         "import",

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.rows import GROWTH
+
 FLECHES = ("fleche", "fleche sha256", "reference")
 
 
@@ -72,6 +74,9 @@ def fleche_cache(kind: str, folder: Path) -> Any:
     elif kind == "bag":
         values = storage.ValueBagOfHoldingH5File(folder / "values")
         cache = Cache(values, storage.CallBagOfHoldingH5File(folder / "calls"))
+    elif kind == "sqlite":
+        values = storage.ValuePickleFile.with_pickle(folder / "values")
+        cache = Cache(values, storage.Sql(str(folder / "calls.db")))
     else:
         values = storage.ValuePickleFile.with_pickle(folder / "values")
         cache = Cache(values, storage.CallPickleFile.with_pickle(folder / "calls"))
@@ -118,6 +123,7 @@ def register_calls(kind: str, contestants: tuple[str, ...]) -> None:
 
 
 register_calls("memory", ("fleche", "reference", "lru_cache"))
+register_calls("sqlite", ("fleche", "reference"))
 register_calls("pickle", ("fleche", "reference", "joblib", "diskcache", "cachier"))
 register_calls("bag", ("fleche", "reference"))
 
@@ -125,6 +131,53 @@ register_calls("bag", ("fleche", "reference"))
 @work("key", "fleche", "reference")
 def key(contestant: str, folder: Path) -> Work:
     return Timed("f.digest(1)", {"f": fleche_cache("memory", folder)})
+
+
+# --- queries ----------------------------------------------------------------------------------
+
+
+def fill(calls: Any, records: int) -> None:
+    """Save records of calls `identity(x, kind)` with ten kinds."""
+    from fleche.call import Call
+
+    for x in range(records):
+        metadata = {"runtime": {"timestart": float(x), "timestop": x + 0.5, "walltime": 0.5}}
+        call = Call("identity", {"x": x, "kind": x % 10}, metadata, "work", None, None, x)
+        calls.save(call.digest())
+
+
+def queried(folder: Path, records: int) -> Any:
+    """Return the active cache, over an SQLite file with so many records."""
+    import fleche
+
+    fleche_cache("sqlite", folder)
+    cache = fleche.cache()
+    fill(cache.calls, records)
+    return cache
+
+
+@work("query-sqlite", "fleche", "reference")
+def query_sqlite(contestant: str, folder: Path) -> Work:
+    names = {"cache": queried(folder, 10_000)}
+    return Timed("cache.query(arguments={'kind': 3}).table()", names)
+
+
+def register_growth(records: int) -> None:
+    @work(f"hit-among-sqlite-{records}", "fleche")
+    def hit(contestant: str, folder: Path) -> Work:
+        f = cached_identity(contestant, "sqlite", folder)
+        f(1)
+        queried(folder, records)
+        return Timed("f(1)", {"f": f})
+
+    @work(f"query-among-sqlite-{records}", "fleche")
+    def query(contestant: str, folder: Path) -> Work:
+        names = {"cache": queried(folder, records), "x": records // 2}
+        return Timed("cache.query(arguments={'x': x}).only()", names)
+
+
+for number_of_records in GROWTH:
+    register_growth(number_of_records)
 
 
 # --- digests ----------------------------------------------------------------------------------

@@ -46,10 +46,8 @@ fn page(connection: &Connection, filter: &Filter, after: &str) -> rusqlite::Resu
     } else {
         None
     };
-    // Matches that lie close together are cheaper to read as a range than one by one.
-    let dense = conditions.is_empty() || records.len() >= PAGE / 8;
     for part in [Part::Arguments, Part::Metadata] {
-        add(connection, &mut records, part, dense)?;
+        add(connection, &mut records, part, conditions.is_empty())?;
     }
     Ok(Page { records, after })
 }
@@ -60,7 +58,8 @@ enum Part {
     Metadata,
 }
 
-/// Reads a part of all these records, in one statement.
+/// Reads a part of all these records, in one statement: of all that lie between the first and the
+/// last one if they are `dense`, which is cheaper than one by one.
 fn add(
     connection: &Connection,
     records: &mut [Row],
@@ -71,25 +70,20 @@ fn add(
         return Ok(());
     };
     let (keys, condition) = if dense {
-        (
-            vec![first.key.clone(), last.key.clone()],
-            "BETWEEN ? AND ?".to_owned(),
-        )
+        (vec![first.key.clone(), last.key.clone()], "BETWEEN ? AND ?")
     } else {
-        let marks = vec!["?"; records.len()].join(", ");
-        (
-            records.iter().map(|record| record.key.clone()).collect(),
-            format!("IN ({marks})"),
-        )
+        // One parameter, however many they are: the statement stays prepared.
+        let keys: Vec<_> = records.iter().map(|record| &record.key).collect();
+        let keys = json_array(&keys);
+        (vec![keys], "IN (SELECT value FROM json_each(?))")
     };
     let statement = match part {
         Part::Arguments => format!(
             "SELECT call_key, name, value FROM arguments WHERE call_key {condition} \
-             ORDER BY call_key, position"
+             ORDER BY position"
         ),
         Part::Metadata => format!(
-            "SELECT call_key, name, data FROM metadata WHERE call_key {condition} \
-             ORDER BY call_key, id"
+            "SELECT call_key, name, data FROM metadata WHERE call_key {condition} ORDER BY id"
         ),
     };
     let positions: HashMap<String, usize> = records
@@ -111,6 +105,21 @@ fn add(
         }
     }
     Ok(())
+}
+
+/// Keys as a JSON array. They are hex; what is not was never saved by anybody.
+fn json_array(keys: &[&String]) -> String {
+    let mut text = String::from("[");
+    for (i, key) in keys.iter().enumerate() {
+        text.push_str(if i == 0 { "\"" } else { ",\"" });
+        text.extend(
+            key.chars()
+                .filter(|c| !matches!(c, '"' | '\\') && !c.is_control()),
+        );
+        text.push('"');
+    }
+    text.push(']');
+    text
 }
 
 fn conditions(filter: &Filter, parameters: &mut Vec<Value>) -> String {
