@@ -71,36 +71,50 @@ def _prepare(command: list[str], folder: Path, user: str) -> None:
         pytest.fail(f"{command[0]} failed:\n{done.stdout}{done.stderr}", pytrace=False)
 
 
-@contextmanager
-def _running(
-    command: list[str], folder: Path, user: str, ready: str, end: signal.Signals
-) -> Iterator[None]:
-    """Runs a server from the moment that it says `ready`."""
+def _start(
+    command: list[str], folder: Path, user: str, ready: str
+) -> tuple[subprocess.Popen[str], bool, list[str]]:
+    """Starts a server and waits until it says `ready`, or ends; gives what it said, too."""
     lines: list[str] = []
-    heard = threading.Event()
-    with subprocess.Popen(
+    heard, listening = threading.Event(), []
+    server = subprocess.Popen(
         command, cwd=folder, stderr=subprocess.PIPE, text=True, **_as_user(user)
-    ) as server:
+    )
 
-        def listen() -> None:
-            assert server.stderr is not None
+    def listen() -> None:
+        assert server.stderr is not None
+        with server.stderr:
             for line in server.stderr:
                 lines.append(line)
                 if ready in line:
+                    listening.append(line)
                     heard.set()
-            heard.set()
+        heard.set()
 
-        listener = threading.Thread(target=listen)
-        listener.start()
+    threading.Thread(target=listen, daemon=True).start()
+    heard.wait(START_SECONDS)
+    return server, bool(listening), lines
+
+
+@contextmanager
+def _running(
+    command: Callable[[int], list[str]], folder: Path, user: str, ready: str, end: signal.Signals
+) -> Iterator[int]:
+    """Runs a server; gives its port. Another process may take a free port first: a few attempts."""
+    said: list[str] = []
+    for _ in range(5):
+        port = _free_port()
+        server, listening, lines = _start(command(port), folder, user, ready)
         try:
-            if not heard.wait(START_SECONDS) or server.poll() is not None:
-                pytest.fail(f"{command[0]} did not start:\n{''.join(lines)}", pytrace=False)
-            yield
+            if listening:
+                yield port
+                return
+            said += [*command(port), "\n", *lines]
         finally:
             # Nothing is to be kept; asked to end, servers wait for their clients or tidy up.
             server.send_signal(end)
             server.wait(START_SECONDS)
-            listener.join()
+    pytest.fail(f"a database server did not start:\n{''.join(said)}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +133,6 @@ def postgresql() -> Iterator[DatabaseServer]:
         account = ["--username=fleche", f"--pwfile={password}", "--auth=scram-sha-256"]
         locale = ["--encoding=UTF8", "--locale=C.UTF-8"]
         _prepare([initdb, "-D", f"{folder}/data", *account, *locale], folder, "postgres")
-        port = _free_port()
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -127,14 +140,18 @@ def postgresql() -> Iterator[DatabaseServer]:
             "fsync": "off",
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        command = [postgres, "-D", f"{folder}/data", "-p", str(port), *options]
 
-        def create(name: str) -> None:
+        def command(port: int) -> list[str]:
+            return [postgres, "-D", f"{folder}/data", "-p", str(port), *options]
+
+        ready = "ready to accept connections"
+        with _running(command, folder, "postgres", ready, signal.SIGQUIT) as port:
             login = f"host=127.0.0.1 port={port} user=fleche password={PASSWORD} dbname=postgres"
-            with psycopg.connect(login, autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {name}")
 
-        with _running(command, folder, "postgres", "ready to accept connections", signal.SIGQUIT):
+            def create(name: str) -> None:
+                with psycopg.connect(login, autocommit=True) as connection:
+                    connection.execute(f"CREATE DATABASE {name}")
+
             yield DatabaseServer("postgresql", port, create)
 
 
@@ -149,10 +166,14 @@ def mariadb() -> Iterator[DatabaseServer]:
         shared = ["--no-defaults", f"--datadir={folder}/data"]
         root = ["--auth-root-authentication-method=normal", "--skip-test-db"]
         _prepare([install, *shared, *root], folder, "mysql")
-        port = _free_port()
-        place = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/socket"]
+        place = ["--bind-address=127.0.0.1", f"--socket={folder}/socket"]
+        place += [f"--pid-file={folder}/pid", f"--tmpdir={folder}"]
+        # Several may run at once: little memory, and none of the system's scarce resources.
         options = ["--max-connections=200", "--innodb-flush-log-at-trx-commit=0"]
-        command = [mariadbd, *shared, *place, *options, f"--pid-file={folder}/pid"]
+        options += ["--innodb-use-native-aio=0", "--innodb-buffer-pool-size=64M"]
+
+        def command(port: int) -> list[str]:
+            return [mariadbd, *shared, *place, *options, f"--port={port}"]
 
         def run(*statements: str) -> None:
             connection = pymysql.connect(unix_socket=f"{folder}/socket", user="root")
@@ -160,7 +181,8 @@ def mariadb() -> Iterator[DatabaseServer]:
                 for statement in statements:
                     cursor.execute(statement)
 
-        with _running(command, folder, "mysql", "ready for connections", signal.SIGKILL):
+        ready = "ready for connections"
+        with _running(command, folder, "mysql", ready, signal.SIGKILL) as port:
             run(
                 f"CREATE USER fleche@'%' IDENTIFIED BY '{PASSWORD}'",
                 f"CREATE USER fleche@localhost IDENTIFIED BY '{PASSWORD}'",
