@@ -22,7 +22,6 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 from fleche import _core
 from fleche._config_keys import VERSION_VALIDATORS
 from fleche.digest import DIGEST_LENGTH, Digest
-from fleche.storage import _bags
 from fleche.storage.base import (
     CallMixin,
     OperationContext,
@@ -35,6 +34,18 @@ from fleche.storage.file import FileStorage
 from fleche.storage.thread_safe import PerKeyLockMixin
 
 logger = logging.getLogger(__name__)
+
+
+class _Lazy:
+    """A module that is imported when it is first used: this one's names are there without h5py."""
+
+    def __getattr__(self, name: str) -> Any:
+        from fleche.storage import _bags
+
+        return getattr(_bags, name)
+
+
+_bags: Any = _Lazy()
 
 VersionValidator = Literal["exact", "semantic-minor", "semantic-major", "none"]
 
@@ -73,6 +84,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
 
     def __post_init__(self, check_consistency: bool) -> None:
         super().__post_init__()
+        _bags.write  # noqa: B018 - a missing package is told here, not when the first value comes
         _check_validator(self.version_validator)
         if self.prefix_length is None:
             object.__setattr__(self, "prefix_length", self._infer_prefix_length())
@@ -286,7 +298,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
             return os.path.isfile(file)
         try:
             with self._reading(key):
-                return _bags.contains(file, key)
+                return bool(_bags.contains(file, key))
         except OSError:
             return False
 
@@ -335,7 +347,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
             return [Digest(file.name)]
         try:
             with self._reading(file.name):
-                return _bags.keys(file)
+                return builtins.list(_bags.keys(file))
         except Exception as error:
             _cannot_move(file, prefix_length, error)
 
