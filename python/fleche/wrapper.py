@@ -84,6 +84,17 @@ class _Target:
     def adds(self) -> bool:
         return bool(self.args or self.kwargs)
 
+    def positional(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The positional arguments that the function gets.
+
+        Raises:
+            TypeError: if gaps are left.
+        """
+        merged = _merged(self.args, args)
+        if any(value is _placeholder() for value in merged):
+            raise TypeError("missing positional arguments in 'partial' call")
+        return merged
+
 
 class _CachedCalls:
     """What a decorated function does besides running: the options it was decorated with."""
@@ -536,9 +547,9 @@ def fleche(
 
 def _unbound(func: Any) -> _Target:
     """The function below a callable, and the arguments that the callable adds to each call."""
-    if type(func) is functools.partial and not _has_placeholders(func):
+    if type(func) is functools.partial:
         inner = _unbound(func.func)
-        args, kwargs = inner.args + func.args, {**inner.kwargs, **func.keywords}
+        args, kwargs = _merged(inner.args, func.args), {**inner.kwargs, **func.keywords}
         return _Target(func, inner.function, args, kwargs, inner.named)
     if isinstance(func, types.MethodType):
         inner = _unbound(func.__func__)
@@ -555,10 +566,22 @@ def _unbound(func: Any) -> _Target:
     return _Target(func, func)
 
 
-def _has_placeholders(partial: functools.partial[Any]) -> bool:
-    # Python 3.14 lets a partial leave gaps among its positional arguments.
-    placeholder = getattr(functools, "Placeholder", None)
-    return placeholder is not None and any(value is placeholder for value in partial.args)
+def _placeholder() -> Any:
+    """What stands for a gap among a partial's arguments, from Python 3.14 on."""
+    return getattr(functools, "Placeholder", _NO_PLACEHOLDER)
+
+
+_NO_PLACEHOLDER = object()
+
+
+def _merged(held: tuple[Any, ...], given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments that a partial holds, gaps filled with those of a call, and the rest of these."""
+    gap = _placeholder()
+    if not any(value is gap for value in held):
+        return held + given
+    rest = iter(given)
+    filled = [next(rest, gap) if value is gap else value for value in held]
+    return (*filled, *rest)
 
 
 def _checked_version(version: Any) -> Version:
@@ -573,7 +596,7 @@ def _make_wrapper(calls: _CachedCalls) -> Callable[..., Any]:
     if target.adds():
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return calls.run(target.args + args, {**target.kwargs, **kwargs})
+            return calls.run(target.positional(args), {**target.kwargs, **kwargs})
 
     else:
 
@@ -614,7 +637,7 @@ def _helpers(calls: _CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Calla
         return body
 
     def given(args: tuple[Any, ...], kwargs: Arguments) -> tuple[tuple[Any, ...], Arguments]:
-        return target.args + args, {**target.kwargs, **kwargs}
+        return target.positional(args), {**target.kwargs, **kwargs}
 
     def call(*args: Any, **kwargs: Any) -> Call:
         return calls.call(*given(args, kwargs))
@@ -627,7 +650,9 @@ def _helpers(calls: _CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Calla
     yield helper(f"The key of the call of `{name}` with these arguments.", Digest, digest)
 
     def query(*args: Any, metadata: Any = None, **kwargs: Any) -> QueryIterator:
-        template = calls.query_call(*given(args, kwargs))
+        # A gap that is left matches everything, as any argument that is left out.
+        held = (None if a is _placeholder() else a for a in _merged(target.args, args))
+        template = calls.query_call(tuple(held), {**target.kwargs, **kwargs})
         template.metadata = metadata
         return get_cache().query(template)
 

@@ -318,6 +318,22 @@ def test_partials_of_partials_and_keywords() -> None:
     assert outer.contains()
 
 
+def test_partials_with_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Python 3.14 has them; older ones take them for arguments, which nobody asks here.
+    gap = getattr(functools, "Placeholder", object())
+    monkeypatch.setattr(functools, "Placeholder", gap, raising=False)
+
+    def subtract(x: int, y: int, z: int = 0) -> int:
+        return x - y - z
+
+    less_two = fleche(functools.partial(subtract, gap, 2, 0))
+    assert less_two(10) == less_two(10) == 8
+    assert less_two.call(10).arguments == {"x": 10, "y": 2, "z": 0}
+    assert less_two.query().count() == 1
+    with pytest.raises(TypeError, match="missing positional arguments in 'partial' call"):
+        less_two()
+
+
 def test_instances_do_not_mix_and_are_named_by_their_class() -> None:
     two, three = fleche(Scale(2)), fleche(Scale(3))
     assert (two(5), three(5), two(5)) == (10, 15, 10)
