@@ -29,7 +29,7 @@ struct Identity {
 /// A function whose calls are cached.
 ///
 /// `run` is the hit path; what is not a hit goes on in Python, in the callables given as `on_miss`
-/// and `on_uncached` (`fleche.wrapper`).
+/// and `on_uncached` (`fleche._misses`).
 #[pyclass(frozen, module = "fleche._core")]
 pub struct CachedFunction {
     function: Py<PyAny>,

@@ -1,0 +1,491 @@
+"""Calls of decorated functions.
+
+A hit is one walk through Rust (`_core.CachedFunction.run`). What is here is what a miss takes:
+preparing the record, running the function, saving what it returned, and saying what went wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fleche import _core
+from fleche._targets import Target
+from fleche.call import (
+    Call,
+    DigestedCall,
+    PreparedCall,
+    QueryCall,
+    Version,
+    code_digest_of,
+    compile_signature,
+    marked_of,
+    module_of,
+    qualname_of,
+    signature_of,
+    version_of,
+    warn_of_unsaved_argument,
+)
+from fleche.digest import Digest, Indigestible
+from fleche.state import get_cache, get_metadata
+from fleche.storage.base import SaveError
+from fleche.storage.base import logger as storage_logger
+
+if TYPE_CHECKING:
+    import inspect
+    import pathlib
+    from concurrent.futures import Future
+
+    from fleche.caches import BaseCache
+    from fleche.metadata import MetaData
+
+logger = logging.getLogger("fleche")
+
+Arguments = dict[str, Any]
+Recorded = dict[str, dict[str, Any]]
+
+
+class CachedCalls:
+    """What a decorated function does besides running: the options it was decorated with."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        version: Version,
+        meta: tuple[MetaData, ...],
+        hash_version: bool,
+        hash_module: bool,
+        hash_code: bool,
+        require: frozenset[str],
+        ignore: frozenset[str],
+        isolate: bool,
+        typed: bool,
+    ) -> None:
+        self.target = target
+        self.version = version
+        self.meta = meta
+        self.hash_version = hash_version
+        self.hash_module = hash_module
+        self.hash_code = hash_code
+        self.isolate = isolate
+        self.typed = typed
+        self.require = require
+        self.ignore = ignore
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self.func = func = self.target.function
+        self.name = qualname_of(self.target.identity)
+        self.signature = signature = signature_of(func)
+        ignored, required = marked_of(func, signature)
+        self.ignored = self.ignore | ignored
+        self.required = self.require | required
+        _check_names(self.name, signature, self.ignored, self.required)
+        self._identity: tuple[str, str | None, Version, Digest | None] | None = None
+        # Futures whose results are to be saved, with the cache they go to.
+        self.pending: dict[Digest, tuple[BaseCache, Future[Any]]] = {}
+        self.pending_lock = threading.Lock()
+        self.core = _core.CachedFunction(
+            function=func,
+            signature=compile_signature(signature),
+            ignored=sorted(self.ignored),
+            required=sorted(self.required),
+            typed=self.typed,
+            identify=self._identify,
+            on_miss=self._on_miss,
+            on_uncached=self._on_uncached,
+        )
+        self.run = self.core.run
+
+    # Locks and the compiled part are made again where a pickle is loaded: when they are first
+    # used, as a function that refers to itself is still without its defaults while it is loaded.
+    def __getstate__(self) -> dict[str, Any]:
+        options = "target", "version", "meta", "isolate", "typed", "require", "ignore"
+        counts = "hash_version", "hash_module", "hash_code"
+        return {name: self.__dict__[name] for name in (*options, *counts)}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "target" not in self.__dict__ or "run" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._set_up()
+        return getattr(self, name)
+
+    def _identify(self) -> tuple[str, str | None, Version, Digest | None]:
+        """Name, module, version and code digest, as far as they count."""
+        # Not before the first call: what the function captured may be bound after its decoration.
+        if self._identity is None:
+            self._identity = (
+                self.name,
+                module_of(self.target.identity) if self.hash_module else None,
+                self._version() if self.hash_version else None,
+                code_digest_of(self.func) if self.hash_code else None,
+            )
+        return self._identity
+
+    def _version(self) -> Version:
+        return version_of(self.target.identity) if self.version is None else self.version
+
+    def call(self, args: tuple[Any, ...], kwargs: Arguments) -> Call:
+        """The call with its live arguments.
+
+        Raises:
+            TypeError: if the arguments do not fit.
+        """
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {n: v for n, v in bound.arguments.items() if n not in self.ignored}
+        return self._call_of(arguments)
+
+    def _call_of(self, arguments: Arguments) -> Call:
+        name, module, version, code_digest = self._identify()
+        call = Call(name, arguments, {}, module, version, code_digest)
+        if self.typed:
+            call.__dict__["_typed"] = True
+        return call
+
+    def key(self, args: tuple[Any, ...], kwargs: Arguments) -> Digest:
+        """The key of a call, the one that it would be found under.
+
+        Raises:
+            TypeError: if the arguments do not fit.
+            Indigestible: if one of them has no digest.
+        """
+        if any(type(value) is Digest for value in (*args, *kwargs.values())):
+            args = tuple(map(_value_of, args))
+            kwargs = {name: _value_of(value) for name, value in kwargs.items()}
+        try:
+            return self.core.key(args, kwargs)
+        except TypeError:
+            self.call(args, kwargs)
+            raise
+
+    def query_call(self, args: tuple[Any, ...], kwargs: Arguments) -> QueryCall:
+        """The pattern of the calls with these arguments; those left out match everything."""
+        bound = self.signature.bind_partial(*args, **kwargs).arguments
+        arguments = {n: bound.get(n) for n in self.signature.parameters if n not in self.ignored}
+        name, module, version, _ = self._identify()
+        return QueryCall(name, arguments, module=module, version=version)
+
+    def _on_uncached(
+        self, args: tuple[Any, ...], kwargs: Arguments, reason: tuple[str, Any, Any]
+    ) -> Any:
+        """Say why a call is not cached, and run it."""
+        kind, subject, detail = reason
+        if kind == "indigestible":
+            logger.warning(
+                "No hash for argument: %r of %s (%s); the call runs without a cache",
+                subject,
+                self.name,
+                _culprit(detail),
+            )
+        else:
+            logger.warning(
+                "Missing required keyword arguments for caching: %s (calling %s)",
+                subject,
+                self.name,
+            )
+        return self._run(None, args, kwargs)
+
+    def _run(self, key: Digest | None, args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        if not self.isolate:
+            return self.func(*args, **kwargs)
+        with _fresh_directory(key or "uncached"):
+            return self.func(*args, **kwargs)
+
+    def _on_miss(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        error: Exception | None,
+    ) -> Any:
+        """Run a call that is not in the cache, and save what it returns."""
+        name = self.name
+        if error is None:
+            logger.debug("Cache miss for %s with key %s", name, key)
+        else:
+            logger.warning(
+                "Cache failed to load %s for %s; it is computed", key, name, exc_info=error
+            )
+        if self.pending and (running := self._running(cache, key)) is not None:
+            return running
+        call = self._call_of(arguments)
+        try:
+            prepared = _prepare(cache, key, call, digests)
+        except Exception:
+            logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
+            return self._run(key, args, kwargs)
+        metadata = (*get_metadata(), *self.meta)
+        recorded: Recorded = defaultdict(dict)
+        metadata = self._before(metadata, call, recorded)
+        try:
+            result = self._run(key, args, kwargs)
+        except BaseException:
+            self._abandon(prepared)
+            raise
+        save = functools.partial(self._save, cache, key, prepared, call, metadata, recorded)
+        if _is_future(result):
+            self._save_when_done(cache, key, prepared, result, save)
+        else:
+            save(result)
+        return result
+
+    def _before(
+        self, metadata: tuple[MetaData, ...], call: Call, recorded: Recorded
+    ) -> tuple[MetaData, ...]:
+        """Record what is known before the body runs; gives the metadata that did not fail."""
+        begun = []
+        for item in metadata:
+            try:
+                name, held = item.name, dict(item.pre(call))
+            except Exception:
+                _warn_of_metadata(item, call)
+                continue
+            recorded[name].update(held)
+            begun.append(item)
+        return tuple(begun)
+
+    def _after(self, metadata: tuple[MetaData, ...], call: Call, recorded: Recorded) -> None:
+        for item in metadata:
+            held = recorded[item.name]
+            try:
+                held.update(item.post(dict(held), call))
+            except Exception:
+                _warn_of_metadata(item, call)
+                del recorded[item.name]
+
+    def _save(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        prepared: PreparedCall | AdmittedCall,
+        call: Call,
+        metadata: tuple[MetaData, ...],
+        recorded: Recorded,
+        result: Any,
+    ) -> None:
+        """Save what a call returned; whatever fails, the caller has the result already."""
+        name = self.name
+        call.result = result
+        try:
+            if result is None:
+                self._abandon(prepared)
+                self._warn_of_none(cache, key)
+                return
+            self._after(metadata, call, recorded)
+            logger.debug("Saving result for %s with key %s", name, key)
+            prepared.commit(result, recorded)
+        except Exception as error:
+            from fleche.caches import Rejected
+
+            self._abandon(prepared)
+            if isinstance(error, Rejected):
+                logger.warning("Cache rejected save: %s (%s, %s)", error.args, name, key)
+            elif isinstance(error, Indigestible):
+                logger.warning(
+                    "No hash for the result of %s (%s); it is not cached", name, _culprit(error)
+                )
+            else:
+                logger.warning("Cache failed to save %s (%s)", name, key, exc_info=True)
+
+    def _abandon(self, prepared: PreparedCall | AdmittedCall) -> None:
+        try:
+            prepared.abandon()
+        except Exception:
+            logger.warning("Cache failed to abandon a call of %s", self.name, exc_info=True)
+
+    def _warn_of_none(self, cache: BaseCache, key: Digest) -> None:
+        from fleche.caches import RefreshingCache
+
+        if isinstance(cache, RefreshingCache) and cache.cache.contains(key):
+            cache.evict(key)
+            logger.warning("Function returned None during rerun, evicted stale cache entry")
+        else:
+            logger.warning("Function returned None, not caching")
+
+    def _running(self, cache: BaseCache, key: Digest) -> Any:
+        """The future that computes a call at this moment, or its result; `None` if none does."""
+        with self.pending_lock:
+            held = self.pending.get(key)
+        if held is None or held[0] is not cache:
+            return None
+        future = held[1]
+        if future.cancelled():
+            return None
+        if not future.done():
+            return future
+        return None if future.exception() is not None else future.result()
+
+    def _save_when_done(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        prepared: PreparedCall | AdmittedCall,
+        future: Future[Any],
+        save: Callable[[Any], None],
+    ) -> None:
+        pending = cache, future
+
+        def done(finished: Future[Any]) -> None:
+            try:
+                if finished.cancelled() or finished.exception() is not None:
+                    self._abandon(prepared)
+                else:
+                    save(finished.result())
+            finally:
+                with self.pending_lock:
+                    if self.pending.get(key) is pending:
+                        del self.pending[key]
+
+        with self.pending_lock:
+            self.pending[key] = pending
+        future.add_done_callback(done)
+
+
+class AdmittedCall:
+    """As `PreparedCall`, of a cache that is a plain pair of built-in storages: no way through the
+    methods of all three."""
+
+    __slots__ = ("cache", "call", "digests", "key", "plain")
+
+    def __init__(
+        self,
+        plain: _core.PlainCall,
+        cache: BaseCache,
+        key: Digest,
+        call: Call,
+        digests: dict[str, Digest],
+    ) -> None:
+        self.plain = plain
+        self.cache = cache
+        self.key = key
+        self.call = call
+        self.digests = digests
+
+    def commit(self, result: Any, metadata: Recorded) -> None:
+        call = self.call
+        record = DigestedCall(
+            call.name,
+            self.digests,
+            None,
+            metadata,
+            call.module,
+            call.version,
+            call.code_digest,
+        )
+        with self.cache._operation_context(self.key):
+            try:
+                self.plain.commit(record, result)
+            except SaveError as error:
+                from fleche.caches import Rejected
+
+                raise Rejected(error) from error
+
+    def abandon(self) -> None:
+        pass
+
+
+def _prepare(
+    cache: BaseCache, key: Digest, call: Call, digests: dict[str, Digest]
+) -> PreparedCall | AdmittedCall:
+    """Store the arguments of a call and seal its key, before its body runs."""
+    # The storages tell of every step at this level: through their methods, then.
+    if not storage_logger.isEnabledFor(logging.DEBUG):
+        admitted = _core.PlainCall.admit(cache, key, call.arguments, digests)
+        if admitted is not None:
+            plain, failed = admitted
+            for name in failed:
+                warn_of_unsaved_argument(name)
+            return AdmittedCall(plain, cache, key, call, digests)
+    call.__dict__["_digests"] = digests
+    try:
+        return cache.prepare(call)
+    finally:
+        del call.__dict__["_digests"]
+
+
+def _value_of(argument: Any) -> Any:
+    """What a call puts in place of a `Digest`, where the cache has it."""
+    if type(argument) is not Digest:
+        return argument
+    try:
+        return get_cache().load_value(argument)
+    except Exception:
+        # Good enough where equal values have one digest; the call itself would say what is wrong.
+        return argument
+
+
+def _check_names(
+    name: str,
+    signature: inspect.Signature,
+    ignored: frozenset[str],
+    required: frozenset[str],
+) -> None:
+    parameters = signature.parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for option, names in (("ignore", ignored), ("require", required)):
+        unknown = sorted(names - set(parameters))
+        if unknown and not (option == "require" and takes_any):
+            raise ValueError(
+                f"{option}={unknown[0]!r}: {name} has no such parameter; it has "
+                f"{', '.join(parameters) or 'none'}"
+            )
+
+
+def _culprit(error: Indigestible) -> str:
+    """What has no digest, in words."""
+    culprit = error.args[0] if error.args else error
+    return culprit if isinstance(culprit, str) else f"a {_type_name(culprit)}"
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _warn_of_metadata(item: Any, call: Call) -> None:
+    logger.warning(
+        "Metadata %s of %s failed; the call is recorded without it",
+        type(item).__name__,
+        call.name,
+        exc_info=True,
+    )
+
+
+def _is_future(value: Any) -> bool:
+    # A future exists only where its module was imported.
+    futures = sys.modules.get("concurrent.futures._base")
+    return futures is not None and isinstance(value, futures.Future)
+
+
+def _get_working_directory_root() -> pathlib.Path:
+    import os
+    import pathlib
+
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(home) / "fleche" / "cwd"
+
+
+@contextmanager
+def _fresh_directory(name: str) -> Iterator[None]:
+    """Run in a new directory, which is removed afterwards."""
+    import contextlib
+    import tempfile
+
+    root = _get_working_directory_root()
+    root.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{name}_", dir=root, ignore_cleanup_errors=True) as new,
+        contextlib.chdir(new),
+    ):
+        yield
