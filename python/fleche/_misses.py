@@ -13,7 +13,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fleche import _core
 from fleche._targets import Target
@@ -157,11 +157,13 @@ class CachedCalls:
             TypeError: if the arguments do not fit.
             Indigestible: if one of them has no digest.
         """
-        if any(type(value) is Digest for value in (*args, *kwargs.values())):
-            args = tuple(map(_value_of, args))
-            kwargs = {name: _value_of(value) for name, value in kwargs.items()}
         try:
-            return self.core.key(args, kwargs)
+            key = self.core.key(args, kwargs)
+            if key is None:
+                args = tuple(map(_value_of, args))
+                kwargs = {name: _value_of(value) for name, value in kwargs.items()}
+                key = self.core.key(args, kwargs, True)
+            return cast("Digest", key)
         except TypeError:
             self.call(args, kwargs)
             raise

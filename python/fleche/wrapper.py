@@ -165,7 +165,11 @@ def _helpers(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callab
         body.__wrapped__ = target.original  # type: ignore[attr-defined]
         return body
 
+    adds = target.adds()
+
     def given(args: tuple[Any, ...], kwargs: Arguments) -> tuple[tuple[Any, ...], Arguments]:
+        if not adds:
+            return args, kwargs
         return target.positional(args), {**target.kwargs, **kwargs}
 
     def call(*args: Any, **kwargs: Any) -> Call:
@@ -174,7 +178,7 @@ def _helpers(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callab
     yield helper(f"The call of `{name}` with these arguments; nothing runs.", Call, call)
 
     def digest(*args: Any, **kwargs: Any) -> Digest:
-        return calls.key(*given(args, kwargs))
+        return calls.key(*given(args, kwargs)) if adds else calls.key(args, kwargs)
 
     yield helper(f"The key of the call of `{name}` with these arguments.", Digest, digest)
 

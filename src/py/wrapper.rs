@@ -149,14 +149,20 @@ impl CachedFunction {
     }
 
     /// The lookup key of a call; `TypeError` if it does not fit, `Indigestible` if it has none.
+    /// `None` if a `Digest` is among the arguments, unless these are to be taken as they are.
+    #[pyo3(signature = (args, kwargs, as_they_are = false))]
     fn key<'py>(
         &self,
         py: Python<'py>,
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+        as_they_are: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if !as_they_are && any_digest(args, kwargs)? {
+            return Ok(None);
+        }
         match self.keyed(py, args, kwargs) {
-            Ok(keyed) => to_digest(py, &keyed.key),
+            Ok(keyed) => to_digest(py, &keyed.key).map(Some),
             Err(Unkeyed::Unbound) => Err(PyTypeError::new_err("the arguments do not fit")),
             Err(Unkeyed::Indigestible(_, error) | Unkeyed::Failed(error)) => Err(error),
         }
@@ -299,6 +305,21 @@ pub fn active_cache(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     }
 }
 
+/// Whether a `Digest` is among the arguments themselves.
+fn any_digest(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<bool> {
+    for value in args.iter() {
+        if is_digest(&value)? {
+            return Ok(true);
+        }
+    }
+    for (_, value) in kwargs.iter() {
+        if is_digest(&value)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The arguments with every `Digest` among them replaced by the value that it names; `None` if
 /// there is none.
 fn load_digest_arguments<'py>(
@@ -307,11 +328,7 @@ fn load_digest_arguments<'py>(
     kwargs: &Bound<'py, PyDict>,
 ) -> PyResult<Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>> {
     let py = cache.py();
-    let mut any = false;
-    for value in args.iter().chain(kwargs.values().iter()) {
-        any |= is_digest(&value)?;
-    }
-    if !any {
+    if !any_digest(args, kwargs)? {
         return Ok(None);
     }
     let load = |value: Bound<'py, PyAny>| -> PyResult<Bound<'py, PyAny>> {
