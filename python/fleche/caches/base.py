@@ -1,0 +1,245 @@
+"""What every cache does."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
+from fleche.digest import Digest, Indigestible
+from fleche.storage.base import OperationContext
+
+if TYPE_CHECKING:
+    import pandas
+
+    from fleche.caches.union import CacheStack
+    from fleche.caches.views import FilteredCache, ReadOnlyCache
+    from fleche.query import QueryIterator
+
+logger = logging.getLogger("fleche.cache")
+
+Saveable = Call | PreparedCall | DigestedCall
+
+
+class Rejected(Exception):
+    """The cache refuses to save or to evict."""
+
+
+class BaseCache(OperationContext, ABC):
+    """What every cache does. Subclasses say how; all are frozen and equal by their parts."""
+
+    @abstractmethod
+    def save(self, call: Saveable) -> Digest:
+        """Save a call and its values; gives its key.
+
+        Args:
+            call: a call with its values; a record, whose values are stored already; or a call that
+                `prepare` gave and that has its result by now.
+
+        Raises:
+            Rejected: if the cache refuses.
+        """
+
+    @abstractmethod
+    def load(self, key: Digest | str) -> LazyCall:
+        """The call under `key`; its values are loaded when they are looked at.
+
+        Args:
+            key: the key, or a prefix of at least 4 characters.
+
+        Raises:
+            KeyError: if there is none.
+            AmbiguousDigestError: if several keys have this prefix.
+        """
+
+    @abstractmethod
+    def load_value(self, key: Digest | str) -> Any:
+        """The value under `key`.
+
+        Args:
+            key: the key, or a prefix of at least 4 characters.
+
+        Raises:
+            KeyError: if there is none.
+            AmbiguousDigestError: if several keys have this prefix.
+        """
+
+    @abstractmethod
+    def evict(self, key: Digest | str) -> None:
+        """Remove the call under `key`; an absent one is no error. Values stay.
+
+        Args:
+            key: the key, or a prefix of at least 4 characters.
+
+        Raises:
+            Rejected: if the cache refuses.
+        """
+
+    @abstractmethod
+    def expand(self, key: Digest | str) -> Digest:
+        """The key of a call or value that a prefix of at least 4 characters stands for.
+
+        Raises:
+            KeyError: if there is none.
+            AmbiguousDigestError: if there are several.
+        """
+
+    @abstractmethod
+    def _shrink(self, *keys: Digest | str) -> tuple[Digest, ...]:
+        """As `shrink`, always a tuple."""
+
+    @abstractmethod
+    def _query(self, call: QueryCall) -> Iterable[LazyCall]:
+        """The calls that match a pattern."""
+
+    def contains(self, key: Digest | str) -> bool:
+        """Whether the cache holds the call under `key`."""
+        try:
+            self.load(key)
+        except KeyError:
+            return False
+        return True
+
+    def _knows(self, key: Digest | str) -> bool:
+        """Whether the cache holds something, a call or a value, under a whole key."""
+        return self.contains(key)
+
+    def prepare(self, call: Call) -> PreparedCall:
+        """Admit a call before its body runs: its key is sealed with the arguments as they are now.
+
+        Raises:
+            Indigestible: if an argument has no digest.
+        """
+        return PreparedCall(call.digest(), self)
+
+    def shrink(self, *keys: Digest | str) -> Digest | tuple[Digest, ...]:
+        """The shortest unambiguous prefix of each key, at least 4 characters long.
+
+        Returns:
+            One prefix for one key, a tuple of them for several.
+
+        Raises:
+            KeyError: if a key is not in the cache.
+        """
+        if not keys:
+            raise TypeError("shrink() requires at least one key")
+        short = self._shrink(*keys)
+        return short[0] if len(keys) == 1 else short
+
+    def query(self, template: QueryCall | None = None, **fields: Any) -> QueryIterator:
+        """The calls that match a pattern.
+
+        Args:
+            template: the pattern.
+            fields: the pattern's fields, instead of it.
+
+        Raises:
+            TypeError: if both are given.
+        """
+        from fleche.query import QueryIterator
+
+        if template is None:
+            template = QueryCall(**fields)
+        elif fields:
+            raise TypeError("Cannot pass keyword arguments when a QueryCall template is provided")
+
+        def calls() -> Iterator[LazyCall]:
+            try:
+                yield from self._query(template)
+            except Indigestible as error:
+                logger.warning("No hash for query argument: %s", error)
+
+        return QueryIterator(calls, self)
+
+    def table(
+        self,
+        arguments: Iterable[str] | str | Literal[True] = (),
+        results: bool = False,
+        shrink_keys: bool = True,
+    ) -> pandas.DataFrame:
+        """All calls as a `pandas.DataFrame`, a row each; see `QueryIterator.table`.
+
+        Args:
+            arguments: the names of the arguments to show, one of them, or `True` for all.
+            results: whether to show the results.
+            shrink_keys: whether the index holds the shortest unambiguous keys.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        return self.query().table(arguments, results, shrink_keys)
+
+    def transfer(self, other: BaseCache, pop: bool = False, overwrite: bool = False) -> None:
+        """Copy all calls, with their values, to another cache; see `QueryIterator.transfer`.
+
+        Args:
+            other: where to.
+            pop: evict each call that was transferred from this cache.
+            overwrite: replace calls that `other` holds already; else they are left alone.
+        """
+        self.query().transfer(other, pop=pop, overwrite=overwrite)
+
+    def _transfer_one(self, c: LazyCall, *, overwrite: bool = False) -> bool:
+        """Take over a call of another cache; whether it was taken."""
+        key = c.to_lookup_key()
+        with self._operation_context(key):
+            if not overwrite and self.contains(key):
+                return False
+            self.save(fetch_again(c, key))
+            return True
+
+    def filter(self, predicate: Callable[[Call | LazyCall], bool] | QueryCall) -> FilteredCache:
+        """A read-only view of the calls that match.
+
+        Args:
+            predicate: whether a call is shown, or a pattern that it must match.
+        """
+        if isinstance(predicate, QueryCall):
+            predicate = predicate.matches
+        from fleche.caches.views import FilteredCache
+
+        return FilteredCache(self, predicate)
+
+    def readonly(self) -> ReadOnlyCache:
+        """A view that is only read."""
+        from fleche.caches.views import ReadOnlyCache
+
+        return ReadOnlyCache(self)
+
+    def push(self, cache: BaseCache) -> CacheStack:
+        """A stack with `cache` before this one."""
+        from fleche.caches.union import CacheStack
+
+        return CacheStack((cache, self))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
+        """The cache that a configuration describes; see `fleche.config.cache_from_config`."""
+        from fleche.config import cache_from_config
+
+        return cache_from_config(config)
+
+
+def fetch_again(lazy: LazyCall, key: Digest, *, keep: bool = False) -> Call:
+    """A call with its values, to be saved in another cache under the key that it has.
+
+    Args:
+        lazy: the call.
+        key: its key.
+        keep: file it under its key even if its values have other digests by now, as in another
+            scheme; else it is filed as a call with these values would be.
+    """
+    call = lazy.fetch()
+    if type(call.result) is Digest:
+        call.__dict__["_returned_digest"] = isinstance(lazy._result, Digest)
+    if call.to_lookup_key() == key:
+        return call
+    call.__dict__["_typed"] = True
+    if call.to_lookup_key() == key:
+        return call
+    del call.__dict__["_typed"]
+    if keep:
+        call.__dict__["_digests"] = dict(lazy._arguments)
+    return call

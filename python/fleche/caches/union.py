@@ -1,0 +1,172 @@
+"""Several caches as one: stacks, which copy hits to their first cache, and pools, which do not."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fleche import _core
+from fleche.caches._prefixes import each, shrunk
+from fleche.caches.base import BaseCache, Rejected, Saveable, fetch_again
+from fleche.caches.views import ReadOnlyMixin
+from fleche.call import Call, LazyCall, PreparedCall, QueryCall
+from fleche.digest import Digest
+from fleche.storage.thread_safe import PerKeyLockMixin
+
+logger = logging.getLogger("fleche.cache")
+
+
+class _MultiCache(BaseCache):
+    """Several caches, asked one after the other."""
+
+    @property
+    @abstractmethod
+    def _members(self) -> tuple[BaseCache, ...]: ...
+
+    def load_value(self, key: Digest | str) -> Any:
+        for member in self._members:
+            try:
+                return member.load_value(key)
+            except KeyError:
+                continue
+        raise KeyError(key)
+
+    def contains(self, key: Digest | str) -> bool:
+        return any(member.contains(key) for member in self._members)
+
+    def _knows(self, key: Digest | str) -> bool:
+        return any(member._knows(key) for member in self._members)
+
+    def expand(self, key: Digest | str) -> Digest:
+        if len(key) >= 64:
+            return Digest(key)
+        return _core.resolve_prefix(key, set(each(lambda m: m.expand(key), self._members)))
+
+    def _shrink(self, *keys: Digest | str) -> tuple[Digest, ...]:
+        return shrunk(keys, self._members)
+
+    def _query(self, call: QueryCall) -> Iterator[LazyCall]:
+        seen = set()
+        for member in self._members:
+            for found in member._query(call):
+                key = found.to_lookup_key()
+                if key not in seen:
+                    seen.add(key)
+                    yield found
+
+
+@dataclass(frozen=True)
+class CacheStack(PerKeyLockMixin, _MultiCache):
+    """Caches on top of each other: saves go to the first, loads try one after the other, and a
+    hit in a later one is filed into the first.
+
+    Args:
+        stack: the caches.
+
+    Raises:
+        ValueError: if one of them is a stack.
+
+    >>> from fleche.call import Call
+    >>> from fleche.config import cache_from_config
+    >>> first, second = [cache_from_config({"template": "memory"}) for _ in range(2)]
+    >>> key = second.save(Call("square", {"x": 3}, result=9))
+    >>> CacheStack((first, second)).load(key).result
+    9
+    >>> first.contains(key)
+    True
+    """
+
+    stack: tuple[BaseCache, ...]
+
+    def __post_init__(self) -> None:
+        if any(isinstance(member, CacheStack) for member in self.stack):
+            raise ValueError("CacheStack cannot be nested inside another CacheStack")
+        object.__setattr__(self, "stack", tuple(self.stack))
+
+    @property
+    def _members(self) -> tuple[BaseCache, ...]:
+        return self.stack
+
+    def push(self, cache: BaseCache) -> CacheStack:
+        return CacheStack((cache, *self.stack))
+
+    def save(self, call: Saveable) -> Digest:
+        return self.stack[0].save(call)
+
+    def prepare(self, call: Call) -> PreparedCall:
+        return PreparedCall(self.stack[0].prepare(call).digested, self)
+
+    def load(self, key: Digest | str) -> LazyCall:
+        for position, member in enumerate(self.stack):
+            try:
+                call = member.load(key)
+            except KeyError:
+                continue
+            except Exception:
+                # One that is out of order must not hide what the others hold.
+                logger.warning(
+                    "Cache %s of the stack failed to load %s", position, key, exc_info=True
+                )
+                continue
+            return call if position == 0 else self._backfilled(call)
+        raise KeyError(key)
+
+    def _backfilled(self, call: LazyCall) -> LazyCall:
+        """The call as the first cache has it, filed there unless it is already."""
+        key = call.to_lookup_key()
+        base = self.stack[0]
+        with self._operation_context(key):
+            try:
+                if not base.contains(key):
+                    base.save(fetch_again(call, key, keep=True))
+                    logger.info("Transferred hit for %s from higher cache to base cache", key)
+                return base.load(key)
+            except KeyError:
+                # The later cache lost a value: a miss there must not become one for all.
+                return call
+            except Exception as error:
+                logger.warning("Failed to transfer hit for %s to base cache: %s", key, error)
+                return call
+
+    def evict(self, key: Digest | str) -> None:
+        for member in self.stack:
+            try:
+                member.evict(key)
+            except (KeyError, Rejected):
+                continue
+
+
+@dataclass(frozen=True)
+class CachePool(ReadOnlyMixin, _MultiCache):
+    """A read-only union of caches; nothing is copied between them.
+
+    Args:
+        caches: the caches.
+
+    >>> from fleche.call import Call
+    >>> from fleche.config import cache_from_config
+    >>> first, second = [cache_from_config({"template": "memory"}) for _ in range(2)]
+    >>> key = second.save(Call("square", {"x": 3}, result=9))
+    >>> CachePool((first, second)).contains(key), first.contains(key)
+    (True, False)
+    """
+
+    caches: tuple[BaseCache, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "caches", tuple(self.caches))
+
+    @property
+    def _members(self) -> tuple[BaseCache, ...]:
+        return self.caches
+
+    def load(self, key: Digest | str) -> LazyCall:
+        for member in self.caches:
+            try:
+                return member.load(key)
+            except KeyError:
+                continue
+        raise KeyError(key)

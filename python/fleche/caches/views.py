@@ -1,0 +1,151 @@
+"""Caches around another one: read-only, filtered, refreshing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fleche.caches.base import BaseCache, Rejected, Saveable
+from fleche.call import Call, LazyCall, PreparedCall, QueryCall
+from fleche.digest import Digest
+from fleche.storage.base import Intent
+
+
+@dataclass(frozen=True)
+class CacheWrapper(BaseCache):
+    """A cache around another one; as it is, it passes everything through.
+
+    Args:
+        cache: the inner cache.
+    """
+
+    cache: BaseCache
+
+    def _operation_context(self, key: Digest | str, *, intent: Intent = Intent.WRITE) -> Any:
+        return self.cache._operation_context(key, intent=intent)
+
+    def save(self, call: Saveable) -> Digest:
+        return self.cache.save(call)
+
+    def load(self, key: Digest | str) -> LazyCall:
+        return self.cache.load(key)
+
+    def load_value(self, key: Digest | str) -> Any:
+        return self.cache.load_value(key)
+
+    def contains(self, key: Digest | str) -> bool:
+        return self.cache.contains(key)
+
+    def _knows(self, key: Digest | str) -> bool:
+        return self.cache._knows(key)
+
+    def evict(self, key: Digest | str) -> None:
+        self.cache.evict(key)
+
+    def prepare(self, call: Call) -> PreparedCall:
+        # Saved through the wrapper, not around it.
+        return PreparedCall(self.cache.prepare(call).digested, self)
+
+    def expand(self, key: Digest | str) -> Digest:
+        return self.cache.expand(key)
+
+    def _shrink(self, *keys: Digest | str) -> tuple[Digest, ...]:
+        return self.cache._shrink(*keys)
+
+    def _query(self, call: QueryCall) -> Iterable[LazyCall]:
+        return self.cache._query(call)
+
+
+class ReadOnlyMixin(BaseCache):
+    """Refuses to save and to evict."""
+
+    def save(self, call: Saveable) -> Digest:
+        raise Rejected("Cannot save to a read-only cache", type(self).__name__)
+
+    def evict(self, key: Digest | str) -> None:
+        raise Rejected("Cannot evict from a read-only cache", type(self).__name__, key)
+
+    def prepare(self, call: Call) -> PreparedCall:
+        return PreparedCall(call.digest(), self)
+
+
+@dataclass(frozen=True)
+class ReadOnlyCache(ReadOnlyMixin, CacheWrapper):
+    """A view of a cache that is only read.
+
+    Args:
+        cache: the inner cache.
+
+    >>> from fleche.call import Call
+    >>> from fleche.config import cache_from_config
+    >>> view = cache_from_config({"template": "memory"}).readonly()
+    >>> try:
+    ...     view.save(Call("square", {"x": 3}, result=9))
+    ... except Rejected as error:
+    ...     print(error.args[0])
+    Cannot save to a read-only cache
+    """
+
+
+@dataclass(frozen=True)
+class FilteringMixin(CacheWrapper):
+    """Shows only the calls for which `predicate` holds."""
+
+    predicate: Callable[[Call | LazyCall], bool]
+
+    def load(self, key: Digest | str) -> LazyCall:
+        call = self.cache.load(key)
+        if not self.predicate(call):
+            raise KeyError(key)
+        return call
+
+    def contains(self, key: Digest | str) -> bool:
+        try:
+            self.load(key)
+        except KeyError:
+            return False
+        return True
+
+    def _query(self, call: QueryCall) -> Iterator[LazyCall]:
+        return (found for found in self.cache._query(call) if self.predicate(found))
+
+
+@dataclass(frozen=True)
+class FilteredCache(ReadOnlyMixin, FilteringMixin):
+    """A read-only view of the calls that match.
+
+    Args:
+        cache: the inner cache.
+        predicate: whether a call is shown.
+
+    >>> from fleche.call import Call
+    >>> from fleche.config import cache_from_config
+    >>> cache = cache_from_config({"template": "memory"})
+    >>> for x in range(4):
+    ...     _ = cache.save(Call("square", {"x": x}, result=x * x))
+    >>> cache.filter(lambda call: call.result > 3).query().count()
+    2
+    """
+
+
+@dataclass(frozen=True)
+class RefreshingCache(CacheWrapper):
+    """Always misses, and saves through: every call is computed again.
+
+    Args:
+        cache: the inner cache.
+
+    >>> from fleche.call import Call
+    >>> from fleche.config import cache_from_config
+    >>> cache = cache_from_config({"template": "memory"})
+    >>> key = RefreshingCache(cache).save(Call("square", {"x": 3}, result=9))
+    >>> RefreshingCache(cache).contains(key), cache.contains(key)
+    (False, True)
+    """
+
+    def load(self, key: Digest | str) -> LazyCall:
+        raise KeyError(key)
+
+    def contains(self, key: Digest | str) -> bool:
+        return False
