@@ -46,7 +46,15 @@ def development_python(session: nox.Session) -> str:
 def tests(session: nox.Session) -> None:
     """All Python tests and the examples in docstrings; arguments go to pytest."""
     python = development_python(session)
-    session.run(python, "-m", "pytest", *session.posargs)
+    # The same random cases in every run: a change is judged by what it changed.
+    session.run(python, "-m", "pytest", "--hypothesis-profile=ci", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def explore(session: nox.Session) -> None:
+    """All Python tests with new random cases, and more of them; arguments go to pytest."""
+    python = development_python(session)
+    session.run(python, "-m", "pytest", "--hypothesis-profile=explore", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -16,9 +16,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PASSWORD = "s3cret-of-the-tests"
 START_SECONDS = 120
+
+# `nox -s tests` takes hypothesis's own profile "ci", whose cases are the same in every run.
+settings.register_profile("explore", max_examples=1000, deadline=None)
 
 
 class DatabaseServer:
