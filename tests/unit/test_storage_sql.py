@@ -52,6 +52,15 @@ def opened():
         storage._store.close()
 
 
+def test_the_largest_number_in_metadata_is_found(url, opened):
+    largest = sys.float_info.max
+    storage = opened(url)
+    storage.save(Call("f", {}, {"tags": {"n": largest}}, "m", 1, result=1).digest())
+    storage.save(record(x=1))
+    (found,) = storage.query(QueryCall(metadata={"tags": {"n": largest}}))
+    assert found.metadata == {"tags": {"n": largest}}
+
+
 class TestUrls:
     @pytest.mark.parametrize(
         "form",

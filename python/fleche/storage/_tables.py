@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -249,4 +250,6 @@ def _member_in_mysql(key: str, value: Any) -> ColumnElement[bool]:
 def bounds(number: float) -> tuple[float, float]:
     """Between which numbers one is, as the database may have rounded it."""
     margin = abs(number) * 1e-9
-    return number - margin, number + margin
+    # Finite, as MariaDB takes no infinity.
+    largest = sys.float_info.max
+    return max(number - margin, -largest), min(number + margin, largest)
