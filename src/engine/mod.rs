@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod config;
 pub mod digest;
+pub mod disk;
 pub mod error;
 pub mod files;
 pub mod fork;

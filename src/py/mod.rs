@@ -8,6 +8,8 @@ mod errors;
 mod keys;
 mod names;
 mod storage;
+#[cfg(debug_assertions)]
+mod watch;
 mod wrapper;
 
 use pyo3::prelude::*;
@@ -43,6 +45,9 @@ pub mod _core {
         root::FileRoot,
         signatures::{sign, verify},
     };
+    #[cfg(debug_assertions)]
+    #[pymodule_export]
+    use super::watch::watch_system_calls;
     #[pymodule_export]
     use super::wrapper::CachedFunction;
 

@@ -3,12 +3,12 @@
 //! Looking up a prefix would otherwise read the whole folder each time. The folder's own time of
 //! change tells whether the memory still holds.
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::engine::digest::{Hash, Hex};
+use crate::engine::disk;
 
 /// A folder that changed less than this ago may change once more without its time showing it:
 /// the coarsest step of time that a file system in use has.
@@ -37,7 +37,7 @@ impl Moment {
 }
 
 fn changed(root: &Path) -> Option<SystemTime> {
-    fs::metadata(root).and_then(|root| root.modified()).ok()
+    disk::metadata(root).and_then(|root| root.modified()).ok()
 }
 
 impl Index {
@@ -70,6 +70,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn key(first: u8) -> Hash {
         [first; 32]

@@ -1,11 +1,12 @@
 //! What a root holds: entries are the files named by a key, everything else is not looked at.
 
-use std::fs::{self, DirEntry, FileType};
+use std::fs::{DirEntry, FileType};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::temporary;
 use crate::engine::digest::{Hash, parse_hex};
+use crate::engine::disk;
 
 /// Calls `found` with the entries of a root until it says to stop, and sweeps what dead writers
 /// left. A root that does not exist holds nothing.
@@ -13,7 +14,7 @@ pub fn entries(
     root: &Path,
     mut found: impl FnMut(Hash, &DirEntry) -> io::Result<bool>,
 ) -> io::Result<()> {
-    let directory = match fs::read_dir(root) {
+    let directory = match disk::read_dir(root) {
         Ok(directory) => directory,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -39,8 +40,11 @@ pub fn entries(
 }
 
 fn is_file(entry: &DirEntry) -> io::Result<bool> {
-    match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => Ok(entry.path().is_file()),
+    match disk::file_type(entry) {
+        Ok(kind) if kind.is_symlink() => {
+            // Whatever is wrong with where it leads to, the other entries are listed.
+            Ok(disk::metadata(&entry.path()).is_ok_and(|target| target.is_file()))
+        }
         kind => kind.as_ref().map(FileType::is_file).or_else(gone),
     }
 }

@@ -4,7 +4,7 @@
 //! while a finished file is moved to its place, never while one is written. The operating system
 //! frees the locks of a process that dies.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::engine::digest::{Hash, Hex};
+use crate::engine::disk::{self, File};
 use crate::engine::error::{Error, Result};
 
 /// The folder of the lock files, inside the root. No dot-file is ever a key.
@@ -57,7 +58,7 @@ impl Held {
     fn is_at(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
         let Some(file) = &self.0 else { return true };
-        match (file.metadata(), fs::metadata(path)) {
+        match (file.metadata(), disk::metadata(path)) {
             (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
             (Ok(_), Err(_)) => false,
             (Err(_), _) => true,
@@ -127,7 +128,7 @@ impl Locks {
         let open = || {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
-            options.open(path)
+            File::open_with(path, &options)
         };
         match open() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -160,7 +161,7 @@ pub fn lock_file(path: &Path, mode: Mode, timeout: Duration) -> Result<Held> {
     loop {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let opened = match options.open(path) {
+        let opened = match File::open_with(path, &options) {
             Err(error) if is_read_only(&error) => File::open(path),
             opened => opened,
         };
@@ -201,13 +202,9 @@ fn is_read_only(error: &io::Error) -> bool {
 fn wait_for(file: File, path: &Path, mode: Mode, timeout: Duration) -> Result<Outcome> {
     let mut waiting: Option<Wait> = None;
     loop {
-        let tried = match mode {
-            Mode::Exclusive => file.try_lock(),
-            Mode::Shared => file.try_lock_shared(),
-        };
-        match tried {
-            Ok(()) => return Ok(Outcome::Held(Held(Some(file)))),
-            Err(TryLockError::WouldBlock) => {
+        match file.try_lock(mode == Mode::Exclusive) {
+            Ok(true) => return Ok(Outcome::Held(Held(Some(file)))),
+            Ok(false) => {
                 let waiting = waiting.get_or_insert_with(Wait::new);
                 if !waiting.pause(timeout) {
                     return Err(Error::Locked {
@@ -216,11 +213,8 @@ fn wait_for(file: File, path: &Path, mode: Mode, timeout: Duration) -> Result<Ou
                     });
                 }
             }
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
-            Err(TryLockError::Error(error)) if has_no_locks(&error) => {
-                return Ok(Outcome::Unsupported(error));
-            }
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
+            Err(error) if has_no_locks(&error) => return Ok(Outcome::Unsupported(error)),
+            Err(error) => return Err(Error::io("lock", path)(error)),
         }
     }
 }
@@ -256,9 +250,9 @@ impl Wait {
 /// Creates the folder with the root's own permissions: who may write there may lock there.
 fn create_directory(directory: &Path) -> io::Result<()> {
     let root = directory.parent().unwrap_or(directory);
-    fs::create_dir_all(root)?;
-    match fs::create_dir(directory) {
-        Ok(()) => fs::set_permissions(directory, fs::metadata(root)?.permissions()),
+    disk::create_dir_all(root)?;
+    match disk::create_dir(directory) {
+        Ok(()) => disk::set_permissions(directory, &disk::metadata(root)?.permissions()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -272,6 +266,7 @@ fn has_no_locks(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn locks(root: &Path, milliseconds: u64) -> Locks {
         Locks::new(root, Duration::from_millis(milliseconds))

@@ -8,13 +8,14 @@ mod list;
 mod lock;
 mod temporary;
 
-use std::fs::{self, File};
+use std::fs::{DirEntry, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::digest::{Hash, Hex};
+use super::disk::{self, File};
 use super::error::{Error, Result};
 use index::{Index, Moment};
 use lock::Locks;
@@ -89,7 +90,7 @@ impl Store {
 
     pub fn contains(&self, key: &Hash) -> Result<bool> {
         let path = self.path(key);
-        match fs::metadata(&path) {
+        match disk::metadata(&path) {
             Ok(metadata) => Ok(metadata.is_file()),
             Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(Error::io("look at", &path)(error)),
@@ -126,7 +127,7 @@ impl Store {
             // To the nanosecond: the kernel's own stamps are the same for milliseconds on end, and
             // the age of entries decides which is evicted first. Where it cannot be, it is not.
             let _ = file.set_modified(SystemTime::now());
-            drop(file);
+            file.close().map_err(Error::io("write", &path))?;
             let held = self.locks.take_within(key, timeout)?;
             match temporary.move_to(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound && tries < TRIES => tries += 1,
@@ -151,7 +152,7 @@ impl Store {
     /// A path for a file that somebody else writes, to be given to `commit` or `discard`.
     pub fn temporary(&self, key: &Hash) -> Result<PathBuf> {
         self.sweep_first();
-        fs::create_dir_all(&self.root).map_err(Error::io("create", &self.root))?;
+        disk::create_dir_all(&self.root).map_err(Error::io("create", &self.root))?;
         Ok(Temporary::name(&self.root, key))
     }
 
@@ -174,11 +175,13 @@ impl Store {
 
     /// Removes the entry of `key`, which is kept at `place`.
     pub fn evict_at(&self, key: &Hash, place: &Path) -> Result<()> {
-        if !place.exists() {
-            return Ok(());
+        match disk::metadata(place) {
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err(Error::io("look at", place)(error)),
+            Ok(_) => {}
         }
         let _held = self.locks.take(key)?;
-        match fs::remove_file(place) {
+        match disk::remove_file(place) {
             Err(error) if !is_absent(&error) => Err(Error::io("remove", place)(error)),
             _ => Ok(()),
         }
@@ -210,7 +213,7 @@ impl Store {
     pub fn list_with_times(&self) -> Result<Vec<(Hash, SystemTime)>> {
         let mut keys = Vec::new();
         self.entries(|key, entry| {
-            match entry.metadata().and_then(|metadata| metadata.modified()) {
+            match disk::entry_metadata(entry).and_then(|metadata| metadata.modified()) {
                 Ok(written) => keys.push((key, written)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -255,12 +258,13 @@ impl Store {
             let (temporary, mut file) =
                 create.map_err(Error::io("create a file in", &self.root))?;
             let written = file.write_all(&bytes).and_then(|()| {
-                file.set_permissions(read.permissions())?;
-                file.set_modified(read.modified()?)
+                file.set_permissions(&read.permissions())?;
+                file.set_modified(read.modified()?)?;
+                file.close()
             });
             written.map_err(Error::io("write", &path))?;
             let _held = self.locks.take(key)?;
-            match fs::metadata(&path) {
+            match disk::metadata(&path) {
                 Ok(now) if is_same(&read, &now) => {
                     return temporary.move_to(&path).map_err(Error::io("write", &path));
                 }
@@ -272,7 +276,7 @@ impl Store {
         Ok(())
     }
 
-    fn entries(&self, found: impl FnMut(Hash, &fs::DirEntry) -> io::Result<bool>) -> Result<()> {
+    fn entries(&self, found: impl FnMut(Hash, &DirEntry) -> io::Result<bool>) -> Result<()> {
         self.swept.store(true, Ordering::Relaxed);
         list::entries(&self.root, found).map_err(Error::io("list", &self.root))
     }
@@ -323,7 +327,7 @@ impl Entry {
             return Ok(false);
         }
         let mut bytes = Vec::with_capacity(expected.len());
-        (&self.file).take(self.length).read_to_end(&mut bytes)?;
+        self.file.read_up_to(self.length, &mut bytes)?;
         if bytes != expected {
             return Ok(false);
         }
@@ -340,7 +344,7 @@ impl Entry {
             let error = ErrorKind::OutOfMemory.into();
             return Err(Error::io("read", &path)(error));
         }
-        let read = file.take(length).read_to_end(&mut bytes);
+        let read = file.read_up_to(length, &mut bytes);
         read.map_err(Error::io("read", &path))?;
         Ok(bytes)
     }
@@ -353,14 +357,14 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// Whether nobody replaced a file between two looks at it.
 #[cfg(unix)]
-fn is_same(before: &fs::Metadata, now: &fs::Metadata) -> bool {
+fn is_same(before: &Metadata, now: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let identity = |file: &fs::Metadata| (file.dev(), file.ino(), file.mtime(), file.mtime_nsec());
+    let identity = |file: &Metadata| (file.dev(), file.ino(), file.mtime(), file.mtime_nsec());
     identity(before) == identity(now)
 }
 
 #[cfg(not(unix))]
-fn is_same(before: &fs::Metadata, now: &fs::Metadata) -> bool {
+fn is_same(before: &Metadata, now: &Metadata) -> bool {
     before.modified().ok() == now.modified().ok() && before.len() == now.len()
 }
 

@@ -4,7 +4,7 @@
 //! `.<key>.<machine>-<process>-<number>.tmp`. Whoever lists the root sweeps the ones of dead
 //! processes of the same machine, and, of other machines, those untouched for a day.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::engine::digest::{DIGEST_LENGTH, Hash, Hex, parse_hex};
+use crate::engine::disk::{self, File};
 
 const ENDING: &str = ".tmp";
 
@@ -50,12 +51,12 @@ impl Temporary {
     pub fn create(root: &Path, key: &Hash) -> io::Result<(Self, File)> {
         loop {
             let path = Self::name(root, key);
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match File::open_with(&path, OpenOptions::new().write(true).create_new(true)) {
                 Ok(file) => return Ok((Self::at(path), file)),
                 // Another machine that cannot tell its name counted as far.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == ErrorKind::NotFound && !root.is_dir() => {
-                    fs::create_dir_all(root)?;
+                Err(error) if error.kind() == ErrorKind::NotFound && !is_folder(root) => {
+                    disk::create_dir_all(root)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -64,7 +65,7 @@ impl Temporary {
 
     /// Moves the file to its place, at once: a reader sees what was there before, or all of it.
     pub fn move_to(mut self, place: &Path) -> io::Result<()> {
-        fs::rename(&self.path, place)?;
+        disk::rename(&self.path, place)?;
         self.moved = true;
         Ok(())
     }
@@ -74,9 +75,13 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.moved {
             // It may never have been created.
-            drop(fs::remove_file(&self.path));
+            drop(disk::remove_file(&self.path));
         }
     }
+}
+
+fn is_folder(path: &Path) -> bool {
+    disk::metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
 /// Whether a file's name is that of a temporary file, of the reference's as well.
@@ -88,7 +93,7 @@ pub fn is_temporary(name: &[u8]) -> bool {
 
 /// Removes a temporary file if its writer is gone. Fails silently: the next one may try again.
 pub fn sweep(path: &Path) {
-    if is_abandoned(path) && fs::remove_file(path).is_ok() {
+    if is_abandoned(path) && disk::remove_file(path).is_ok() {
         let path = path.display();
         log::debug!(target: "fleche.storage", "Removed {path}, left behind by a dead writer");
     }
@@ -101,7 +106,7 @@ fn is_abandoned(path: &Path) -> bool {
     {
         return !alive;
     }
-    let age = fs::metadata(path).and_then(|metadata| metadata.modified());
+    let age = disk::metadata(path).and_then(|metadata| metadata.modified());
     age.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED))
 }
 

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::sync::Mutex;
 
 use proptest::prelude::*;
@@ -164,7 +165,7 @@ fn equal_bytes_are_not_written_again_but_count_as_new() {
     let root = tempfile::tempdir().unwrap();
     let store = store(root.path());
     renew(&store, b"value").unwrap();
-    let file = File::options().write(true).open(store.path(&key(1)));
+    let file = fs::File::options().write(true).open(store.path(&key(1)));
     file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let before = fs::metadata(store.path(&key(1))).unwrap();
     renew(&store, b"value").unwrap();
