@@ -16,12 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from fleche import _core
-from fleche._targets import Target
-from fleche.call import (
-    Call,
-    DigestedCall,
-    PreparedCall,
-    QueryCall,
+from fleche._profile import (
     Version,
     code_digest_of,
     compile_signature,
@@ -30,6 +25,13 @@ from fleche.call import (
     qualname_of,
     signature_of,
     version_of,
+)
+from fleche._targets import Target
+from fleche.call import (
+    Call,
+    DigestedCall,
+    PreparedCall,
+    QueryCall,
     warn_of_unsaved_argument,
 )
 from fleche.digest import Digest, Indigestible
@@ -387,14 +389,17 @@ class AdmittedCall:
         )
         with self.cache._operation_context(self.key):
             try:
-                self.plain.commit(record, result)
+                self.plain.commit(record, result, call.arguments)
             except SaveError as error:
                 from fleche.caches import Rejected
 
                 raise Rejected(error) from error
 
+            finally:
+                self.plain.release()
+
     def abandon(self) -> None:
-        pass
+        self.plain.release()
 
 
 def _prepare(

@@ -14,24 +14,19 @@ True
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
-import sys
 import types
-import typing
-import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from fleche import _core
+from fleche._profile import FunctionProfile, Ignored, Required, Version, bind
 from fleche.digest import Digest, Indigestible, digest
 
 if TYPE_CHECKING:
-    import inspect
-
     from fleche.caches import BaseCache
     from fleche.storage import ValueStorage
 
@@ -52,37 +47,9 @@ __all__ = [
 
 logger = logging.getLogger("fleche.call")
 
-Version: TypeAlias = str | int | None
 Metadata: TypeAlias = dict[str, dict[str, Any]]
 StrQueryType: TypeAlias = Digest | str | None
 AnyQueryType: TypeAlias = Digest | Any | None
-
-
-class _Marker:
-    """A class that marks parameters, bare or as `Marker[type]`."""
-
-    def __class_getitem__(cls, annotated: Any) -> Any:
-        return Annotated[annotated, cls]
-
-
-class Ignored(_Marker):
-    """Marks a parameter that takes no part in keys and records.
-
-    >>> def fit(data, verbose: Ignored[bool] = False):
-    ...     return sum(data)
-    >>> Call.from_call(fit, [1, 2], verbose=True).arguments
-    {'data': [1, 2]}
-    """
-
-
-class Required(_Marker):
-    """Marks a parameter without whose explicit value a call is not cached.
-
-    >>> def simulate(steps, seed: Required[int] = 0):
-    ...     return steps + seed
-    >>> FunctionProfile.of(simulate).check_required((10,), {})
-    ['seed']
-    """
 
 
 @dataclass
@@ -185,31 +152,33 @@ class Call:
         result = None
         if self.result is not None:
             result = self._stash_result(values)
-        return self._to_digested(self._stash_arguments(values), result)
+        digests = self._argument_digests()
+        self._store_arguments(values, digests)
+        return self._to_digested(digests, result)
 
     def _stash_result(self, values: ValueStorage) -> Digest:
         if type(self.result) is Digest and not self._returned_digest:
             return self.result
         return values.save(self.result, _core.result_digest(self.result))
 
-    def _stash_arguments(self, values: ValueStorage) -> dict[str, Digest]:
+    def _argument_digests(self) -> dict[str, Digest]:
+        if self._digests is not None:
+            return dict(self._digests)
+        return {name: digest(value, typed=self._typed) for name, value in self.arguments.items()}
+
+    def _store_arguments(self, values: ValueStorage, digests: dict[str, Digest]) -> None:
         from fleche.storage.base import SaveError
 
-        known = self._digests
-        digests = {}
         for name, value in self.arguments.items():
-            key = digest(value, typed=self._typed) if known is None else known[name]
-            digests[name] = key
             if type(value) is Digest:
                 continue
             try:
                 # Never over what is there: an equal argument, or the very content that the key
                 # names, whereas an argument may have its digest by a rule of its own.
-                if not values.contains(key):
-                    values.save(value, key)
+                if not values.contains(digests[name]):
+                    values.save(value, digests[name])
             except SaveError:
                 warn_of_unsaved_argument(name)
-        return digests
 
     def _to_digested(self, arguments: dict[str, Digest], result: Digest | None) -> DigestedCall:
         return DigestedCall(
@@ -464,6 +433,9 @@ class PreparedCall:
 
     digested: DigestedCall
     cache: Any
+    # What keeps its stored arguments until then, and the arguments themselves.
+    _flight: Any = field(default=None, init=False, repr=False, compare=False)
+    _live: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
     _finished: bool = field(default=False, init=False, repr=False)
     _result: Any = field(default=None, init=False, repr=False)
     _metadata: Metadata | None = field(default=None, init=False, repr=False)
@@ -488,12 +460,25 @@ class PreparedCall:
         self._finished = True
         self._result = result
         self._metadata = metadata
-        key: Digest = self.cache.save(self)
+        try:
+            key: Digest = self.cache.save(self)
+        finally:
+            self._flight = self._live = None
         return key
 
     def abandon(self) -> None:
         """Give the call up: no record of it will be stored."""
         self._finished = True
+        self._flight = self._live = None
+
+    def _through(self, cache: Any) -> PreparedCall:
+        """The same call, to be saved by a cache around the one that prepared it."""
+        self.cache = cache
+        return self
+
+    def _store_arguments_again(self, values: ValueStorage) -> None:
+        if self._live is not None:
+            store_again(values, self._live, self.digested.arguments)
 
     def resolve(self, values: ValueStorage) -> DigestedCall:
         """Store the result; gives the finished record."""
@@ -517,6 +502,34 @@ class PreparedCall:
         if not self._finished:
             self.abandon()
         return False
+
+
+def store_again(
+    values: ValueStorage, arguments: dict[str, Any], digests: dict[str, Digest]
+) -> None:
+    """Store what a garbage collection may have evicted while the call ran.
+
+    Args:
+        values: where.
+        arguments: the live arguments.
+        digests: the digests that they had before the body ran.
+    """
+    from fleche.storage.base import SaveError
+
+    for name, value in arguments.items():
+        key = digests[name]
+        if type(value) is Digest:
+            continue
+        try:
+            values.load(key)
+        except KeyError:
+            try:
+                # The body may have changed it.
+                if key not in (digest(value), digest(value, typed=True)):
+                    raise SaveError(f"the argument {name!r} is no longer what it was") from None
+                values.save(value, key)
+            except (SaveError, Indigestible):
+                warn_of_unsaved_argument(name)
 
 
 def warn_of_unsaved_argument(name: str) -> None:
@@ -548,240 +561,4 @@ def _fields(call: Call | DigestedCall) -> tuple[Any, ...]:
         call.version,
         call.code_digest,
         call.result,
-    )
-
-
-@dataclass(frozen=True)
-class FunctionProfile:
-    """What the keys of a function's calls are made of; computed once per callable."""
-
-    signature: inspect.Signature
-    qualname: str
-    module: str
-    version: Version
-    code_digest: Digest | None
-    ignored: frozenset[str] = frozenset()
-    required: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, func: Callable[..., Any]) -> FunctionProfile:
-        """The profile of a callable.
-
-        Raises:
-            TypeError: if `func` is not callable.
-        """
-        return _get_profile(func)
-
-    def check_required(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
-        """The required parameters that a call leaves to their defaults."""
-        bound = self.signature.bind_partial(*args, **kwargs).arguments
-        return [n for n in sorted(self.required) if n not in bound and n not in kwargs]
-
-    def strip_for_key(self, bound: dict[str, Any]) -> None:
-        """Drop the ignored arguments from `bound`, in place."""
-        for name in self.ignored:
-            bound.pop(name, None)
-
-
-_PROFILES: weakref.WeakKeyDictionary[Any, FunctionProfile] = weakref.WeakKeyDictionary()
-
-
-def _get_profile(func: Callable[..., Any]) -> FunctionProfile:
-    with contextlib.suppress(KeyError, TypeError):
-        return _PROFILES[func]
-    profile = _profile(func)
-    # One that is not hashable or not weakly referenceable is computed anew each time.
-    with contextlib.suppress(TypeError):
-        _PROFILES[func] = profile
-    return profile
-
-
-def _profile(func: Callable[..., Any]) -> FunctionProfile:
-    signature = signature_of(func)
-    ignored, required = marked_of(func, signature)
-    return FunctionProfile(
-        signature=signature,
-        qualname=qualname_of(func),
-        module=module_of(func),
-        version=version_of(func),
-        code_digest=code_digest_of(func),
-        ignored=ignored,
-        required=required,
-    )
-
-
-def signature_of(func: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a callable; `(*args, **kwargs)` for one that does not tell.
-
-    Raises:
-        TypeError: if `func` is not callable.
-    """
-    import inspect
-
-    if not callable(func):
-        raise TypeError(f"{func!r} is not a callable object")
-    try:
-        if sys.version_info >= (3, 14):
-            import annotationlib
-
-            # Annotations may name what does not exist at run time.
-            lenient = annotationlib.Format.FORWARDREF
-            return inspect.signature(func, annotation_format=lenient)
-        return inspect.signature(func)
-    except (TypeError, ValueError):
-        parameter = inspect.Parameter
-        return inspect.Signature(
-            [
-                parameter("args", parameter.VAR_POSITIONAL),
-                parameter("kwargs", parameter.VAR_KEYWORD),
-            ]
-        )
-
-
-def compile_signature(signature: inspect.Signature) -> _core.Signature:
-    """A signature in the form that binds calls."""
-    return _core.Signature(
-        [
-            (p.name, int(p.kind), None if p.default is p.empty else (p.default,))
-            for p in signature.parameters.values()
-        ]
-    )
-
-
-def bind(
-    func: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    apply_defaults: bool = False,
-    partial: bool = False,
-) -> dict[str, Any]:
-    """The arguments of a call by parameter, in the order of the parameters.
-
-    Args:
-        func: what is called.
-        args: the positional arguments.
-        kwargs: the keyword arguments.
-        apply_defaults: add the parameters that the call leaves out.
-        partial: let parameters stay without a value.
-
-    Raises:
-        TypeError: if the arguments do not fit.
-
-    >>> bind(lambda x, *, y=2: x, (1,), {}, apply_defaults=True)
-    {'x': 1, 'y': 2}
-    """
-    signature = _get_profile(func).signature
-    bound = signature.bind_partial(*args, **kwargs) if partial else signature.bind(*args, **kwargs)
-    if apply_defaults:
-        bound.apply_defaults()
-    return dict(bound.arguments)
-
-
-def _owner(func: Any) -> Any:
-    """What gives a callable its name: the class of an instance that is called."""
-    if hasattr(func, "__qualname__"):
-        return func
-    return type(func)
-
-
-def qualname_of(func: Any) -> str:
-    """The name under which a callable's calls are recorded."""
-    return str(_owner(func).__qualname__)
-
-
-def module_of(func: Any) -> str:
-    """The module under which a callable's calls are recorded."""
-    module = getattr(func, "__module__", None) or getattr(_owner(func), "__module__", None)
-    return "__main__" if module == "__mp_main__" else str(module or "builtins")
-
-
-def version_of(func: Any) -> Version:
-    """A callable's version: its own, else that of its top-level package, else `None`.
-
-    The standard library has the version of Python.
-    """
-    version = getattr(func, "__version__", None)
-    if version is not None:
-        return version  # type: ignore[no-any-return]
-    package = module_of(func).partition(".")[0]
-    if package in sys.stdlib_module_names and package != "__main__":
-        return sys.version.split()[0]
-    version = getattr(sys.modules.get(package), "__version__", None)
-    if version is None or isinstance(version, str | int):
-        return version
-    # Some packages have a module or an object of that name.
-    return None if isinstance(version, types.ModuleType) else str(version)
-
-
-def code_digest_of(func: Any) -> Digest | None:
-    """The digest of what a function does; `None` for a callable without code of its own."""
-    if isinstance(func, types.MethodType):
-        func = func.__func__
-    if not isinstance(func, types.FunctionType):
-        return None
-    try:
-        return digest(func)
-    except Indigestible as error:
-        culprit = error.args[0] if error.args else error
-        logger.warning(
-            "Cannot digest what %s captured (a %s); its code digest ignores every captured "
-            "variable and so collides with other closures made from the same definition",
-            qualname_of(func),
-            type(culprit).__name__,
-        )
-        return digest(func.__code__)
-
-
-def marked_of(func: Any, signature: inspect.Signature) -> tuple[frozenset[str], frozenset[str]]:
-    """The parameters whose annotations hold `Ignored`, and those that hold `Required`."""
-    ignored, required = set(), set()
-    for name, annotation in _annotations(func, signature).items():
-        if _holds(annotation, Ignored):
-            ignored.add(name)
-        if _holds(annotation, Required):
-            required.add(name)
-            if signature.parameters[name].kind is signature.parameters[name].POSITIONAL_ONLY:
-                logger.warning(
-                    "Argument %r is marked as Required but is positional-only. "
-                    "Required only works for keyword arguments.",
-                    name,
-                )
-    return frozenset(ignored), frozenset(required)
-
-
-def _annotations(func: Any, signature: inspect.Signature) -> dict[str, Any]:
-    """Annotations by parameter; those written as strings are resolved one by one, as far as their
-    names exist, so that one unknown name does not hide the markers of the others."""
-    annotations = {}
-    inner = func
-    while hasattr(inner, "__wrapped__"):
-        inner = inner.__wrapped__
-    names = getattr(inner, "__globals__", {})
-    for name, parameter in signature.parameters.items():
-        annotation = parameter.annotation
-        if annotation is parameter.empty:
-            continue
-        if isinstance(annotation, str):
-            if "Ignored" not in annotation and "Required" not in annotation:
-                continue
-            scope = {"Ignored": Ignored, "Required": Required, "Annotated": Annotated, **names}
-            try:
-                annotation = eval(annotation, scope)
-            except Exception as error:
-                logger.warning(
-                    "Cannot resolve the annotation %r of %s's parameter %r (%s): it marks nothing.",
-                    annotation,
-                    qualname_of(func),
-                    name,
-                    error,
-                )
-                continue
-        annotations[name] = annotation
-    return annotations
-
-
-def _holds(annotation: Any, marker: type) -> bool:
-    return annotation is marker or (
-        typing.get_origin(annotation) is Annotated
-        and any(part is marker for part in annotation.__metadata__)
     )

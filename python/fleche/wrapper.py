@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from fleche._misses import Arguments, CachedCalls
+from fleche._profile import Ignored, Required, Version
 from fleche._targets import merged, placeholder, unbound
-from fleche.call import Call, Ignored, Required, Version
+from fleche.call import Call
 from fleche.digest import Digest, digest
 from fleche.state import BoundWrapper, get_cache
 from fleche.state import cache as set_cache

@@ -3,6 +3,7 @@
 //! Nothing here knows Python; everything here is tested with `cargo test`.
 
 pub mod codec;
+pub mod collection;
 pub mod config;
 pub mod digest;
 pub mod disk;

@@ -40,6 +40,7 @@ pub mod _core {
     };
     #[pymodule_export]
     use super::storage::{
+        collection::{Collection, Flight, Gate},
         file::FileStore,
         lock::{FileLock, lock_file},
         root::FileRoot,

@@ -446,6 +446,29 @@ def test_a_lost_value_in_a_later_cache_is_a_miss_for_the_caller() -> None:
     assert counted.calls == 2
 
 
+def test_a_hit_whose_value_only_a_later_cache_has() -> None:
+    @fleche
+    def forty_two(x: int) -> int:
+        ran.append(x)
+        return 42
+
+    ran: list[int] = []
+    first, second = memory_cache(), memory_cache()
+    for single in (first, second):
+        with cache(single):
+            forty_two(1)
+    first.values.storage.clear()
+    ran.clear()
+    stack = CacheStack((first, second))
+    (call,) = stack.query()
+    assert stack.load(call.to_lookup_key()).result == 42
+    with cache(stack):
+        assert forty_two(1) == 42
+    assert ran == []
+    # Filed into the first cache, as a hit that it has no record of.
+    assert first.load(call.to_lookup_key()).result == 42
+
+
 def test_threads_file_a_hit_once() -> None:
     saves = []
 

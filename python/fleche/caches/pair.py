@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +32,18 @@ class Cache(PerKeyLockMixin, BaseCache):
         key = call.to_lookup_key()
         with self._operation_context(key):
             try:
-                if isinstance(call, PreparedCall):
-                    record = call.resolve(self.values)
-                elif isinstance(call, DigestedCall):
-                    record = call
-                else:
-                    record = call.stash(self.values)
-                return self.calls.save(record)
+                with self.values._collection.saving() as gate:
+                    return self.calls.save(self._record_of(call, gate))
             except SaveError as error:
                 raise Rejected(error) from error
+
+    def _record_of(self, call: Saveable, gate: _core.Gate) -> DigestedCall:
+        """Store the values of a call; gives its record."""
+        if isinstance(call, PreparedCall):
+            if call._flight is not None and gate.disturbed(call._flight):
+                call._store_arguments_again(self.values)
+            return call.resolve(self.values)
+        return call if isinstance(call, DigestedCall) else call.stash(self.values)
 
     def load(self, key: Digest | str) -> LazyCall:
         return self.calls.load(key).fetch(self)
@@ -58,9 +61,13 @@ class Cache(PerKeyLockMixin, BaseCache):
         self.calls.evict(key)
 
     def prepare(self, call: Call) -> PreparedCall:
-        arguments = call._stash_arguments(self.values)
+        digests = call._argument_digests()
+        flight = self.values._collection.begin([*digests.values()])
+        call._store_arguments(self.values, digests)
         result = None if call.result is None else call._stash_result(self.values)
-        return PreparedCall(call._to_digested(arguments, result), self)
+        prepared = PreparedCall(call._to_digested(digests, result), self)
+        prepared._flight, prepared._live = flight, call.arguments
+        return prepared
 
     def expand(self, key: Digest | str) -> Digest:
         if len(key) >= 64:
@@ -84,9 +91,24 @@ class Cache(PerKeyLockMixin, BaseCache):
 
         It reads all calls and lists all values.
         """
+        garbage = set(self.values.list()) - self._reached(self.calls.query(QueryCall()))
+        if not garbage:
+            return garbage
+        collection = self.values._collection
+        # What was saved meanwhile counts, too; nobody saves any longer now.
+        with collection.collecting():
+            garbage -= self._reached(self.calls.query(QueryCall()), collection.pinned())
+            for key in garbage:
+                self.values.evict(key)
+        return garbage
+
+    def _reached(
+        self, records: Iterable[DigestedCall], waiting: Iterable[Digest] = ()
+    ) -> set[Digest]:
+        """The keys of the values that calls, or other values, need; with their children."""
         reached: set[Digest] = set()
-        waiting: list[Digest] = []
-        for record in self.calls.query(QueryCall()):
+        waiting = [*waiting]
+        for record in records:
             held = [*record.arguments.values(), record.result]
             waiting.extend(key for key in held if isinstance(key, Digest))
         children = self.values.child_digests if isinstance(self.values, HasChildDigests) else None
@@ -100,7 +122,4 @@ class Cache(PerKeyLockMixin, BaseCache):
                     waiting.extend(children(key))
                 except KeyError:
                     continue
-        unreached = set(self.values.list()) - reached
-        for key in unreached:
-            self.values.evict(key)
-        return unreached
+        return reached

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleche import _core
@@ -97,10 +98,17 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
         return self.stack[0].save(call)
 
     def prepare(self, call: Call) -> PreparedCall:
-        return PreparedCall(self.stack[0].prepare(call).digested, self)
+        return self.stack[0].prepare(call)._through(self)
 
     def load(self, key: Digest | str) -> LazyCall:
-        for position, member in enumerate(self.stack):
+        for position, call in self._found(key):
+            # Its values may be in any of the caches.
+            return replace(call if position == 0 else self._backfilled(call), _cache=self)
+        raise KeyError(key)
+
+    def _found(self, key: Digest | str, begin: int = 0) -> Iterator[tuple[int, LazyCall]]:
+        """The call in each cache, from one on, that has it, and which one that is."""
+        for position, member in enumerate(self.stack[begin:], begin):
             try:
                 call = member.load(key)
             except KeyError:
@@ -111,7 +119,16 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                     "Cache %s of the stack failed to load %s", position, key, exc_info=True
                 )
                 continue
-            return call if position == 0 else self._backfilled(call)
+            yield position, call
+
+    def _load_result(self, key: Digest, begin: int = 0) -> Any:
+        """The result of a call, from the first cache, from one on, that has record and value."""
+        for position, call in self._found(key, begin):
+            with contextlib.suppress(KeyError):
+                if position == 0:
+                    return call.result
+                # The first cache has no such record, or one whose result was lost.
+                return self._backfilled(call).result
         raise KeyError(key)
 
     def _backfilled(self, call: LazyCall) -> LazyCall:
@@ -120,7 +137,7 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
         base = self.stack[0]
         with self._operation_context(key):
             try:
-                if not base.contains(key):
+                if not self._is_whole(base, key):
                     base.save(fetch_again(call, key, keep=True))
                     logger.info("Transferred hit for %s from higher cache to base cache", key)
                 return base.load(key)
@@ -130,6 +147,14 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
             except Exception as error:
                 logger.warning("Failed to transfer hit for %s to base cache: %s", key, error)
                 return call
+
+    @staticmethod
+    def _is_whole(cache: BaseCache, key: Digest) -> bool:
+        """Whether a cache has a call with its result."""
+        try:
+            return cache.load(key).result is not None
+        except KeyError:
+            return False
 
     def evict(self, key: Digest | str) -> None:
         for member in self.stack:

@@ -45,7 +45,7 @@ class CacheWrapper(BaseCache):
 
     def prepare(self, call: Call) -> PreparedCall:
         # Saved through the wrapper, not around it.
-        return PreparedCall(self.cache.prepare(call).digested, self)
+        return self.cache.prepare(call)._through(self)
 
     def expand(self, key: Digest | str) -> Digest:
         return self.cache.expand(key)

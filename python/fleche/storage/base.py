@@ -117,6 +117,18 @@ class KeyManagement(OperationContext):
     def _evict(self, key: Digest) -> None:
         """Remove the full `key`; it may be absent."""
 
+    def _new_collection(self) -> _core.Collection:
+        return _core.Collection()
+
+    @property
+    def _collection(self) -> _core.Collection:
+        """What keeps values that calls are about to need from being collected as garbage."""
+        # Not a field: it is no part of a storage's configuration. `setdefault` is atomic.
+        held = self.__dict__.get("_held_collection")
+        if held is None:
+            held = self.__dict__.setdefault("_held_collection", self._new_collection())
+        return held  # type: ignore[no-any-return]
+
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         """The keys that may start with `prefix`: all of them, unless a storage knows better."""
         return self.list()

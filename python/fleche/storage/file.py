@@ -28,7 +28,7 @@ from fleche.digest import Digest
 from fleche.storage.base import SaveError, StorageBackend
 
 # What an instance keeps to itself: handles and locks are made anew where a storage travels.
-_TRANSIENT = frozenset({"_handle", "_key_locks"})
+_TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection"})
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class FileStorage(StorageBackend):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in _TRANSIENT}
+
+    def _new_collection(self) -> _core.Collection:
+        return _core.Collection(self._handle)
 
     @abstractmethod
     def _to_file(self, value: Any, path: Path) -> None:

@@ -5,7 +5,7 @@
 //! frees the locks of a process that dies.
 
 use std::fs::OpenOptions;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +18,9 @@ use crate::engine::error::{Error, Result};
 
 /// The folder of the lock files, inside the root. No dot-file is ever a key.
 pub const DIRECTORY: &str = ".locks";
+
+/// The lock file of collections of garbage: as many bytes long as they left marks.
+const COLLECTION: &str = "collection";
 
 /// How long to wait between two tries: from the time that a lock is usually held, upwards.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
@@ -53,6 +56,13 @@ enum Outcome {
 }
 
 impl Held {
+    /// The length of the file that is locked, in bytes.
+    pub fn length(&self) -> u64 {
+        let file = self.0.as_ref();
+        file.and_then(|file| file.metadata().ok())
+            .map_or(0, |file| file.len())
+    }
+
     /// Whether the file that is locked is the one at `path`.
     #[cfg(unix)]
     fn is_at(&self, path: &Path) -> bool {
@@ -122,6 +132,39 @@ impl Locks {
             Outcome::Held(held) => Ok(held),
             Outcome::Unsupported(error) => Ok(self.go_without(&error)),
         }
+    }
+
+    /// Takes the lock that keeps collections of garbage from those who save.
+    pub fn take_collection(&self, mode: Mode, timeout: Duration) -> Result<Held> {
+        let path = self.directory.join(COLLECTION);
+        if self.unsupported.load(Ordering::Relaxed) {
+            return Ok(Held(None));
+        }
+        let file = match self.open(&path) {
+            Ok(file) => file,
+            Err(error) if is_read_only(&error) => return Ok(Held(None)),
+            Err(error) => return Err(Error::io("open the lock file", &path)(error)),
+        };
+        match wait_for(file, &path, mode, timeout)? {
+            Outcome::Held(held) => Ok(held),
+            Outcome::Unsupported(error) => Ok(self.go_without(&error)),
+        }
+    }
+
+    /// The marks that collections left.
+    pub fn collection_mark(&self) -> u64 {
+        disk::metadata(&self.directory.join(COLLECTION)).map_or(0, |file| file.len())
+    }
+
+    pub fn leave_collection_mark(&self, held: &mut Held, count: u64) -> Result<()> {
+        let Some(file) = &mut held.0 else {
+            return Ok(());
+        };
+        let marks = &b"xx"[..if count == 2 { 2 } else { 1 }];
+        let left = file
+            .seek(SeekFrom::End(0))
+            .and_then(|_| file.write_all(marks));
+        left.map_err(Error::io("write", &self.directory.join(COLLECTION)))
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {

@@ -70,6 +70,21 @@ impl Store {
         self.locks.timeout()
     }
 
+    /// Takes the lock that keeps collections of garbage from those who save.
+    pub fn pass_collection(&self, mode: Mode, timeout: Duration) -> Result<Held> {
+        self.locks.take_collection(mode, timeout)
+    }
+
+    /// The marks that collections left so far.
+    pub fn collection_mark(&self) -> u64 {
+        self.locks.collection_mark()
+    }
+
+    /// Leaves one or two marks more.
+    pub fn leave_collection_mark(&self, held: &mut Held, count: u64) -> Result<()> {
+        self.locks.leave_collection_mark(held, count)
+    }
+
     /// Opens an entry for reading; `None` if there is none.
     pub fn open(&self, key: &Hash) -> Result<Option<Entry>> {
         let path = self.path(key);

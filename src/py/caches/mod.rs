@@ -3,6 +3,7 @@
 
 mod save;
 
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -19,6 +20,7 @@ pub use save::PlainCall;
 static CACHE: Imported = Imported::new("fleche.caches", "Cache");
 static SIZE_LIMITED: Imported = Imported::new("fleche.caches", "SizeLimitedCache");
 static SQL: Imported = Imported::new("fleche.storage.sql", "Sql");
+static STACK: Imported = Imported::new("fleche.caches", "CacheStack");
 static READ_ONLY: Imported = Imported::new("fleche.caches", "ReadOnlyCache");
 
 /// The result that a cache holds for a key; `None` for a miss, which a record without its value
@@ -38,6 +40,9 @@ pub fn load_result<'py>(
     if is(&READ_ONLY)? {
         return load_result(&cache.getattr(intern!(py, "cache"))?, key);
     }
+    if is(&STACK)? {
+        return from_stack(cache, key);
+    }
     let load = || -> PyResult<Option<Bound<'py, PyAny>>> {
         let call = cache.call_method1(intern!(py, "load"), (to_digest(py, key)?,))?;
         let result = call.getattr(intern!(py, "result"))?;
@@ -51,6 +56,25 @@ fn missing_is_none<T>(py: Python<'_>, result: PyResult<Option<T>>) -> PyResult<O
         Err(error) if is_missing(py, &error) => Ok(None),
         other => other,
     }
+}
+
+/// From the first cache of a stack; else from a later one, which files it in the first.
+fn from_stack<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = cache.py();
+    let stack = cache.getattr(intern!(py, "stack"))?;
+    let begin = match stack.get_item(0).and_then(|first| load_result(&first, key)) {
+        Ok(Some(result)) => return Ok(Some(result)),
+        Ok(None) => 1,
+        // What is wrong with it is said when it is asked again.
+        Err(error) if error.is_instance_of::<PyException>(py) => 0,
+        Err(error) => return Err(error),
+    };
+    let load = || -> PyResult<Option<Bound<'py, PyAny>>> {
+        let arguments = (to_digest(py, key)?, begin);
+        let result = cache.call_method1(intern!(py, "_load_result"), arguments)?;
+        Ok((!result.is_none()).then_some(result))
+    };
+    missing_is_none(py, load())
 }
 
 /// From a plain pair of storages.

@@ -1,5 +1,7 @@
 //! What a miss saves in a plain pair of built-in storages: arguments, result and record.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -7,8 +9,9 @@ use pyo3::types::{PyDict, PyString};
 use super::{CACHE, SQL};
 use crate::py::digest::{hash_of_text, is_digest, to_digest};
 use crate::py::names::Imported;
-use crate::py::storage::{self, Backend, independent_copy};
+use crate::py::storage::{self, Backend, Collection, Flight, independent_copy};
 
+static STORE_AGAIN: Imported = Imported::new("fleche.call", "store_again");
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 
 /// A call that a `Cache` of built-in storages admitted: as `fleche.call.PreparedCall`, for the
@@ -18,6 +21,8 @@ pub struct PlainCall {
     values: Py<PyAny>,
     calls: Py<PyAny>,
     key: Py<PyString>,
+    /// Until the record is stored, or the call given up.
+    flight: Mutex<Option<Flight>>,
 }
 
 #[pymethods]
@@ -47,6 +52,19 @@ impl PlainCall {
             return Ok(None);
         }
         let depth = remaining_depth(&values)?;
+        let flight = match values
+            .getattr(intern!(py, "_collection"))?
+            .cast::<Collection>()
+        {
+            Ok(collection) => collection.get().begin(
+                digests
+                    .values()
+                    .iter()
+                    .filter_map(|digest| digest.cast_into::<PyString>().ok())
+                    .collect(),
+            ),
+            Err(_) => return Ok(None),
+        };
         let mut failed = Vec::new();
         for ((name, value), digest) in arguments.iter().zip(digests.values()) {
             if is_digest(&value)? {
@@ -75,18 +93,29 @@ impl PlainCall {
             values: values.unbind(),
             calls: calls.unbind(),
             key: key.clone().unbind(),
+            flight: Mutex::new(Some(flight)),
         };
         Ok(Some((admitted, failed)))
     }
 
-    /// Stores the result, and the record with the result's digest.
+    /// Stores the result, and the record with the result's digest. `arguments`: as the body left
+    /// them.
     fn commit(
         &self,
         py: Python<'_>,
         record: &Bound<'_, PyAny>,
         result: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyDict>,
     ) -> PyResult<()> {
         let values = self.values.bind(py);
+        let flight = self.flight().take();
+        let passage = flight.as_ref().map(|flight| flight.land(py)).transpose()?;
+        if let (Some(flight), Some(passage)) = (&flight, &passage)
+            && flight.is_disturbed(passage)
+        {
+            let digests = record.getattr(intern!(py, "arguments"))?;
+            STORE_AGAIN.get(py)?.call1((values, arguments, digests))?;
+        }
         let backend = Backend::of(values)?;
         let hash = storage::save_result(values, &backend, result, remaining_depth(values)?)?;
         record.setattr(intern!(py, "result"), to_digest(py, &hash)?)?;
@@ -104,6 +133,17 @@ impl PlainCall {
             (Backend::File(files), Some(hash)) => files.get().put(py, &hash, record),
             _ => calls.call_method1(intern!(py, "save"), (record,)).map(drop),
         }
+    }
+
+    /// The call is over: nothing keeps its arguments from being collected any longer.
+    fn release(&self) {
+        drop(self.flight().take());
+    }
+}
+
+impl PlainCall {
+    fn flight(&self) -> MutexGuard<'_, Option<Flight>> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

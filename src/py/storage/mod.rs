@@ -1,6 +1,7 @@
 //! Storages: where values and records are put, and how large values are split over keys.
 
 mod backend;
+pub mod collection;
 mod destructure;
 pub mod file;
 pub mod lock;
@@ -10,6 +11,7 @@ pub mod signatures;
 mod sqlite;
 
 pub use backend::Backend;
+pub use collection::{Collection, Flight};
 pub use destructure::{
     child_digests, intern_value, load_from, load_value, mend, save, save_result, save_value,
 };

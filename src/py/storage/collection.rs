@@ -1,0 +1,150 @@
+//! Collections of garbage, as storages and caches in Python see them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple, PyType};
+
+use super::root::FileRoot;
+use crate::engine::collection::{self, Mark, Passage};
+use crate::engine::digest::Hash;
+use crate::py::digest::{hash_of_text, to_digest};
+use crate::py::errors;
+
+/// What keeps collections of a storage's values from calls that are being saved.
+#[pyclass(frozen, module = "fleche._core")]
+pub struct Collection(Arc<collection::Collection>);
+
+#[pymethods]
+impl Collection {
+    /// Of the storage in a folder; without one, of a storage that is this process's own.
+    #[new]
+    #[pyo3(signature = (root = None))]
+    fn new(root: Option<&Bound<'_, FileRoot>>) -> Self {
+        Self(Arc::new(
+            root.map_or_else(collection::Collection::in_memory, |root| {
+                collection::Collection::in_folder(Arc::clone(&root.get().store))
+            }),
+        ))
+    }
+
+    /// A call that is about to store these values: they are left alone while it lives.
+    pub fn begin(&self, keys: Vec<Bound<'_, PyString>>) -> Flight {
+        let keys = keys.iter().filter_map(hash_of_text).collect();
+        Flight::new(&self.0, keys)
+    }
+
+    /// The context in which a result and its record are stored.
+    fn saving(&self) -> Gate {
+        Gate::new(&self.0, false)
+    }
+
+    /// The context in which garbage is evicted.
+    fn collecting(&self) -> Gate {
+        Gate::new(&self.0, true)
+    }
+
+    /// What calls of this process are about to store.
+    fn pinned<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let pinned = self.0.pinned();
+        pinned.iter().map(|key| to_digest(py, key)).collect()
+    }
+
+    /// It travels as a new one.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, Bound<'py, PyTuple>) {
+        (slf.get_type(), PyTuple::empty(slf.py()))
+    }
+}
+
+/// A call between the moments that its arguments and its record are stored.
+#[pyclass(frozen, module = "fleche._core")]
+pub struct Flight {
+    collection: Arc<collection::Collection>,
+    keys: Vec<Hash>,
+    begun: Mark,
+}
+
+impl Flight {
+    fn new(collection: &Arc<collection::Collection>, keys: Vec<Hash>) -> Self {
+        collection.pin(&keys);
+        Self {
+            collection: Arc::clone(collection),
+            keys,
+            begun: collection.mark(),
+        }
+    }
+
+    /// The passage in which the result and the record are stored.
+    pub fn land(&self, py: Python<'_>) -> PyResult<Passage> {
+        pass(py, &self.collection, false)
+    }
+
+    /// Whether values that it stored may be gone.
+    pub fn is_disturbed(&self, passage: &Passage) -> bool {
+        !self.begun.is_still(passage.mark())
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.collection.unpin(&self.keys);
+    }
+}
+
+/// A context that passes the gate of a collection.
+#[pyclass(frozen, module = "fleche._core")]
+pub struct Gate {
+    collection: Arc<collection::Collection>,
+    alone: bool,
+    passages: Mutex<Vec<Passage>>,
+}
+
+impl Gate {
+    fn new(collection: &Arc<collection::Collection>, alone: bool) -> Self {
+        Self {
+            collection: Arc::clone(collection),
+            alone,
+            passages: Mutex::default(),
+        }
+    }
+}
+
+#[pymethods]
+impl Gate {
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        let gate = slf.get();
+        let passage = pass(py, &gate.collection, gate.alone)?;
+        let mut passages = gate.passages.lock().unwrap_or_else(PoisonError::into_inner);
+        passages.push(passage);
+        drop(passages);
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exc_info))]
+    fn __exit__(&self, _exc_info: &Bound<'_, PyTuple>) {
+        let mut passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(passages.pop());
+    }
+
+    /// Whether values that a call stored may be gone.
+    fn disturbed(&self, flight: &Bound<'_, Flight>) -> bool {
+        let passages = self.passages.lock().unwrap_or_else(PoisonError::into_inner);
+        let passage = passages.last();
+        passage.is_none_or(|passage| flight.get().is_disturbed(passage))
+    }
+}
+
+fn pass(
+    py: Python<'_>,
+    collection: &Arc<collection::Collection>,
+    alone: bool,
+) -> PyResult<Passage> {
+    let passed = if alone {
+        py.detach(|| collection.collect())
+    } else if let Some(passage) = collection.try_save() {
+        return Ok(passage);
+    } else {
+        py.detach(|| collection.save())
+    };
+    passed.map_err(|error| errors::save_error(py, &format!("cannot save: {error}"), None))
+}
