@@ -9,7 +9,7 @@ from typing_extensions import disjoint_base
 
 from fleche.call import DigestedCall
 from fleche.digest import Digest, Hook
-from fleche.storage.sql import Filter
+from fleche.storage._filters import Filter
 
 __all__ = [
     "SHORTEST_PREFIX",
@@ -22,6 +22,7 @@ __all__ = [
     "Flight",
     "Gate",
     "PlainCall",
+    "RecordScan",
     "Signature",
     "SqliteStore",
     "add_hook",
@@ -182,8 +183,13 @@ class FileStore(FileRoot):
     def get(self, key: str) -> Any: ...
     def encode(self, value: Any) -> bytes: ...
     def decode(self, bytes: builtins.bytes, path: Path) -> Any: ...
+    def records(self, filter: Filter) -> RecordScan: ...
     def compress_all(self) -> None: ...
     def decompress_all(self) -> None: ...
+
+@final
+class RecordScan:
+    def next(self) -> list[DigestedCall | Digest] | None: ...
 
 @final
 class SqliteStore:

@@ -7,6 +7,7 @@
 //! bytes: a store with keys demands one, a store without takes all of them as the payload, whose
 //! own end (the STOP of a pickle) leaves a signature unread.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
 use flate2::Compression;
@@ -79,6 +80,16 @@ pub fn decode(bytes: Vec<u8>, keys: &Keys) -> Result<Payload, Fault> {
     verify(bytes, keys)
 }
 
+/// As `decode`, of bytes that stay where they are.
+pub fn view<'a>(bytes: &'a [u8], keys: &Keys) -> Result<Cow<'a, [u8]>, Fault> {
+    if bytes.starts_with(&GZIP_MAGIC) {
+        let mut payload = decompress(bytes)?;
+        payload.truncate(payload_length(&payload, keys)?);
+        return Ok(Cow::Owned(payload));
+    }
+    Ok(Cow::Borrowed(&bytes[..payload_length(bytes, keys)?]))
+}
+
 /// What gzip was made of; the memory it takes grows with what is really there.
 pub fn decompress(gzip: impl Read) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
@@ -90,17 +101,21 @@ pub fn decompress(gzip: impl Read) -> Result<Vec<u8>, Fault> {
 
 /// Checks and cuts off the signature.
 pub fn verify(bytes: Vec<u8>, keys: &Keys) -> Result<Payload, Fault> {
+    let length = payload_length(&bytes, keys)?;
+    Ok(Payload { bytes, length })
+}
+
+/// Where the payload ends, once its signature holds.
+fn payload_length(bytes: &[u8], keys: &Keys) -> Result<usize, Fault> {
     if bytes.is_empty() {
         return Err(Fault::Empty);
     }
-    let length = if keys.is_empty() {
-        bytes.len()
-    } else {
-        let (data, signature) = sign::split(&bytes);
-        keys.verify(data, signature)?;
-        data.len()
-    };
-    Ok(Payload { bytes, length })
+    if keys.is_empty() {
+        return Ok(bytes.len());
+    }
+    let (data, signature) = sign::split(bytes);
+    keys.verify(data, signature)?;
+    Ok(data.len())
 }
 
 /// Bytes to store, compressed; `None` if they are so already.
@@ -138,6 +153,7 @@ mod tests {
             // Pickles never do.
             prop_assume!(!payload.starts_with(&GZIP_MAGIC));
             let bytes = encode(&payload, &keys(signed), compress).unwrap();
+            prop_assert_eq!(&*view(&bytes, &keys(signed)).unwrap(), &payload[..]);
             prop_assert_eq!(&*decode(bytes.clone(), &keys(signed)).unwrap(), &payload[..]);
             let plain = decode(bytes, &Keys::default()).unwrap();
             prop_assert!(plain.starts_with(&payload));

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows Python; everything here is tested with `cargo test`.
 
+mod admit;
+pub mod bulk;
 pub mod codec;
 pub mod collection;
 pub mod config;

@@ -4,7 +4,12 @@
 //! record needs a few opcodes and three classes; a stream that uses anything else is
 //! [`Unreadable`] here, which says nothing about it: Python's own `pickle` is asked then.
 
+use smallvec::SmallVec;
+
 use super::digest::{Hash, parse_hex};
+
+/// How deeply the values of a record may be nested in each other, for this reader.
+const DEEPEST: usize = 50;
 
 /// The stream is not one that this reader understands.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,8 +41,24 @@ pub struct Record<'a> {
     pub metadata: Vec<(Value<'a>, Value<'a>)>,
 }
 
+impl Value<'_> {
+    /// What is nested without end would be dropped, and walked, beyond the end of the stack.
+    fn is_deeper_than(&self, levels: usize) -> bool {
+        match (self, levels.checked_sub(1)) {
+            (Self::List(items) | Self::Tuple(items), Some(levels)) => {
+                items.iter().any(|item| item.is_deeper_than(levels))
+            }
+            (Self::Dict(items), Some(levels)) => items
+                .iter()
+                .any(|(key, value)| key.is_deeper_than(levels) || value.is_deeper_than(levels)),
+            (Self::List(_) | Self::Tuple(_) | Self::Dict(_), None) => true,
+            _ => false,
+        }
+    }
+}
+
 /// What may lie on the stack besides values.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Item<'a> {
     Value(Value<'a>),
     Global(&'a str, &'a str),
@@ -51,8 +72,8 @@ enum Item<'a> {
 pub fn read_record(pickle: &[u8]) -> Result<Record<'_>, Unreadable> {
     match (Machine {
         rest: pickle,
-        stack: Vec::new(),
-        memo: Vec::new(),
+        stack: SmallVec::new(),
+        memo: SmallVec::new(),
     })
     .run()?
     {
@@ -104,12 +125,20 @@ impl<'a> Record<'a> {
     }
 }
 
+/// What was put down under a number. Containers change after that, so only what never changes is
+/// kept; a stream that fetches another thing is not read.
+#[derive(Clone, Copy)]
+enum Kept<'a> {
+    Nothing,
+    Text(&'a str),
+    Digest(Hash),
+    Global(&'a str, &'a str),
+}
+
 struct Machine<'a> {
     rest: &'a [u8],
-    stack: Vec<Item<'a>>,
-    /// What was put down under each number. Containers change after that, so only what never
-    /// changes is kept; a stream that fetches another thing is not read.
-    memo: Vec<Option<Item<'a>>>,
+    stack: SmallVec<[Item<'a>; 24]>,
+    memo: SmallVec<[Kept<'a>; 64]>,
 }
 
 impl<'a> Machine<'a> {
@@ -160,7 +189,7 @@ impl<'a> Machine<'a> {
                     self.push(Value::Tuple(items));
                 }
                 b'a' => {
-                    let item = self.pop_value()?;
+                    let item = Self::inner(self.pop_value()?)?;
                     self.list()?.push(item);
                 }
                 b'e' => {
@@ -168,8 +197,8 @@ impl<'a> Machine<'a> {
                     self.list()?.extend(items);
                 }
                 b's' => {
-                    let value = self.pop_value()?;
-                    let key = self.pop_value()?;
+                    let value = Self::inner(self.pop_value()?)?;
+                    let key = Self::inner(self.pop_value()?)?;
                     self.dict()?.push((key, value));
                 }
                 b'u' => self.set_items()?,
@@ -258,6 +287,14 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// A value that goes into a container.
+    fn inner(value: Value<'a>) -> Result<Value<'a>, Unreadable> {
+        if value.is_deeper_than(DEEPEST) {
+            return Err(Unreadable);
+        }
+        Ok(value)
+    }
+
     fn push(&mut self, value: Value<'a>) {
         self.stack.push(Item::Value(value));
     }
@@ -278,20 +315,23 @@ impl<'a> Machine<'a> {
             .stack
             .iter()
             .rposition(|item| matches!(item, Item::Mark));
-        let above = self.stack.split_off(mark.ok_or(Unreadable)?);
-        let values = above.into_iter().skip(1).map(|item| match item {
-            Item::Value(value) => Ok(value),
-            _ => Err(Unreadable),
-        });
-        values.collect()
+        let mark = mark.ok_or(Unreadable)?;
+        let mut values = Vec::with_capacity(self.stack.len() - mark - 1);
+        for item in self.stack.drain(mark..).skip(1) {
+            match item {
+                Item::Value(value) => values.push(Self::inner(value)?),
+                _ => return Err(Unreadable),
+            }
+        }
+        Ok(values)
     }
 
     fn tuple(&mut self, length: usize) -> Result<(), Unreadable> {
         let start = self.stack.len().checked_sub(length).ok_or(Unreadable)?;
         let mut items = Vec::with_capacity(length);
-        for item in self.stack.split_off(start) {
+        for item in self.stack.drain(start..) {
             match item {
-                Item::Value(value) => items.push(value),
+                Item::Value(value) => items.push(Self::inner(value)?),
                 // `defaultdict(dict)`: the factory is the one class that is ever an argument.
                 Item::Global("builtins" | "__builtin__", "dict") => items.push(Value::None),
                 _ => return Err(Unreadable),
@@ -331,11 +371,10 @@ impl<'a> Machine<'a> {
 
     fn memoize(&mut self, index: usize) -> Result<(), Unreadable> {
         let kept = match self.stack.last().ok_or(Unreadable)? {
-            Item::Value(Value::List(_) | Value::Dict(_) | Value::Tuple(_))
-            | Item::EmptyRecord
-            | Item::Record(_)
-            | Item::Mark => None,
-            fixed => Some(fixed.clone()),
+            Item::Value(Value::Text(text)) => Kept::Text(text),
+            Item::Value(Value::Digest(hash)) => Kept::Digest(*hash),
+            Item::Global(module, name) => Kept::Global(module, name),
+            _ => Kept::Nothing,
         };
         // Numbers are given in order; a stream that jumps ahead is none of a record.
         if index == self.memo.len() {
@@ -347,13 +386,13 @@ impl<'a> Machine<'a> {
     }
 
     fn fetch(&mut self, index: usize) -> Result<(), Unreadable> {
-        let item = self
-            .memo
-            .get(index)
-            .and_then(Option::as_ref)
-            .ok_or(Unreadable)?
-            .clone();
-        self.stack.push(item);
+        self.stack
+            .push(match *self.memo.get(index).ok_or(Unreadable)? {
+                Kept::Nothing => return Err(Unreadable),
+                Kept::Text(text) => Item::Value(Value::Text(text)),
+                Kept::Digest(hash) => Item::Value(Value::Digest(hash)),
+                Kept::Global(module, name) => Item::Global(module, name),
+            });
         Ok(())
     }
 
@@ -470,6 +509,15 @@ mod tests {
     fn nothing_else_is_run() {
         assert_eq!(read_record(b"cos\nsystem\n(S'true'\ntR."), Err(Unreadable));
         assert_eq!(read_record(b"K\x01."), Err(Unreadable));
+    }
+
+    #[test]
+    fn endless_nesting_is_not_followed() {
+        for (open, close) in [(&b")"[..], &b"\x85"[..]), (b"]", b"a"), (b"(", b"t")] {
+            let mut pickle = open.repeat(500_000);
+            pickle.extend_from_slice(&close.repeat(500_000));
+            assert_eq!(read_record(&pickle), Err(Unreadable));
+        }
     }
 
     proptest! {

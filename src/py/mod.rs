@@ -43,6 +43,7 @@ pub mod _core {
         collection::{Collection, Flight, Gate},
         file::FileStore,
         lock::{FileLock, lock_file},
+        records::RecordScan,
         root::FileRoot,
         signatures::{sign, verify},
     };

@@ -105,6 +105,20 @@ ROWS = (
         (Goal(20),),
         rounds=3,
     ),
+    Row(
+        "query-pickle",
+        "10,000 pickle records: query by one argument, 1,000 matches",
+        ("fleche", "reference"),
+        (Goal(10),),
+        rounds=3,
+    ),
+    Row(
+        "table-pickle",
+        "10,000 pickle records: query by one argument, table of the 1,000 matches",
+        ("fleche", "reference"),
+        (),
+        rounds=3,
+    ),
     *(
         Row(
             f"{work}-sqlite-{records}",

@@ -146,11 +146,11 @@ def fill(calls: Any, records: int) -> None:
         calls.save(call.digest())
 
 
-def queried(folder: Path, records: int) -> Any:
-    """Return the active cache, over an SQLite file with so many records."""
+def queried(folder: Path, records: int, kind: str = "sqlite") -> Any:
+    """Return the active cache, over so many records."""
     import fleche
 
-    fleche_cache("sqlite", folder)
+    fleche_cache(kind, folder)
     cache = fleche.cache()
     fill(cache.calls, records)
     return cache
@@ -159,6 +159,18 @@ def queried(folder: Path, records: int) -> Any:
 @work("query-sqlite", "fleche", "reference")
 def query_sqlite(contestant: str, folder: Path) -> Work:
     names = {"cache": queried(folder, 10_000)}
+    return Timed("cache.query(arguments={'kind': 3}).table()", names)
+
+
+@work("query-pickle", "fleche", "reference")
+def query_pickle(contestant: str, folder: Path) -> Work:
+    names = {"cache": queried(folder, 10_000, "pickle")}
+    return Timed("cache.query(arguments={'kind': 3}).count()", names)
+
+
+@work("table-pickle", "fleche", "reference")
+def table_pickle(contestant: str, folder: Path) -> Work:
+    names = {"cache": queried(folder, 10_000, "pickle")}
     return Timed("cache.query(arguments={'kind': 3}).table()", names)
 
 

@@ -35,7 +35,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from fleche.call import DigestedCall
-    from fleche.storage.sql import Filter
+    from fleche.storage._filters import Filter
 
 Result = TypeVar("Result")
 

@@ -42,7 +42,7 @@ from sqlalchemy.types import Double, TypeDecorator, TypeEngine
 from fleche.storage.base import logger
 
 if TYPE_CHECKING:
-    from fleche.storage.sql import Filter
+    from fleche.storage._filters import Filter
 
 _MYSQL = ("mysql", "mariadb")
 

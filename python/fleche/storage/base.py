@@ -365,13 +365,17 @@ class CallMixin(CallStorage, StorageBackend):
 
     def query(self, template: "QueryCall") -> Iterator["DigestedCall"]:
         for key in builtins.list(self.list()):
-            try:
-                record = self.load(key)
-            except KeyError as error:
-                logger.warning("Cannot load call %s, skipped: %s", key, error)
-                continue
-            if template.matches(record):
+            record = self._load_or_none(key)
+            if record is not None and template.matches(record):
                 yield record
+
+    def _load_or_none(self, key: Digest) -> "DigestedCall | None":
+        """The record under `key`, unless it cannot be read, which is said."""
+        try:
+            return self.load(key)
+        except KeyError as error:
+            logger.warning("Cannot load call %s, skipped: %s", key, error)
+            return None
 
 
 def register_storage(

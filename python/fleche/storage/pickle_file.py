@@ -10,10 +10,10 @@
 
 import functools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fleche import _core
 from fleche.digest import Digest
@@ -22,6 +22,9 @@ from fleche.storage.base import CallMixin, OperationContext, ValueMixin, registe
 from fleche.storage.destructuring import DestructuringMixin
 from fleche.storage.file import FileStorage
 from fleche.storage.thread_safe import PerKeyLockMixin
+
+if TYPE_CHECKING:
+    from fleche.call import DigestedCall, QueryCall
 
 Dumps = Callable[[Any], bytes]
 Loads = Callable[[bytes], Any]
@@ -60,6 +63,8 @@ _SERIALIZERS: dict[str, Loader] = {
     "cloudpickle": _cloudpickle_loader,
     "dill": _dill_loader,
 }
+# Those whose records are known to be pickles.
+_PICKLERS = frozenset(_SERIALIZERS.values())
 
 
 def register_serializer(name: str, loader: Loader) -> None:
@@ -248,6 +253,22 @@ class CallPickleFile(PerKeyLockMixin, CallMixin, PickleFileBackend):
 
     # Files are replaced at once, and locked for that moment: there is nothing to lock here.
     _operation_context = OperationContext._operation_context
+
+    def query(self, template: "QueryCall") -> Iterator["DigestedCall"]:
+        # Another class or serialiser may read its entries in its own way.
+        if type(self) is not CallPickleFile or _SERIALIZERS.get(self.serializer) not in _PICKLERS:
+            yield from super().query(template)
+            return
+        from fleche.query import Matcher
+        from fleche.storage._filters import filter_of
+
+        matcher = Matcher(template)
+        scan = self._handle.records(filter_of(matcher))
+        while (some := scan.next()) is not None:
+            for found in some:
+                record = self._load_or_none(found) if isinstance(found, Digest) else found
+                if record is not None and matcher.matches(record):
+                    yield record
 
 
 for _name in ("pickle", "cloudpickle", "dill"):

@@ -42,24 +42,30 @@ impl Hex {
     }
 }
 
+/// What each byte is worth as a hex character; none of these has the bit of `NO_HEX`.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NO_HEX; 256];
+    let mut value = 0;
+    while value < 16 {
+        nibbles[HEX[value as usize] as usize] = value;
+        value += 1;
+    }
+    nibbles
+};
+const NO_HEX: u8 = 0x80;
+
 /// The digest that a text of exactly 64 lower-case hex characters shows.
 pub fn parse_hex(text: &[u8]) -> Option<Hash> {
-    if text.len() != DIGEST_LENGTH {
-        return None;
-    }
+    let text: &[u8; DIGEST_LENGTH] = text.try_into().ok()?;
     let mut hash = [0; 32];
+    // Looked up without branches: which kind of character comes next is chance.
+    let mut seen = 0;
     for (byte, pair) in hash.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+        let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
+        seen |= high | low;
+        *byte = (high << 4) | (low & 15);
     }
-    Some(hash)
-}
-
-fn nibble(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
-    }
+    (seen & NO_HEX == 0).then_some(hash)
 }
 
 #[cfg(test)]
@@ -78,5 +84,12 @@ mod tests {
         assert_eq!(parse_hex(b"abcd"), None);
         assert_eq!(parse_hex("AB".repeat(32).as_bytes()), None);
         assert_eq!(parse_hex("zz".repeat(32).as_bytes()), None);
+        for byte in (0..=255).filter(|byte| !HEX.contains(byte)) {
+            for position in [0, 1, 63] {
+                let mut text = [b'0'; DIGEST_LENGTH];
+                text[position] = byte;
+                assert_eq!(parse_hex(&text), None);
+            }
+        }
     }
 }

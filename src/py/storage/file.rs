@@ -9,11 +9,15 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use super::filter::{FilterParts, filter_of};
+use super::records::RecordScan;
 use super::root::{FileRoot, full_key, locked};
+use crate::engine::bulk;
 use crate::engine::codec::{self, GZIP_MAGIC, Payload};
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::error::{Error, Fault};
 use crate::engine::files::{Entry, Store};
+use crate::engine::record::Filter;
 use crate::engine::sign::{Keys, SIGNATURE_LENGTH};
 use crate::py::digest::hash_of_text;
 use crate::py::errors::{self, Log};
@@ -135,6 +139,18 @@ impl FileStore {
         }
     }
 
+    /// The call records that pass a filter.
+    fn records(slf: &Bound<'_, Self>, filter: FilterParts<'_>) -> PyResult<RecordScan> {
+        let files = slf.get();
+        let keys = slf.py().detach(|| files.store.list());
+        let keys = keys.map_err(|error| errors::os_error(&error))?;
+        Ok(RecordScan::new(
+            slf.clone().unbind(),
+            filter_of(filter)?,
+            keys,
+        ))
+    }
+
     /// Compresses every entry that is not compressed.
     fn compress_all(&self, py: Python<'_>) -> PyResult<()> {
         self.rewrite_all(py, codec::compressed)
@@ -241,6 +257,16 @@ impl FileStore {
     pub fn contains_key(&self, py: Python<'_>, key: &Hash) -> PyResult<bool> {
         let contained = self.swiftly(py, true, || self.store.contains(key));
         contained.map_err(|error| errors::os_error(&error))
+    }
+
+    /// Those of these records that pass a filter.
+    pub fn read_records<'a>(
+        &self,
+        keys: &[Hash],
+        filter: &Filter,
+        memory: &'a mut bulk::Memory,
+    ) -> Vec<(Hash, bulk::Found<'a>)> {
+        bulk::read(&self.store, &self.keys, keys, filter, memory)
     }
 
     fn find(&self, py: Python<'_>, key: &Hash) -> Result<Found, Error> {

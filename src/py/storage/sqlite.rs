@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyList, PyString};
 
+use super::filter::{FilterParts, filter_of};
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::fork;
 use crate::engine::mounts::network_file_system;
-use crate::engine::record::{Condition, Filter, Row};
+use crate::engine::record::Row;
 use crate::engine::sqlite::{Database, Error, Journal};
 use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
 use crate::py::names::{DIGEST, Imported};
@@ -32,17 +33,6 @@ impl From<Error> for PyErr {
 pub struct SqliteStore {
     database: Database,
 }
-
-/// A filter as Python passes it: name, module, code digest, version, result, arguments, metadata.
-type FilterParts<'py> = (
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<Vec<String>>,
-    Option<Vec<String>>,
-    Vec<(String, Option<Vec<String>>)>,
-    Vec<(String, Vec<(String, Bound<'py, PyAny>)>)>,
-);
 
 #[pymethods]
 impl SqliteStore {
@@ -289,33 +279,4 @@ fn as_digest<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
         Some(hash) => to_digest(py, &hash),
         None => DIGEST.get(py)?.call1((text,)),
     }
-}
-
-fn filter_of(parts: FilterParts<'_>) -> PyResult<Filter> {
-    let (name, module, code_digest, version, result, arguments, metadata) = parts;
-    let mut filter = Filter {
-        name,
-        module,
-        code_digest,
-        version,
-        result,
-        arguments,
-        ..Filter::default()
-    };
-    for (name, members) in metadata {
-        let mut conditions = Vec::with_capacity(members.len());
-        for (member, value) in members {
-            let condition = if let Ok(text) = value.cast::<PyString>() {
-                Condition::Text(text.extract()?)
-            } else if let Ok(number) = value.extract::<f64>() {
-                // `true` is 1 to SQLite, too.
-                Condition::Number(number)
-            } else {
-                Condition::Present
-            };
-            conditions.push((member, condition));
-        }
-        filter.metadata.push((name, conditions));
-    }
-    Ok(filter)
 }
