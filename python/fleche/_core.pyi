@@ -1,7 +1,7 @@
 """The compiled core. Private: what users need is re-exported by the modules beside it."""
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, final
 
@@ -40,6 +40,7 @@ __all__ = [
     "manual_hooks",
     "mend",
     "merge_configs",
+    "put_newest",
     "read_config",
     "record_digest",
     "record_of_fields",
@@ -129,6 +130,7 @@ def independent_copy(value: Any) -> Any: ...
 def intern_value(storage: Any, value: Any, remaining_depth: float) -> tuple[Any, float]: ...
 def load_value(storage: Any, key: str) -> Any: ...
 def mend(storage: Any, stored: Any) -> Any: ...
+def put_newest(entries: MutableMapping[Any, Any], key: str, value: Any) -> None: ...
 def save_value(storage: Any, value: Any, key: str | None, remaining_depth: float) -> Digest: ...
 
 @final

@@ -284,10 +284,17 @@ class QueryIterator(Iterable[LazyCall]):
             target: where to.
             pop: evict each call that was transferred from its own cache.
             overwrite: replace calls that `target` holds already; else they are left alone.
+
+        A call whose result is lost, or was evicted since it was found, is logged and left out.
         """
         for call in list(self):
             key = call.to_lookup_key()
-            if not target._transfer_one(call, overwrite=overwrite):
+            try:
+                taken = target._transfer_one(call, overwrite=overwrite)
+            except KeyError as error:
+                logger.warning("Not transferring %s: its result is missing (%s)", key, error)
+                continue
+            if not taken:
                 logger.warning(
                     "Not transferring %s: already exists in target and overwrite=False", key
                 )

@@ -36,7 +36,7 @@ pub mod _core {
     #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, independent, independent_copy, intern_value, load_value, mend,
-        save_value,
+        put_newest, save_value,
     };
     #[pymodule_export]
     use super::storage::{

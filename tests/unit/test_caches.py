@@ -543,6 +543,18 @@ def test_transfer(caplog: pytest.LogCaptureFixture) -> None:
 # Caches of users
 
 
+def test_a_transfer_leaves_out_what_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    source, target = memory_cache(), memory_cache()
+    lost, kept = (source.save(call(n)) for n in range(2))
+    source.values.evict(source.load(lost)._result)
+    source.transfer(target, pop=True)
+    assert f"Not transferring {lost}: its result is missing" in caplog.text
+    assert numbers(target) == [1]
+    # What was not transferred stays, and can be mended.
+    assert source.contains(lost)
+    assert not source.contains(kept)
+
+
 def test_base_cache_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         BaseCache()  # type: ignore[abstract]

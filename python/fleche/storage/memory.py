@@ -52,9 +52,7 @@ class MemoryBackend(StorageBackend):
 
     def put(self, value: Any, key: Digest) -> Digest:
         # Last, as the newest: the order of a dictionary is the age of its entries.
-        value = _core.independent_copy(value)
-        self.storage.pop(key, None)
-        self.storage[key] = value
+        _core.put_newest(self.storage, key, _core.independent_copy(value))
         return key
 
     def get(self, key: Digest) -> Any:

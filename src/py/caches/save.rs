@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString};
 use super::{CACHE, SQL};
 use crate::py::digest::{hash_of_text, is_digest, to_digest};
 use crate::py::names::Imported;
-use crate::py::storage::{self, Backend, Collection, Flight, independent_copy};
+use crate::py::storage::{self, Backend, Collection, Flight, independent_copy, put_newest};
 
 static STORE_AGAIN: Imported = Imported::new("fleche.call", "store_again");
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
@@ -122,14 +122,7 @@ impl PlainCall {
         let calls = self.calls.bind(py);
         let key = self.key.bind(py);
         match (Backend::of(calls)?, hash_of_text(key)) {
-            (Backend::Memory(entries), _) => {
-                let record = independent_copy(record)?;
-                // Last, as the newest: the order of a dictionary is the age of its entries.
-                if entries.contains(key)? {
-                    entries.del_item(key)?;
-                }
-                entries.set_item(key, record)
-            }
+            (Backend::Memory(entries), _) => put_newest(&entries, key, &independent_copy(record)?),
             (Backend::File(files), Some(hash)) => files.get().put(py, &hash, record),
             _ => calls.call_method1(intern!(py, "save"), (record,)).map(drop),
         }

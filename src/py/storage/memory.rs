@@ -1,9 +1,10 @@
 //! What a memory storage gives and takes is independent of the caller's objects.
 
 use pyo3::exceptions::PyException;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,
 };
 
 use crate::py::names::Imported;
@@ -40,6 +41,26 @@ pub fn independent_copy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
             Err(failure) => failure,
         }
     })
+}
+
+/// Puts an entry into a dictionary as its newest, last in its order; no reader finds it missing.
+#[pyfunction]
+pub fn put_newest(
+    entries: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let Ok(entries) = entries.cast_exact::<PyDict>() else {
+        let py = entries.py();
+        entries.call_method1(intern!(py, "pop"), (key, py.None()))?;
+        return entries.set_item(key, value);
+    };
+    // Kept until the new one is there: what its end runs may let other threads in.
+    let old = entries.get_item(key)?;
+    if old.is_some() {
+        entries.del_item(key)?;
+    }
+    entries.set_item(key, value)
 }
 
 /// Whether a value and all that it holds are of built-in types without mutable state.

@@ -17,5 +17,5 @@ pub use collection::{Collection, Flight};
 pub use destructure::{
     child_digests, intern_value, load_from, load_value, mend, save, save_result, save_value,
 };
-pub use memory::{independent, independent_copy};
+pub use memory::{independent, independent_copy, put_newest};
 pub use sqlite::SqliteStore;
