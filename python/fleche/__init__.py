@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # What `import fleche` alone gives access to; imported when first used.
-_MODULES = frozenset(("caches", "config", "metadata", "query", "security", "storage"))
+_MODULES = frozenset(("caches", "config", "metadata", "query", "remote", "security", "storage"))
 
 
 def __getattr__(name: str) -> Any:

@@ -226,8 +226,10 @@ class CachedCalls:
         call = self._call_of(arguments)
         try:
             prepared = _prepare(cache, key, call, digests)
-        except Exception:
-            logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
+        except Exception as failure:
+            # Once for each call: a cache that is out of reach fails again in the same way.
+            if error is None or str(failure) != str(error):
+                logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
             return self._run(key, args, kwargs)
         metadata = (*get_metadata(), *self.meta)
         recorded: Recorded = defaultdict(dict)

@@ -19,7 +19,7 @@ import logging
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from fleche import _core
@@ -341,14 +341,21 @@ class LazyCall:
         Raises:
             KeyError: if the cache does not hold the result.
         """
+        source = self
+        load_all = getattr(self._cache, "_load_values", None)
+        if load_all is not None:
+            # All at once, where each one by itself takes a way to another machine.
+            held = (*self._arguments.values(), self._result)
+            found = load_all([key for key in held if isinstance(key, Digest)])
+            source = replace(self, _cache=_Loaded(found))
         return Call(
             name=self.name,
-            arguments=dict(self.arguments),
+            arguments=dict(source.arguments),
             metadata=self.metadata,
             module=self.module,
             version=self.version,
             code_digest=self.code_digest,
-            result=self.result,
+            result=source.result,
         )
 
     def detach(self) -> DigestedCall:
@@ -369,6 +376,16 @@ class LazyCall:
 
     def __digest__(self) -> Digest:
         return self.detach().__digest__()
+
+
+class _Loaded:
+    """Values that were loaded, as the cache that they are from."""
+
+    def __init__(self, values: dict[Digest, Any]) -> None:
+        self._values = values
+
+    def load_value(self, key: Digest) -> Any:
+        return self._values[key]
 
 
 AnyCall: TypeAlias = Call | LazyCall

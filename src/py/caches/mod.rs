@@ -44,6 +44,10 @@ pub fn load_result<'py>(
         return from_stack(cache, key);
     }
     let load = || -> PyResult<Option<Bound<'py, PyAny>>> {
+        // Of a cache that is far away: record and result take one way instead of two.
+        if let Some(load_result) = cache.getattr_opt(intern!(py, "_load_result"))? {
+            return load_result.call1((to_digest(py, key)?,)).map(Some);
+        }
         let call = cache.call_method1(intern!(py, "load"), (to_digest(py, key)?,))?;
         let result = call.getattr(intern!(py, "result"))?;
         Ok((!result.is_none()).then_some(result))
