@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from fleche.caches import BaseCache, Rejected, Saveable
@@ -18,6 +19,7 @@ from fleche.call import (
     warn_of_unsaved_argument,
 )
 from fleche.digest import DIGEST_LENGTH, Digest
+from fleche.query import Matcher
 from fleche.remote import records
 from fleche.remote.connection import Connection
 from fleche.remote.frames import LARGE, Frame, Packed, pack
@@ -135,6 +137,8 @@ class SshCache(BaseCache):
             raise Rejected("Cannot save to a read-only remote cache", self.host, self.cache_name)
         if isinstance(call, PreparedCall):
             return self._commit(call, server)
+        if isinstance(call, Call) and server.extended:
+            return Digest(self._answer("save", self._packed_call("save", call, call.digest())))
         return Digest(self._ask("save", call))
 
     def prepare(self, call: Call) -> PreparedCall:
@@ -144,21 +148,33 @@ class SshCache(BaseCache):
             return PreparedCall(record, self)
         if call.result is not None or not server.extended:
             return PreparedCall(self._ask("prepare", call), self)
-        bare = _sealable(call, record)
-        packed = _pack_call(bare)
+        packed = self._packed_call("prepare", call, record)
         if packed.nbytes() < LARGE:
             # They travel together with the result.
             record.__dict__[_SEALED] = b"".join(packed.pieces)
-            return PreparedCall(record, self)
-        # The body may change its arguments: what is too large to keep a copy of is sent now.
-        keys = [str(key) for key in record.arguments.values()]
+        else:
+            # The body may change its arguments: what is too large to copy is sent now.
+            self._answer("prepare", packed)
+        return PreparedCall(record, self)
+
+    def _packed_call(self, method: str, call: Call, record: DigestedCall) -> Packed:
+        """A request with a call, without those of its large values that the server has already."""
+        # Its arguments are filed under the digests that they have here.
+        call = copy.copy(call)
+        call.arguments = dict(call.arguments)
+        call.__dict__["_digests"] = record.arguments
+        packed = _pack_call(method, call)
+        if packed.nbytes() < LARGE:
+            return packed
+        keys = [str(key) for key in (*record.arguments.values(), record.result) if key is not None]
         missing = set(self._ask("missing", keys, plain=True))
         for name, key in record.arguments.items():
             if key not in missing:
-                bare.arguments[name] = key
-        if missing:
-            self._ask("prepare", bare)
-        return PreparedCall(record, self)
+                call.arguments[name] = key
+        if record.result is not None and record.result not in missing:
+            call.result = record.result
+            call.__dict__.pop("_returned_digest", None)
+        return pack((method, (call,), {}))
 
     def _commit(self, call: PreparedCall, server: Server) -> Digest:
         if not server.extended:
@@ -218,6 +234,7 @@ class SshCache(BaseCache):
         return tuple(map(Digest, (short,) if len(keys) == 1 else short))
 
     def _query(self, call: QueryCall) -> Iterator[LazyCall]:
+        call = _with_digests_for_values(call)
         if not self._conn.server().extended:
             for record in self._ask("query", call):
                 yield record.fetch(self)
@@ -272,18 +289,30 @@ class SshCache(BaseCache):
         return message if isinstance(message, tuple) and len(message) == 2 else (None, None)
 
 
-def _sealable(call: Call, record: DigestedCall) -> Call:
-    """A call that takes its digests along, so that the server files its arguments under those."""
-    identity = call.module, call.version, call.code_digest
-    copy = Call(call.name, dict(call.arguments), call.metadata, *identity)
-    copy.__dict__["_digests"] = record.arguments
-    return copy
+def _with_digests_for_values(template: QueryCall) -> QueryCall:
+    """A pattern with digests in place of its values, as far as a value has but one.
+
+    Raises:
+        Indigestible: if one has none.
+    """
+    matcher = Matcher(template)
+    arguments = {
+        name: digests[0] if digests is not None and len(set(digests)) == 1 else value
+        for (name, value), digests in zip(
+            (template.arguments or {}).items(), matcher.arguments.values(), strict=True
+        )
+    }
+    result = template.result
+    if matcher.result is not None and len(set(matcher.result)) == 1:
+        result = matcher.result[0]
+    given = template.arguments is not None
+    return replace(template, arguments=arguments if given else None, result=result)
 
 
-def _pack_call(call: Call) -> Packed:
-    """A call pickled; an argument that cannot be is left to its digest, with a warning."""
+def _pack_call(method: str, call: Call) -> Packed:
+    """A request with a call; an argument that cannot be pickled is left to its digest."""
     try:
-        return pack(call)
+        return pack((method, (call,), {}))
     except Exception:
         digests = call._digests or {}
         for name, value in call.arguments.items():
@@ -292,7 +321,7 @@ def _pack_call(call: Call) -> Packed:
             except Exception:
                 call.arguments[name] = digests[name]
                 warn_of_unsaved_argument(name)
-    return pack(call)
+    return pack((method, (call,), {}))
 
 
 @dataclass(frozen=True)
@@ -303,4 +332,3 @@ class _RemoteValues:
 
     def save(self, value: Any, key: Digest | None = None) -> Digest:
         return self.cache._save_value(value)
-

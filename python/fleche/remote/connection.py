@@ -119,7 +119,8 @@ class Connection:
                 self._writer.write(packed, long_frames=extended)
                 return self._reader.frame(long_frames=extended)
             except (OSError, EOFError) as error:
-                raise self._lost(f"Remote cache connection lost during {method!r}", error) from error
+                what = f"Remote cache connection lost during {method!r}"
+                raise self._lost(what, error) from error
             except (FrameTooLarge, FrameError):
                 # Nothing was sent, or a whole reply came: the next call finds things in order.
                 raise

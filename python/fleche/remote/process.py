@@ -131,10 +131,11 @@ class SshProcess:
         for pipe in (self.requests, self.replies):
             with contextlib.suppress(OSError):
                 pipe.close()
-        for end in (lambda: None, self._process.terminate, self._process.kill):
-            end()
-            if self.exit_code() is not None:
-                break
+        if self.exit_code() is None:
+            self._process.terminate()
+            if self.exit_code() is None:
+                self._process.kill()
+                self.exit_code()
         self._listener.join(1.0)
 
     def kill(self) -> None:
@@ -210,4 +211,3 @@ def _hint(code: int | None, text: str, target: Target) -> str | None:
 
 def _login(target: Target) -> list[str]:
     return ["ssh", *target.ssh_options, target.host, "true"]
-

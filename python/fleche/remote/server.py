@@ -92,6 +92,7 @@ class Session:
         #: Whether the client knows more than the reference's does.
         self.extended = False
         self._refusal: str | None = None
+        self._told: dict[str, Any] | None = None
         self._queries: dict[int, Iterator[Any]] = {}
         # None that a query of another connection had.
         self._numbers = itertools.count(int.from_bytes(os.urandom(6)))
@@ -158,7 +159,9 @@ class Session:
                 f"{_core.scheme()!r}, those of this client 'sha256': set FLECHE_DIGEST=sha256 for "
                 f"the server, or digest = 'sha256' in the section [default] of its fleche.toml"
             )
-        return server_info(self.cache, self.cache_name)
+        if self._told is None:
+            self._told = server_info(self.cache, self.cache_name)
+        return self._told | {"cwd": os.getcwd()}
 
     def _refuse_read_only(self) -> None:
         if is_read_only(self.cache):
@@ -205,7 +208,8 @@ class Session:
         if sealed is None:
             prepared = PreparedCall(records.from_tuple(record), self.cache)
         else:
-            prepared = self.cache.prepare(pickle.loads(sealed))
+            _, (call,), _ = pickle.loads(sealed)
+            prepared = self.cache.prepare(call)
         return str(prepared.commit(result, metadata))
 
     def evict(self, key: str) -> None:
