@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from fleche import _config_keys as keys
 from fleche.storage.base import _STORAGE_CONSTRUCTORS, get_storage_constructor
@@ -66,15 +65,9 @@ def ssh_cache(d: Mapping[str, Any]) -> BaseCache:
             f"the tables 'values' and 'calls'"
         )
     keys.check(settings, keys.SSH, "cache type 'ssh'")
+    from fleche.remote import SshCache
+
     try:
-        cls = importlib.import_module("fleche.remote").SshCache
-    except ModuleNotFoundError as error:
-        if error.name != "fleche.remote":
-            raise
-        raise ValueError(
-            "cache type 'ssh' is not available yet in this version of fleche"
-        ) from None
-    return cast(
-        "BaseCache",
-        cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}),
-    )
+        return SshCache(**settings)
+    except ValueError as error:
+        raise ValueError(f"cache type 'ssh': {error}") from None

@@ -38,7 +38,6 @@ INTENDED = (
     "fleche.caches.ReadOnlyMixin.(abstract)",
     "fleche.query.QueryIterator.(bases)",
 )
-PENDING = {"fleche.remote"}
 
 
 def surface(python: Path, folder: Path) -> dict[str, Any]:
@@ -58,11 +57,8 @@ def differences(
     """What the reference has and what we have, where it is not the same."""
     folder = tmp_path_factory.mktemp("signatures")
     theirs, ours = surface(reference_python, folder), surface(Path(sys.executable), folder)
-    absent = {name for name in PENDING if name not in ours}
     return {
-        name: (shown, ours.get(name))
-        for name, shown in theirs.items()
-        if ours.get(name) != shown and not any(f"{name}.".startswith(f"{a}.") for a in absent)
+        name: (shown, ours.get(name)) for name, shown in theirs.items() if ours.get(name) != shown
     }
 
 

@@ -35,6 +35,7 @@ from fleche.config import (
     load_default_metadata,
 )
 from fleche.metadata import Environment, Git, Runtime
+from fleche.remote import SshCache
 from fleche.storage import CallMemory, CallVoid, ValueMemory, ValueVoid
 
 MEMORY = {"values": {"type": "memory"}, "calls": {"type": "memory"}}
@@ -102,20 +103,27 @@ class TestPageExample:
         assert memory == Cache(ValueMemory({}), CallMemory({}))
         assert self.stored_below(project, files)
 
-    @pytest.mark.parametrize(
-        ("name", "module"), [("with_sql_calls", "storage.sql"), ("shared", "remote")]
-    )
-    def test_sections_whose_part_is_not_here_yet_say_so(
-        self, project: Path, name: str, module: str
-    ) -> None:
-        path = Path(config.__file__).parent / f"{module.replace('.', '/')}.py"
-        if path.exists():
-            load_cache_config(name)
-            return
-        with pytest.raises(ValueError, match="not available yet") as caught:
-            load_cache_config(name)
-        assert f"{project / 'fleche.toml'}, [{name}]: " in str(caught.value)
-        assert name not in _live_caches
+    def test_with_sql_calls(self) -> None:
+        cache = load_cache_config("with_sql_calls")
+        assert isinstance(cache, Cache)
+        assert type(cache.calls).__name__ == "Sql"
+
+    def test_shared(self, project: Path) -> None:
+        cache = load_cache_config("shared")
+        assert isinstance(cache, CacheStack)
+        files, ssh = cache.stack
+        assert self.stored_below(project, files)
+        assert ssh == SshCache(
+            "user@bigpc.example.com",
+            cache_name="shared",
+            python="python3",
+            ssh_options=(
+                *("-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/cm-%r@%h:%p"),
+                *("-o", "ControlPersist=10m"),
+            ),
+            setup_commands=("module load python/3.11", "source ~/.venv/bin/activate"),
+            workdir="~/project",
+        )
 
     def test_metadata(self) -> None:
         assert [type(m) for m in load_default_metadata()] == [Runtime]

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from fleche.caches import BaseCache, Rejected, Saveable
+from fleche.caches import BaseCache, Rejected
+from fleche.caches.base import Saveable
 from fleche.call import (
     Call,
     DigestedCall,
