@@ -287,5 +287,6 @@ def _holds(annotation: Any, marker: type) -> bool:
 
 
 # They pickle by the name under which users import them.
-for _public in (Ignored, Required, FunctionProfile):
+_PUBLIC: tuple[Any, ...] = (Ignored, Required, FunctionProfile, bind)
+for _public in _PUBLIC:
     _public.__module__ = "fleche.call"
