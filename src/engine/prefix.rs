@@ -1,5 +1,7 @@
 //! Short forms of keys: which key a prefix stands for, and the shortest prefix that stands for one.
 
+use super::digest::{DIGEST_LENGTH, Hash};
+
 /// The shortest prefix that is ever looked up or given out, in characters.
 pub const SHORTEST: usize = 4;
 
@@ -80,6 +82,28 @@ pub fn shrink<'a>(key: &'a str, sorted: &[&str]) -> Option<&'a str> {
     })
 }
 
+/// How long the shortest prefix is that tells each key from all others of `sorted`, which are not
+/// given twice; `None` for a key that is not there.
+pub fn lengths(keys: &[Option<Hash>], sorted: &[Hash]) -> Vec<Option<usize>> {
+    let length = |key: &Option<Hash>| {
+        let place = sorted.binary_search(key.as_ref()?).ok()?;
+        let before = place.checked_sub(1).and_then(|index| sorted.get(index));
+        let neighbours = before.into_iter().chain(sorted.get(place + 1));
+        let common = neighbours.map(|other| shared_digits(&sorted[place], other));
+        let common = common.max().unwrap_or(0);
+        Some(DIGEST_LENGTH.min(SHORTEST.max(common + 1)))
+    };
+    keys.iter().map(length).collect()
+}
+
+/// How many leading hex digits two digests share.
+fn shared_digits(left: &Hash, right: &Hash) -> usize {
+    let pairs = left.iter().zip(right);
+    let bytes = pairs.take_while(|(left, right)| left == right).count();
+    let half = left.get(bytes).zip(right.get(bytes));
+    2 * bytes + usize::from(half.is_some_and(|(left, right)| left >> 4 == right >> 4))
+}
+
 /// How many leading characters two keys share.
 fn shared(left: &str, right: &str) -> usize {
     let pairs = left.chars().zip(right.chars());
@@ -89,6 +113,7 @@ fn shared(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::digest::Hex;
     use proptest::prelude::*;
 
     fn key(start: &str) -> String {
@@ -131,6 +156,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn digests_have_the_prefixes_that_their_texts_have(
+            ends in prop::collection::btree_set(0_u32..100_000, 1..50),
+            shift in 0_u32..12,
+        ) {
+            let hash = |end: u32| {
+                let mut hash = [0xab; 32];
+                hash[..4].copy_from_slice(&(end << shift).to_be_bytes());
+                hash
+            };
+            let mut sorted: Vec<Hash> = ends.into_iter().map(hash).collect();
+            sorted.sort_unstable();
+            sorted.dedup();
+            let texts: Vec<_> = sorted.iter().map(Hex::of).collect();
+            let texts: Vec<_> = texts.iter().map(Hex::as_str).collect();
+            let absent = [Some([0xff; 32]), None];
+            let keys: Vec<_> = sorted.iter().copied().map(Some).chain(absent).collect();
+            let found = lengths(&keys, &sorted);
+            let expected = texts.iter().map(|text| shrink(text, &texts).map(str::len));
+            let expected: Vec<_> = expected.chain([None, None]).collect();
+            prop_assert_eq!(found, expected);
+        }
+
         #[test]
         fn what_was_shrunk_expands_to_the_same_key(
             keys in prop::collection::btree_set("[ab]{6}", 1..20),

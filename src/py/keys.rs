@@ -4,7 +4,9 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::engine::digest::Hash;
 use crate::engine::prefix::{self, Expansion};
+use crate::py::digest::hash_of_text;
 use crate::py::names::{AMBIGUOUS_DIGEST, DIGEST};
 
 /// The key among `candidates` that starts with `key`, as a `Digest`.
@@ -48,6 +50,47 @@ pub fn shrink_keys<'py>(
         DIGEST.get(py)?.call1((short.ok_or_else(|| missing(key))?,))
     };
     keys.iter().map(shrink_one).collect()
+}
+
+/// The shortest unambiguous prefix of each of `keys` among `every` key, as `Digest`s; `None` for
+/// one that is not there.
+#[pyfunction]
+pub fn shorten_keys<'py>(
+    keys: Vec<Bound<'py, PyString>>,
+    every: &Bound<'py, PyAny>,
+) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
+    let every = strings(every)?;
+    let mut sorted = texts(&every)?;
+    sorted.sort_unstable();
+    let shorten = |key: &Bound<'py, PyString>| {
+        let short = prefix::shrink(text(key)?, &sorted);
+        short
+            .map(|short| DIGEST.get(key.py())?.call1((short,)))
+            .transpose()
+    };
+    keys.iter().map(shorten).collect()
+}
+
+/// The same among digests.
+pub fn shorten_digests<'py>(
+    py: Python<'py>,
+    keys: &[Bound<'py, PyString>],
+    every: impl FnOnce() -> Result<Vec<Hash>, PyErr> + Send,
+) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
+    let hashes: Vec<_> = keys.iter().map(hash_of_text).collect();
+    let lengths = py.detach(|| -> PyResult<_> {
+        let mut every = every()?;
+        every.sort_unstable();
+        every.dedup();
+        Ok(prefix::lengths(&hashes, &every))
+    })?;
+    let shorten = |(key, length): (&Bound<'py, PyString>, Option<usize>)| {
+        let short = length.map(|length| text(key).map(|text| &text[..length]));
+        short
+            .map(|short| DIGEST.get(py)?.call1((short?,)))
+            .transpose()
+    };
+    keys.iter().zip(lengths).map(shorten).collect()
 }
 
 fn strings<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyString>>> {

@@ -32,7 +32,7 @@ pub mod _core {
         set_manual_hooks, set_scheme,
     };
     #[pymodule_export]
-    use super::keys::{resolve_prefix, shrink_keys};
+    use super::keys::{resolve_prefix, shorten_keys, shrink_keys};
     #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, independent, independent_copy, intern_value, load_value, mend,

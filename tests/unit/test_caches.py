@@ -30,9 +30,11 @@ from fleche.call import Call, DigestedCall, QueryCall
 from fleche.digest import Digest, digest
 from fleche.storage import (
     AmbiguousDigestError,
+    CallBagOfHoldingH5File,
     CallMemory,
     CallPickleFile,
     SaveError,
+    Sql,
     ValueMemory,
     ValuePickleFile,
     ValueVoid,
@@ -130,6 +132,53 @@ def test_prefixes_look_among_calls_and_values() -> None:
         held.shrink("f" * 64)
     with pytest.raises(TypeError):
         held.shrink()
+
+
+def kinds_of_pairs(folder: Path) -> list[Cache]:
+    class OwnKeys(CallMemory):
+        """Knows keys that it does not list."""
+
+        def contains(self, key: Digest | str) -> bool:
+            return super().contains(key)
+
+    values = ValuePickleFile(folder / "values")
+    return [
+        memory_cache(),
+        files(folder / "files"),
+        Cache(values, Sql()),
+        Cache(values, Sql(str(folder / "calls.db"))),
+        Cache(ValueVoid(), CallBagOfHoldingH5File(folder / "bags")),
+        Cache(ValueMemory({}), OwnKeys({})),
+    ]
+
+
+def test_many_keys_are_shortened_as_each_alone(tmp_path: Path) -> None:
+    pairs = kinds_of_pairs(tmp_path)
+    for held in pairs:
+        keys = [held.save(call(number)) for number in range(40)]
+        alone = tuple(held.shrink(key) for key in keys)
+        assert held.shrink(*keys) == alone
+        assert held.shrink(*keys, keys[0]) == (*alone, alone[0])
+        assert [type(short) for short in held.shrink(*keys)] == [Digest] * 40
+        for unknown in (Digest("f" * 64), "f" * 64, "no digest", keys[0][:8]):
+            with pytest.raises(KeyError) as error:
+                held.shrink(*keys, unknown)
+            assert error.value.args == (unknown,)
+    for both in (CacheStack(tuple(pairs)), CachePool(tuple(pairs)), CacheWrapper(pairs[1])):
+        assert both.shrink(*keys) == tuple(both.shrink(key) for key in keys)
+        with pytest.raises(KeyError):
+            both.shrink(*keys, "f" * 64)
+
+
+def test_shortening_in_a_way_of_its_own_is_honoured() -> None:
+    @dataclass(frozen=True)
+    class Whole(Cache):
+        def _shrink(self, *keys: Digest | str) -> tuple[Digest, ...]:
+            return tuple(map(Digest, keys))
+
+    held = Whole(ValueMemory({}), CallMemory({}))
+    keys = [held.save(call(number)) for number in range(3)]
+    assert CachePool((memory_cache(), held)).shrink(*keys) == tuple(keys)
 
 
 def test_gc_keeps_what_calls_reach(make: Callable[[], Cache]) -> None:

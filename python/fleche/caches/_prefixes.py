@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fleche.digest import DIGEST_LENGTH, Digest
+from fleche.digest import Digest
 
 
 def each(operation: Callable[[Any], Any], members: Iterable[Any]) -> list[Any]:
@@ -21,27 +21,20 @@ def each(operation: Callable[[Any], Any], members: Iterable[Any]) -> list[Any]:
 
 def shrunk(keys: tuple[Digest | str, ...], members: Iterable[Any]) -> tuple[Digest, ...]:
     """The shortest prefix of each key that is unambiguous in every member that knows the key."""
-    longest: dict[int, Digest] = {}
-    for member in members:
-        for position, short in _shrunk_in(member, keys):
-            if len(short) > len(longest.get(position, "")):
-                longest[position] = short
-    for position, key in enumerate(keys):
-        if position not in longest:
+    found = []
+    for key, short in zip(keys, shortest(keys, members), strict=True):
+        if short is None:
             raise KeyError(key)
-    return tuple(longest[position] for position in range(len(keys)))
+        found.append(short)
+    return tuple(found)
 
 
-def _shrunk_in(member: Any, keys: tuple[Digest | str, ...]) -> Iterator[tuple[int, Digest]]:
-    # All of them at once, which lists the member once, however many keys there are.
-    held = [(position, key) for position, key in enumerate(keys) if knows(member, key)]
-    if held:
-        shortened = member._shrink(*(key for _, key in held))
-        yield from zip((position for position, _ in held), shortened, strict=True)
-
-
-def knows(member: Any, key: Digest | str) -> bool:
-    """Whether a storage or cache holds something, a call or a value, under a whole key."""
-    if len(key) < DIGEST_LENGTH:
-        return False
-    return bool(getattr(member, "_knows", member.contains)(key))
+def shortest(keys: Sequence[Digest | str], members: Iterable[Any]) -> list[Digest | None]:
+    """As `shrunk`; `None` for a key that no member knows."""
+    longest: list[Digest | None] = [None] * len(keys)
+    for member in members:
+        # All of them at once, which lists the member once, however many keys there are.
+        for position, short in enumerate(member._shortest(keys)):
+            if short is not None and len(short) > len(longest[position] or ""):
+                longest[position] = short
+    return longest

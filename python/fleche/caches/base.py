@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
-from fleche.digest import Digest, Indigestible
+from fleche.digest import DIGEST_LENGTH, Digest, Indigestible
 from fleche.storage.base import OperationContext
 
 if TYPE_CHECKING:
@@ -102,9 +102,11 @@ class BaseCache(OperationContext, ABC):
             return False
         return True
 
-    def _knows(self, key: Digest | str) -> bool:
-        """Whether the cache holds something, a call or a value, under a whole key."""
-        return self.contains(key)
+    def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
+        """The shortest unambiguous prefix of each whole key; `None` for one that is not here."""
+        held = [key for key in keys if len(key) >= DIGEST_LENGTH and self.contains(key)]
+        short = dict(zip(held, self._shrink(*held), strict=True)) if held else {}
+        return [short.get(key) for key in keys]
 
     def prepare(self, call: Call) -> PreparedCall:
         """Admit a call before its body runs: its key is sealed with the arguments as they are now.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fleche import _core
-from fleche.caches._prefixes import each, shrunk
+from fleche.caches._prefixes import each, shortest, shrunk
 from fleche.caches.base import BaseCache, Rejected, Saveable
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
@@ -54,8 +54,10 @@ class Cache(PerKeyLockMixin, BaseCache):
     def contains(self, key: Digest | str) -> bool:
         return self.calls.contains(key)
 
-    def _knows(self, key: Digest | str) -> bool:
-        return self.calls.contains(key) or self.values.contains(key)
+    def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
+        if type(self)._shrink is not Cache._shrink:
+            return super()._shortest(keys)
+        return shortest(keys, (self.calls, self.values))
 
     def evict(self, key: Digest | str) -> None:
         self.calls.evict(key)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fleche import _core
-from fleche.caches._prefixes import each, shrunk
+from fleche.caches._prefixes import each, shortest, shrunk
 from fleche.caches.base import BaseCache, Rejected, Saveable, fetch_again
 from fleche.caches.views import ReadOnlyMixin
 from fleche.call import Call, LazyCall, PreparedCall, QueryCall
@@ -38,8 +38,10 @@ class _MultiCache(BaseCache):
     def contains(self, key: Digest | str) -> bool:
         return any(member.contains(key) for member in self._members)
 
-    def _knows(self, key: Digest | str) -> bool:
-        return any(member._knows(key) for member in self._members)
+    def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
+        if type(self)._shrink is not _MultiCache._shrink:
+            return super()._shortest(keys)
+        return shortest(keys, self._members)
 
     def expand(self, key: Digest | str) -> Digest:
         if len(key) >= 64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,10 @@ class CacheWrapper(BaseCache):
     def contains(self, key: Digest | str) -> bool:
         return self.cache.contains(key)
 
-    def _knows(self, key: Digest | str) -> bool:
-        return self.cache._knows(key)
+    def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
+        if type(self)._shrink is not CacheWrapper._shrink:
+            return super()._shortest(keys)
+        return self.cache._shortest(keys)
 
     def evict(self, key: Digest | str) -> None:
         self.cache.evict(key)

@@ -32,7 +32,7 @@ import enum
 import importlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from fleche import _core
@@ -220,6 +220,18 @@ class KeyManagement(OperationContext):
         else:
             among = self.list()
         return tuple(_core.shrink_keys(builtins.list(keys), among))
+
+    def _shortest(self, keys: Sequence[Digest | str]) -> builtins.list[Digest | None]:
+        """The shortest unambiguous prefix of each whole key; `None` for one that is not here."""
+        own = type(self).contains, type(self)._shrink
+        if len(keys) > 1 and own == (KeyManagement.contains, KeyManagement._shrink):
+            return self._shorten(keys)
+        held = [key for key in keys if len(key) >= DIGEST_LENGTH and self.contains(key)]
+        short = dict(zip(held, self._shrink(*held), strict=True)) if held else {}
+        return [short.get(key) for key in keys]
+
+    def _shorten(self, keys: Sequence[Digest | str]) -> builtins.list[Digest | None]:
+        return _core.shorten_keys(keys, self.list())
 
 
 class StorageBackend(KeyManagement):

@@ -15,10 +15,11 @@
 [1, 2]
 """
 
+import builtins
 import functools
 import os
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -124,6 +125,11 @@ class FileStorage(StorageBackend):
         if type(self).list is not FileStorage.list:
             return self.list()
         return self._handle.candidates(prefix)  # type: ignore[no-any-return]
+
+    def _shorten(self, keys: Sequence[Digest | str]) -> builtins.list[Digest | None]:
+        if type(self).list is not FileStorage.list:
+            return super()._shorten(keys)
+        return self._handle.shorten(keys)  # type: ignore[no-any-return]
 
     def _contains(self, key: Digest) -> bool:
         return os.path.isfile(self._path(key))

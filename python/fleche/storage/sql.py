@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -122,6 +122,11 @@ class Sql(PerKeyLockMixin, CallStorage):
 
     def _list_by_age(self) -> builtins.list[Digest]:
         return self._store.list_by_age()
+
+    def _shorten(self, keys: Sequence[Digest | str]) -> builtins.list[Digest | None]:
+        if isinstance(self._store, _core.SqliteStore):
+            return self._store.shorten(keys)
+        return super()._shorten(keys)
 
     def _contains(self, key: Digest) -> bool:
         return self._store.contains(key)

@@ -13,6 +13,7 @@ use crate::engine::error::Error;
 use crate::engine::files::Store;
 use crate::py::digest::{hash_of_text, to_digest};
 use crate::py::errors::{self, Log};
+use crate::py::keys::shorten_digests;
 
 /// A folder of entries, whatever is in them.
 #[pyclass(frozen, subclass, module = "fleche._core")]
@@ -61,6 +62,16 @@ impl FileRoot {
     fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.store.candidates(prefix));
         digests(py, keys.map_err(|error| errors::os_error(&error))?)
+    }
+
+    /// The shortest unambiguous prefix of each key; `None` for one that is not here.
+    fn shorten<'py>(
+        &self,
+        py: Python<'py>,
+        keys: Vec<Bound<'py, PyString>>,
+    ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
+        let list = || self.store.list().map_err(|error| errors::os_error(&error));
+        shorten_digests(py, &keys, list)
     }
 
     fn contains(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<bool> {

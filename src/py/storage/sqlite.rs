@@ -10,12 +10,13 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyList, PyString};
 
 use super::filter::{FilterParts, filter_of};
-use crate::engine::digest::{Hash, Hex};
+use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::engine::fork;
 use crate::engine::mounts::network_file_system;
 use crate::engine::record::Row;
 use crate::engine::sqlite::{Database, Error, Journal};
 use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
+use crate::py::keys::shorten_digests;
 use crate::py::names::{DIGEST, Imported};
 
 static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
@@ -111,6 +112,20 @@ impl SqliteStore {
         digests(py, keys)
     }
 
+    /// The shortest unambiguous prefix of each key; `None` for one that is not here.
+    fn shorten<'py>(
+        &self,
+        py: Python<'py>,
+        keys: Vec<Bound<'py, PyString>>,
+    ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
+        let list = || {
+            let keys = self.database.list()?;
+            let keys = keys.iter().filter_map(|key| parse_hex(key.as_bytes()));
+            Ok(keys.collect())
+        };
+        shorten_digests(py, &keys, list)
+    }
+
     /// A page of the records that pass a filter, and the key to ask for the next one with.
     fn query<'py>(
         &self,
@@ -143,7 +158,7 @@ impl SqliteStore {
             None => py.detach(|| self.database.load_result(key.as_str()))?,
         };
         let text = found.flatten();
-        Ok(text.and_then(|text| crate::engine::digest::parse_hex(text.as_bytes())))
+        Ok(text.and_then(|text| parse_hex(text.as_bytes())))
     }
 }
 
