@@ -1,0 +1,307 @@
+"""Stores of every kind, the operations that tests interrupt, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fleche.caches import Cache, SizeLimitedCache
+from fleche.call import Call
+from fleche.digest import Digest, digest
+from fleche.storage import CallPickleFile, Sql, ValuePickleFile
+
+KEY = b"secret of the tests"
+# The records that every store has before an operation begins, and those that operations add.
+HELD, ADDED = (0, 1), (2,)
+# In place of a version: the record is not there.
+ABSENT = None
+
+Expected = dict[int, set[int | None]]
+
+
+def bags(root: Path, prefix_length: int = 0) -> Cache:
+    from fleche.storage.bagofholding_file import CallBagOfHoldingH5File, ValueBagOfHoldingH5File
+
+    return Cache(
+        ValueBagOfHoldingH5File(root / "values", prefix_length=prefix_length),
+        CallBagOfHoldingH5File(root / "calls", prefix_length=prefix_length),
+    )
+
+
+def pickles(root: Path, **options: Any) -> Cache:
+    return Cache(
+        ValuePickleFile(root / "values", **options), CallPickleFile(root / "calls", **options)
+    )
+
+
+def sqlite(root: Path) -> Cache:
+    return Cache(ValuePickleFile(root / "values"), Sql(str(root / "calls.db")))
+
+
+KINDS: dict[str, Callable[[Path], Cache]] = {
+    "pickle": pickles,
+    "signed": lambda root: pickles(root, secret_key=KEY, compress=True),
+    "bags": bags,
+    "sqlite": sqlite,
+}
+PICKLED = ("pickle", "signed")
+
+
+def result_of(number: int, version: int = 0) -> list[Any]:
+    """What call `number` returned; split into children when it is stored."""
+    return [version, [f"row {number}"]]
+
+
+def call_of(number: int, version: int = 0) -> Call:
+    return Call("work", {"number": number}, {}, "m", 1, result=result_of(number, version))
+
+
+def key_of(number: int) -> Digest:
+    return call_of(number).to_lookup_key()
+
+
+def fill(cache: Cache) -> None:
+    for number in HELD:
+        cache.save(call_of(number))
+
+
+def version_in(cache: Cache, key: Digest, number: int) -> int | None:
+    """The version of a record in a store, after everything of it was looked at."""
+    try:
+        call = cache.load(key)
+    except KeyError:
+        return ABSENT
+    # Where an argument could not be stored, a warning said so, and its digest is recorded.
+    assert call.arguments["number"] in (number, digest(number))
+    version: int = call.result[0]
+    assert call.result == result_of(number, version)
+    return version
+
+
+def check(cache: Cache, expected: Expected, *stale: Digest) -> None:
+    """Every record is as it may be, and the store holds nothing else that is a record.
+
+    Args:
+        cache: the store, opened anew.
+        expected: the versions that each record may have.
+        stale: other keys that records may be under.
+    """
+    known = {key_of(number) for number in expected}
+    for number, versions in expected.items():
+        found = version_in(cache, key_of(number), number)
+        assert found in versions, f"record {number}: {found}, not one of {versions}"
+    keys = set(cache.calls.list())
+    assert keys <= known | set(stale)
+    names = [call.name for call in cache.query(name="work")]
+    assert names == ["work"] * len(keys)
+
+
+def left_over(root: Path) -> list[Path]:
+    """Temporary files anywhere in a store."""
+    return sorted(path for path in root.rglob("*") if path.name.endswith(".tmp"))
+
+
+def check_left_overs(cache: Cache, root: Path) -> None:
+    """A listing sweeps what died; nobody holds a lock."""
+    for storage in (cache.values, cache.calls):
+        list(storage.list())
+    assert left_over(root) == []
+    for path in (*root.rglob(".locks/*"), *root.rglob("*.lock")):
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    cache.save(call_of(99))
+    assert version_in(cache, key_of(99), 99) == 0
+    cache.evict(key_of(99))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something done to a store that may be stopped anywhere.
+
+    Args:
+        run: does it; calls its last argument with the number of each record that is done.
+        expected: what may be there afterwards, if the records of these numbers were done and the
+            others were under way or not begun.
+        kinds: the kinds of store that it is for.
+        prepare: what the store holds before, besides the records of `HELD`.
+        stale: keys, besides their own, that records may be under.
+        two: whether the operation has a second store, in the folder `other`.
+    """
+
+    run: Callable[[Cache, Path, Callable[[int], None]], None]
+    expected: Callable[[set[int]], Expected]
+    kinds: Iterable[str] = tuple(KINDS)
+    prepare: Callable[[Cache], None] = lambda cache: None
+    stale: tuple[Digest, ...] = ()
+    two: bool = False
+
+
+def _as_held(done: set[int]) -> Expected:
+    return {number: {0} for number in HELD}
+
+
+def _save(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    for number in ADDED:
+        cache.save(call_of(number))
+        done(number)
+
+
+def _save_over(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    for number in HELD:
+        cache.save(call_of(number, 1))
+        done(number)
+
+
+def _evict(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    for number in HELD:
+        cache.evict(key_of(number))
+        done(number)
+
+
+def _compress(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    for storage in (cache.values, cache.calls):
+        storage.compress_all()  # type: ignore[attr-defined]
+
+
+def _decompress(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    for storage in (cache.values, cache.calls):
+        storage.decompress_all()  # type: ignore[attr-defined]
+
+
+STALE = tuple(Digest(f"{number}f" * 32) for number in HELD)
+
+
+def _age(cache: Cache) -> None:
+    """Files the records under keys of a scheme that is no more."""
+    for number, key in zip(HELD, STALE, strict=True):
+        record = cache.calls.load(key_of(number))
+        cache.calls.evict(key_of(number))
+        if isinstance(cache.calls, Sql):
+            # The reference would have filed it there.
+            cache.calls._store.save(record, key)
+        else:
+            cache.calls.put(record, key)  # type: ignore[attr-defined]
+
+
+def _redigest(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    cache.redigest()
+    for number in HELD:
+        done(number)
+
+
+def _gc(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    cache.gc()
+
+
+def _litter(cache: Cache) -> None:
+    """Values that no call needs."""
+    for number in range(2):
+        cache.values.save(["unneeded", number])
+
+
+def _transfer(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    other = replace(
+        cache,
+        values=ValuePickleFile(root / "other" / "values"),
+        calls=CallPickleFile(root / "other" / "calls"),
+    )
+    cache.transfer(other, pop=True)
+
+
+def _limited(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    limited = SizeLimitedCache(cache.values, cache.calls, max_size=len(HELD))
+    for number in ADDED:
+        limited.save(call_of(number))
+        done(number)
+
+
+def _read(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    for number in HELD:
+        if cache.contains(key_of(number)):
+            assert cache.expand(key_of(number)[:12]) == key_of(number)
+            assert version_in(cache, key_of(number), number) in (0, ABSENT)
+    assert len(list(cache.query(name="work"))) <= len(HELD)
+    assert set(cache.calls.list()) <= {key_of(number) for number in HELD}
+    list(cache.values.list())
+
+
+def _changed(version: int | None, to: int | None, numbers: Iterable[int]) -> Any:
+    """What may be there of records that go from one version to another, one after the other."""
+
+    def expected(done: set[int]) -> Expected:
+        changing = {n: {to} if n in done else {version, to} for n in numbers}
+        return _as_held(done) | changing
+
+    return expected
+
+
+def _limited_to(done: set[int]) -> Expected:
+    evicted = {number: {0, ABSENT} for number in HELD[: len(ADDED)]}
+    return _as_held(done) | evicted | {n: {0} if n in done else {0, ABSENT} for n in ADDED}
+
+
+OPERATIONS: dict[str, Operation] = {
+    "save": Operation(_save, _changed(ABSENT, 0, ADDED)),
+    "save over": Operation(_save_over, _changed(0, 1, HELD)),
+    "evict": Operation(_evict, _changed(0, ABSENT, HELD)),
+    "compress": Operation(_compress, _as_held, PICKLED),
+    "decompress": Operation(_decompress, _as_held, PICKLED),
+    "redigest": Operation(_redigest, _changed(ABSENT, 0, HELD), prepare=_age, stale=STALE),
+    "gc": Operation(_gc, _as_held, prepare=_litter),
+    "transfer": Operation(_transfer, _changed(0, ABSENT, HELD), two=True),
+    "size limit": Operation(_limited, _limited_to),
+    "read": Operation(_read, _as_held),
+}
+CASES = [(name, kind) for name, operation in OPERATIONS.items() for kind in operation.kinds]
+
+
+def prepare(root: Path, name: str, kind: str) -> None:
+    """Makes the store that an operation begins with."""
+    cache = KINDS[kind](root)
+    fill(cache)
+    OPERATIONS[name].prepare(cache)
+    if isinstance(cache.calls, Sql):
+        cache.calls._store.close()
+
+
+def verify(root: Path, name: str, kind: str, done: set[int]) -> None:
+    """Opens a store after an operation was stopped, and checks all that is promised."""
+    operation, cache = OPERATIONS[name], KINDS[kind](root)
+    expected = operation.expected(done)
+    check(cache, expected, *operation.stale)
+    if operation.stale:
+        _check_once_more_under_stale_keys(cache)
+    if operation.two:
+        other = pickles(root / "other")
+        for number in HELD:
+            found = {version_in(held, key_of(number), number) for held in (cache, other)}
+            assert found in ({0}, {0, ABSENT})
+    check_left_overs(cache, root)
+    if operation.two:
+        check_left_overs(pickles(root / "other"), root)
+    if isinstance(cache.calls, Sql):
+        cache.calls._store.close()
+
+
+def _check_once_more_under_stale_keys(cache: Cache) -> None:
+    for number, key in zip(HELD, STALE, strict=True):
+        places = [held for held in (key, key_of(number)) if cache.calls.contains(held)]
+        assert places, f"record {number} is lost"
+        for place in places:
+            record = cache.calls.load(place)
+            assert cache.values.load(Digest(record.result or "")) == result_of(number)
+
+
+def copy(source: Path, to: Path) -> Path:
+    """A copy of a store, to be spoiled."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(source, to, symlinks=True)
+    return to
+
+
+def missing_digest() -> Digest:
+    return digest("nothing has this digest")
