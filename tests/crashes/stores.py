@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleche.caches import Cache, SizeLimitedCache
 from fleche.call import Call
@@ -82,37 +82,44 @@ def version_in(cache: Cache, key: Digest, number: int) -> int | None:
     return version
 
 
-def check(cache: Cache, expected: Expected, *stale: Digest) -> None:
+def check(cache: Cache, expected: Expected, *stale: Digest) -> dict[int, int | None]:
     """Every record is as it may be, and the store holds nothing else that is a record.
 
     Args:
         cache: the store, opened anew.
         expected: the versions that each record may have.
         stale: other keys that records may be under.
+
+    Returns:
+        The versions that the records have.
     """
     known = {key_of(number) for number in expected}
-    for number, versions in expected.items():
-        found = version_in(cache, key_of(number), number)
-        assert found in versions, f"record {number}: {found}, not one of {versions}"
+    versions: dict[int, int | None] = {}
+    for number, allowed in expected.items():
+        found = versions[number] = version_in(cache, key_of(number), number)
+        assert found in allowed, f"record {number}: {found}, not one of {allowed}"
     keys = set(cache.calls.list())
     assert keys <= known | set(stale)
     names = [call.name for call in cache.query(name="work")]
     assert names == ["work"] * len(keys)
+    return versions
 
 
 def left_over(root: Path) -> list[Path]:
-    """Temporary files anywhere in a store."""
-    return sorted(path for path in root.rglob("*") if path.name.endswith(".tmp"))
+    """Temporary files in a folder."""
+    return sorted(root.glob(".*.tmp"))
 
 
-def check_left_overs(cache: Cache, root: Path) -> None:
+def check_left_overs(cache: Cache) -> None:
     """A listing sweeps what died; nobody holds a lock."""
     for storage in (cache.values, cache.calls):
         list(storage.list())
-    assert left_over(root) == []
-    for path in (*root.rglob(".locks/*"), *root.rglob("*.lock")):
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        root: Path | None = getattr(storage, "root", None)
+        if root is not None:
+            assert left_over(root) == []
+            for path in (*root.glob(".locks/*"), *root.glob("*.lock")):
+                with path.open() as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     cache.save(call_of(99))
     assert version_in(cache, key_of(99), 99) == 0
     cache.evict(key_of(99))
@@ -130,6 +137,7 @@ class Operation:
         prepare: what the store holds before, besides the records of `HELD`.
         stale: keys, besides their own, that records may be under.
         two: whether the operation has a second store, in the folder `other`.
+        writes: whether it changes anything.
     """
 
     run: Callable[[Cache, Path, Callable[[int], None]], None]
@@ -138,6 +146,7 @@ class Operation:
     prepare: Callable[[Cache], None] = lambda cache: None
     stale: tuple[Digest, ...] = ()
     two: bool = False
+    writes: bool = True
 
 
 def _as_held(done: set[int]) -> Expected:
@@ -203,13 +212,12 @@ def _litter(cache: Cache) -> None:
         cache.values.save(["unneeded", number])
 
 
-def _transfer(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
-    other = replace(
-        cache,
-        values=ValuePickleFile(root / "other" / "values"),
-        calls=CallPickleFile(root / "other" / "calls"),
-    )
-    cache.transfer(other, pop=True)
+def _move(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    cache.transfer(pickles(root / "other"), pop=True)
+
+
+def _copy(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    cache.transfer(pickles(root / "other"), overwrite=True)
 
 
 def _limited(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
@@ -252,9 +260,10 @@ OPERATIONS: dict[str, Operation] = {
     "decompress": Operation(_decompress, _as_held, PICKLED),
     "redigest": Operation(_redigest, _changed(ABSENT, 0, HELD), prepare=_age, stale=STALE),
     "gc": Operation(_gc, _as_held, prepare=_litter),
-    "transfer": Operation(_transfer, _changed(0, ABSENT, HELD), two=True),
+    "move": Operation(_move, _changed(0, ABSENT, HELD), two=True),
+    "copy": Operation(_copy, _as_held, two=True),
     "size limit": Operation(_limited, _limited_to),
-    "read": Operation(_read, _as_held),
+    "read": Operation(_read, _as_held, writes=False),
 }
 CASES = [(name, kind) for name, operation in OPERATIONS.items() for kind in operation.kinds]
 
@@ -280,9 +289,10 @@ def verify(root: Path, name: str, kind: str, done: set[int]) -> None:
         for number in HELD:
             found = {version_in(held, key_of(number), number) for held in (cache, other)}
             assert found in ({0}, {0, ABSENT})
-    check_left_overs(cache, root)
+        check(other, {number: {0, ABSENT} for number in HELD})
+    check_left_overs(cache)
     if operation.two:
-        check_left_overs(pickles(root / "other"), root)
+        check_left_overs(pickles(root / "other"))
     if isinstance(cache.calls, Sql):
         cache.calls._store.close()
 
@@ -305,3 +315,41 @@ def copy(source: Path, to: Path) -> Path:
 
 def missing_digest() -> Digest:
     return digest("nothing has this digest")
+
+
+class Step(NamedTuple):
+    """Something that a process does which may be killed meanwhile.
+
+    Args:
+        name: one of `STEPS`.
+        number: the record that it is about, if it is about one.
+        version: the version of the record that it saves.
+    """
+
+    name: str
+    number: int = 0
+    version: int = 0
+
+
+def take(cache: Cache, root: Path, step: Step) -> None:
+    """Takes a step."""
+    if step.name == "save":
+        cache.save(call_of(step.number, step.version))
+    elif step.name == "evict":
+        cache.evict(key_of(step.number))
+    else:
+        OPERATIONS[step.name].run(cache, root, lambda number: None)
+
+
+def after(versions: dict[int, int | None], step: Step) -> dict[int, int | None]:
+    """The versions of all records after a step."""
+    if step.name == "save":
+        return versions | {step.number: step.version}
+    if step.name == "evict":
+        return versions | {step.number: ABSENT}
+    return versions
+
+
+# More of those that change records; a new operation that keeps them is added here.
+STEPS = ("save", "save", "save", "save", "evict", "evict", "gc", "redigest", "copy")
+STEPS_OF_PICKLES = (*STEPS, "compress", "decompress")
