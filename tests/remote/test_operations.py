@@ -100,6 +100,10 @@ def test_expand_and_shrink(served: BaseCache, remote: Remote) -> None:
     assert type(one) is Digest
     assert served.expand(served.shrink(value)) == value
     assert served.expand(keys[3]) == keys[3]
+    stack = CacheStack((cache_from_config({"template": "memory"}), served))
+    assert stack.shrink(*keys) == short
+    with pytest.raises(KeyError):
+        stack.shrink(*keys, "f" * 64)
 
 
 def test_an_ambiguous_prefix(served: BaseCache, remote: Remote) -> None:

@@ -214,11 +214,11 @@ class SshCache(BaseCache):
     def contains(self, key: Digest | str) -> bool:
         return bool(self._ask("contains", str(key), plain=True))
 
-    def _knows(self, key: Digest | str) -> bool:
-        """Whether there is a call or a value under a whole key."""
+    def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if not self._conn.server().extended:
-            return self.contains(key)
-        return bool(self._ask("knows", str(key), plain=True))
+            return super()._shortest(keys)
+        found = self._ask("shortest", [str(key) for key in keys], plain=True)
+        return [None if short is None else Digest(short) for short in found]
 
     def evict(self, key: Digest | str) -> None:
         if self._conn.server().read_only:

@@ -218,8 +218,8 @@ class Session:
     def contains(self, key: str) -> bool:
         return self.cache.contains(key)
 
-    def knows(self, key: str) -> bool:
-        return self.cache._knows(key)
+    def shortest(self, keys: list[str]) -> list[Digest | None]:
+        return self.cache._shortest(keys)
 
     def expand(self, key: str) -> Digest:
         return self.cache.expand(key)
@@ -257,7 +257,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
         *("save", "load", "load_value", "save_value", "prepare", "evict", "contains", "expand"),
         *("shrink", "query"),
         # Between two of ours.
-        *("commit", "load_result", "load_values", "missing", "knows"),
+        *("commit", "load_result", "load_values", "missing", "shortest"),
         *("query_start", "query_next"),
     )
 }
@@ -266,7 +266,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
 _RECORDS = frozenset(
     (
         *("info", "load", "query", "query_start", "query_next", "prepare", "commit", "save"),
-        *("evict", "contains", "expand", "shrink", "missing", "knows", "save_value"),
+        *("evict", "contains", "expand", "shrink", "missing", "shortest", "save_value"),
     )
 )
 
