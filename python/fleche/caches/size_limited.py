@@ -35,8 +35,17 @@ class SizeLimitedMixin(BaseCache):
         return [call.to_lookup_key() for call in self._query(QueryCall())]
 
     def _enforce_size_limit(self) -> None:
+        keep = max(self.max_size, 0)
+        picks_the_oldest = (
+            type(self)._pick_eviction_target is SizeLimitedMixin._pick_eviction_target
+        )
+        overflow = getattr(getattr(self, "calls", None), "_overflow", None)
+        if picks_the_oldest and overflow is not None:
+            for key in overflow(keep):
+                self.evict(key)
+            return
         keys = self._keys_by_age()
-        while len(keys) > max(self.max_size, 0):
+        while len(keys) > keep:
             target = self._pick_eviction_target(keys)
             if target not in keys:
                 raise KeyError(target)

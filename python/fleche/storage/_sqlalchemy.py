@@ -117,12 +117,18 @@ class SqlAlchemyStore:
         return self._keys(sqlalchemy.select(CALLS.c.key).order_by(CALLS.c.key))
 
     def list_by_age(self) -> builtins.list[Digest]:
-        # Another program's records are in no order; they count as the oldest.
-        age = sqlalchemy.func.coalesce(ORDER.c.id, 0)
-        joined = CALLS.outerjoin(ORDER, ORDER.c.call_key == CALLS.c.key)
-        return self._keys(
-            sqlalchemy.select(CALLS.c.key).select_from(joined).order_by(age, CALLS.c.key)
-        )
+        return self._keys(_by_age())
+
+    def overflow(self, keep: int) -> builtins.list[Digest]:
+        count = sqlalchemy.select(sqlalchemy.func.count()).select_from(CALLS)
+
+        def work(connection: Connection) -> builtins.list[Digest]:
+            excess = (connection.scalar(count) or 0) - keep
+            if excess <= 0:
+                return []
+            return [Digest(key) for key in connection.scalars(_by_age().limit(excess))]
+
+        return self._run("listing the calls in", work)
 
     def candidates(self, prefix: str) -> builtins.list[Digest]:
         if not _HEX.issuperset(prefix):
@@ -267,6 +273,13 @@ def _may_try_again(error: exc.SQLAlchemyError) -> bool:
 
 
 # --- records ------------------------------------------------------------------------------------
+
+
+def _by_age() -> sqlalchemy.Select[Any]:
+    # Another program's records are in no order; they count as the oldest.
+    age = sqlalchemy.func.coalesce(ORDER.c.id, 0)
+    joined = CALLS.outerjoin(ORDER, ORDER.c.call_key == CALLS.c.key)
+    return sqlalchemy.select(CALLS.c.key).select_from(joined).order_by(age, CALLS.c.key)
 
 
 def _delete(connection: Connection, key: str) -> None:

@@ -120,6 +120,15 @@ class FileStorage(StorageBackend):
             return self.list()
         return self._handle.list_by_age()  # type: ignore[no-any-return]
 
+    def _overflow(self, keep: int) -> Iterable[Digest]:
+        """The keys written longest ago, as many as there are more than `keep`."""
+        if type(self)._list_by_age is not FileStorage._list_by_age or (
+            type(self).list is not FileStorage.list
+        ):
+            by_age = [*self._list_by_age()]
+            return by_age[: max(len(by_age) - keep, 0)]
+        return self._handle.overflow(keep)  # type: ignore[no-any-return]
+
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         # An override of `list` knows better than the names of files.
         if type(self).list is not FileStorage.list:

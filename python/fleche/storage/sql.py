@@ -39,6 +39,7 @@ class _Store(Protocol):
     def evict(self, key: str) -> None: ...
     def list(self) -> builtins.list[Digest]: ...
     def list_by_age(self) -> builtins.list[Digest]: ...
+    def overflow(self, keep: int) -> builtins.list[Digest]: ...
     def candidates(self, prefix: str) -> builtins.list[Digest]: ...
     def query(
         self, filter: Filter, after: str
@@ -127,6 +128,12 @@ class Sql(PerKeyLockMixin, CallStorage):
         if isinstance(self._store, _core.SqliteStore):
             return self._store.shorten(keys)
         return super()._shorten(keys)
+
+    def _overflow(self, keep: int) -> builtins.list[Digest]:
+        if type(self).list is not Sql.list or type(self)._list_by_age is not Sql._list_by_age:
+            by_age = [*self._list_by_age()]
+            return by_age[: max(len(by_age) - keep, 0)]
+        return self._store.overflow(keep)
 
     def _contains(self, key: Digest) -> bool:
         return self._store.contains(key)

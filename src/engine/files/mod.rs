@@ -3,6 +3,7 @@
 //! A reader sees an entry as it was or as it is, never a part of it, and waits for nobody: writers
 //! fill a temporary file and move it to its place. See `docs/design.md` for every name in a root.
 
+mod ages;
 mod index;
 mod list;
 mod lock;
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use super::digest::{Hash, Hex};
 use super::disk::{self, File};
 use super::error::{Error, Result};
+use ages::Ages;
 use index::{Index, Moment};
 use lock::Locks;
 pub use lock::{Held, Mode, lock_file};
@@ -36,6 +38,7 @@ pub struct Store {
     locks: Locks,
     swept: AtomicBool,
     index: Index,
+    ages: Ages,
 }
 
 /// An entry that was found.
@@ -54,6 +57,7 @@ impl Store {
             root,
             swept: AtomicBool::new(false),
             index: Index::default(),
+            ages: Ages::default(),
         }
     }
 
@@ -222,6 +226,17 @@ impl Store {
         let mut keys = self.list()?;
         keys.retain(|key| Hex::of(key).as_str().starts_with(prefix));
         Ok(keys)
+    }
+
+    /// The keys that were written longest ago, as many as there are more than `keep`.
+    pub fn overflow(&self, keep: usize) -> Result<Vec<Hash>> {
+        let keys = self.list()?;
+        let Some(count) = keys.len().checked_sub(keep).filter(|count| *count > 0) else {
+            return Ok(Vec::new());
+        };
+        let written = |key: &Hash| disk::metadata(&self.path(key))?.modified();
+        let oldest = self.ages.oldest(&keys, count, written);
+        oldest.map_err(Error::io("list", &self.root))
     }
 
     /// Every key with the time of its last write.

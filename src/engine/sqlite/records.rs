@@ -105,6 +105,14 @@ impl Database {
         self.keys("SELECT key FROM calls ORDER BY rowid", [])
     }
 
+    /// The keys saved longest ago, as many as there are more than `keep`.
+    pub fn overflow(&self, keep: usize) -> Result<Vec<String>, Error> {
+        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+        let statement = "SELECT key FROM calls ORDER BY rowid \
+                         LIMIT max((SELECT count(*) FROM calls) - ?1, 0)";
+        self.keys(statement, [keep])
+    }
+
     /// The keys that begin with `prefix`.
     pub fn candidates(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let statement = "SELECT key FROM calls WHERE key >= ?1 AND key < ?2 ORDER BY key";

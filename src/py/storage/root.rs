@@ -58,6 +58,12 @@ impl FileRoot {
         digests(py, keys.into_iter().map(|(key, _)| key).collect())
     }
 
+    /// The keys that were written longest ago, as many as there are more than `keep`.
+    fn overflow<'py>(&self, py: Python<'py>, keep: usize) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.store.overflow(keep));
+        digests(py, keys.map_err(|error| errors::os_error(&error))?)
+    }
+
     /// The keys that start with `prefix`.
     fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.store.candidates(prefix));

@@ -106,6 +106,12 @@ impl SqliteStore {
         digests(py, keys)
     }
 
+    /// The keys saved longest ago, as many as there are more than `keep`.
+    fn overflow<'py>(&self, py: Python<'py>, keep: usize) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.database.overflow(keep))?;
+        digests(py, keys)
+    }
+
     /// The keys that begin with `prefix`.
     fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.database.candidates(prefix))?;
