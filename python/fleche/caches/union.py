@@ -123,7 +123,7 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                 continue
             yield position, call
 
-    def _load_result(self, key: Digest, begin: int = 0) -> Any:
+    def _result_from(self, key: Digest, begin: int) -> Any:
         """The result of a call, from the first cache, from one on, that has record and value."""
         for position, call in self._found(key, begin):
             with contextlib.suppress(KeyError):

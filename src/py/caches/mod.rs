@@ -46,7 +46,8 @@ pub fn load_result<'py>(
     let load = || -> PyResult<Option<Bound<'py, PyAny>>> {
         // Of a cache that is far away: record and result take one way instead of two.
         if let Some(load_result) = cache.getattr_opt(intern!(py, "_load_result"))? {
-            return load_result.call1((to_digest(py, key)?,)).map(Some);
+            let result = load_result.call1((to_digest(py, key)?,))?;
+            return Ok((!result.is_none()).then_some(result));
         }
         let call = cache.call_method1(intern!(py, "load"), (to_digest(py, key)?,))?;
         let result = call.getattr(intern!(py, "result"))?;
@@ -75,7 +76,7 @@ fn from_stack<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Bou
     };
     let load = || -> PyResult<Option<Bound<'py, PyAny>>> {
         let arguments = (to_digest(py, key)?, begin);
-        let result = cache.call_method1(intern!(py, "_load_result"), arguments)?;
+        let result = cache.call_method1(intern!(py, "_result_from"), arguments)?;
         Ok((!result.is_none()).then_some(result))
     };
     missing_is_none(py, load())
