@@ -319,6 +319,41 @@ class TestDamage:
         assert "tags" in caplog.text
 
 
+KEEPS_A_CACHE_ACTIVE = """
+import os, sys
+from fleche import cache, fleche
+from fleche.caches import Cache
+from fleche.storage import Sql, ValueMemory
+cache(Cache(ValueMemory({}), Sql(os.path.join(sys.argv[1], "calls.db"))))
+@fleche(meta=())
+def double(x):
+    return 2 * x
+for x in range(5):
+    double(x)
+"""
+
+ENDS = {
+    "at the end": "",
+    "by sys.exit": "sys.exit()",
+    "beside a thread": """
+import threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+""",
+    "with the cache kept": "sys.modules['json'].kept = cache()",
+    "by an error": "sys.stderr = None; raise ValueError",
+    "in a forked child": """
+import warnings
+warnings.simplefilter("ignore")
+child = os.fork()
+if child == 0:
+    double(5)
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+double(0)
+""",
+}
+
+
 class TestProcesses:
     @pytest.fixture
     def shared(self, url, opened):
@@ -383,6 +418,28 @@ class TestProcesses:
         child.join(60)
         assert child.exitcode == 0
 
+    @pytest.mark.parametrize("end", ENDS)
+    def test_who_ends_last_leaves_one_file(self, end, tmp_path):
+        code = f"{KEEPS_A_CACHE_ACTIVE}\n{ENDS[end]}"
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code, tmp_path],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "FLECHE_CONFIG": os.devnull},
+        )
+        assert (done.stdout, done.stderr) == ("", "")
+        assert [file.name for file in tmp_path.iterdir()] == ["calls.db"]
+        again = Sql(str(tmp_path / "calls.db"))
+        assert len(again.list()) == 5 + (end == "in a forked child")
+
+    def test_others_go_on_when_one_ends(self, tmp_path):
+        mine = Sql(str(tmp_path / "calls.db"))
+        key = mine.save(record(x="mine"))
+        subprocess.run([sys.executable, "-c", KEEPS_A_CACHE_ACTIVE, tmp_path], check=True)
+        assert mine.contains(key)
+        mine.save(record(x="after"))
+        assert len(mine.list()) == 7
+
 
 def save_in_child(storage: Sql, n: int) -> None:
     for i in range(10):
@@ -443,8 +500,7 @@ class TestTables:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA user_version").fetchone() == (0,)
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        names = ["arguments", "calls", "fleche_schemes", "metadata"]
-        assert sorted(name for (name,) in tables) == names
+        assert sorted(name for (name,) in tables) == ["arguments", "calls", "metadata"]
         row = connection.execute("SELECT name, module, version, code_digest FROM calls")
         assert row.fetchone() == ("f", "m", "1", None)
         row = connection.execute("SELECT data FROM metadata")

@@ -11,8 +11,10 @@ SQLite is handled by the compiled core; any other database through SQLAlchemy.
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,17 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = "sqlite:///:memory:"
 
+# The SQLite databases that this process has open.
+_OPEN: weakref.WeakSet[_core.SqliteStore] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # Who closes a database last folds the write-ahead log into it. A forked child closes nothing
+    # of its parent's.
+    for store in list(_OPEN):
+        store.close()
+
 
 class _Store(Protocol):
     """What `Sql` needs of a database."""
@@ -44,8 +57,6 @@ class _Store(Protocol):
     def query(
         self, filter: Filter, after: str
     ) -> tuple[builtins.list[DigestedCall], str | None]: ...
-    def may_hold(self, scheme: str) -> bool: ...
-    def hold_only_scheme(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -146,14 +157,6 @@ class Sql(PerKeyLockMixin, CallStorage):
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         return self._store.candidates(prefix)
 
-    # The schemes of the keys stand in a table; a save notes its own in the same transaction.
-
-    def _may_hold(self, scheme: str) -> bool:
-        return self._store.may_hold(scheme)
-
-    def _hold_only_scheme(self) -> None:
-        self._store.hold_only_scheme()
-
     def to_config(self) -> dict[str, Any]:
         """The configuration that makes such a storage."""
         return {"type": "sql", "url": self.url, "echo": self.echo}
@@ -162,7 +165,9 @@ class Sql(PerKeyLockMixin, CallStorage):
 def _open(url: str, echo: bool) -> _Store:
     if _scheme(url) == "sqlite":
         log = (lambda statement: logger.info("%s", statement)) if echo else None
-        return _core.SqliteStore(_sqlite_path(url), log)
+        store = _core.SqliteStore(_sqlite_path(url), log)
+        _OPEN.add(store)
+        return store
     from fleche.storage._sqlalchemy import SqlAlchemyStore
 
     return SqlAlchemyStore(url, echo)

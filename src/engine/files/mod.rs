@@ -7,7 +7,6 @@ mod ages;
 mod index;
 mod list;
 mod lock;
-mod schemes;
 mod temporary;
 
 use std::fs::{DirEntry, Metadata};
