@@ -122,6 +122,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 
+@nox.session
+def growth(session: nox.Session) -> None:
+    """Time stores of 10^2 to 10^6 records, and draw `docs/growth.svg`; needs 15 GB and minutes."""
+    session.install(".[bench]")
+    session.run("python", "-m", "tests.benchmarks.growth", "--svg", "docs/growth.svg")
+
+
 @nox.session(python=SUPPORTED, venv_backend="venv", reuse_venv=False)
 def install(session: nox.Session) -> None:
     """`pip install .` as a user does it: nothing but fleche arrives, and it works.

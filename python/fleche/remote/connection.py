@@ -217,8 +217,7 @@ class Connection:
         process = self._process
         assert process is not None
         code = process.exit_code(_PATIENCE)
-        starting = self._server is None
-        lines = describe_end(code, process.last_lines(), self._target, starting=starting)
+        lines = describe_end(code, process.last_lines(), self._target)
         return self._drop(f"{what}: {reason}", *lines)
 
     def _drop(self, *lines: str) -> RemoteConnectionError:
