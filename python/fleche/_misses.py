@@ -162,13 +162,34 @@ class CachedCalls:
         try:
             key = self.core.key(args, kwargs)
             if key is None:
-                args = tuple(map(_value_of, args))
-                kwargs = {name: _value_of(value) for name, value in kwargs.items()}
-                key = self.core.key(args, kwargs, True)
+                key = self.core.key(*_with_values(args, kwargs), True)
             return cast("Digest", key)
         except TypeError:
             self.call(args, kwargs)
             raise
+
+    def load(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        """The result of a call that a cache holds, under today's key or an older one.
+
+        Raises:
+            KeyError: if it does not hold it.
+        """
+        key = self.key(args, kwargs)
+        try:
+            return cache.load(key).result
+        except KeyError:
+            older = self.core.older(cache, *_with_values(args, kwargs))
+            found = None if older is None else cache._take_older(older)
+            if found is None:
+                raise
+            return found[0]
+
+    def contained(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> bool:
+        """Whether a cache holds a call, under today's key or an older one."""
+        if cache.contains(self.key(args, kwargs)):
+            return True
+        older = self.core.older(cache, *_with_values(args, kwargs))
+        return older is not None and cache._find_older(older) is not None
 
     def query_call(self, args: tuple[Any, ...], kwargs: Arguments) -> QueryCall:
         """The pattern of the calls with these arguments; those left out match everything."""
@@ -421,6 +442,12 @@ def _prepare(
         return cache.prepare(call)
     finally:
         del call.__dict__["_digests"]
+
+
+def _with_values(args: tuple[Any, ...], kwargs: Arguments) -> tuple[tuple[Any, ...], Arguments]:
+    """The arguments as a call would take them."""
+    named = {name: _value_of(value) for name, value in kwargs.items()}
+    return tuple(map(_value_of, args)), named
 
 
 def _value_of(argument: Any) -> Any:

@@ -27,6 +27,8 @@ def table(
     except ImportError as error:
         raise ImportError("table() needs pandas: pip install fleche[pandas]") from error
 
+    from fleche.caches._redigest import filed_key
+
     if isinstance(arguments, str):
         arguments = (arguments,)
     wanted = None if arguments is True else tuple(arguments)
@@ -34,7 +36,7 @@ def table(
     rows = []
     times: set[str] = set()
     for call in calls:
-        keys.append(call.to_lookup_key())
+        keys.append(filed_key(call, calls.cache if calls.cache is not None else call._cache))
         rows.append(_row(call, wanted, results))
         # Only those of metadata: arguments may have these names, too.
         times.update(name for held in call.metadata.values() for name in _TIMES if name in held)

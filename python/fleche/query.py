@@ -274,8 +274,14 @@ class QueryIterator(Iterable[LazyCall]):
             Rejected: if that cache is read-only.
         """
         for call in list(self):
-            cache = self.cache if self.cache is not None else call._cache
-            cache.evict(call.to_lookup_key())
+            self._evict_one(call)
+
+    def _evict_one(self, call: LazyCall) -> None:
+        from fleche.caches._redigest import filed_keys
+
+        cache = self.cache if self.cache is not None else call._cache
+        for key in filed_keys(call, cache):
+            cache.evict(key)
 
     def transfer(self, target: BaseCache, pop: bool = False, overwrite: bool = False) -> None:
         """Copy the calls, with their values, to another cache.
@@ -299,8 +305,7 @@ class QueryIterator(Iterable[LazyCall]):
                     "Not transferring %s: already exists in target and overwrite=False", key
                 )
             elif pop:
-                cache = self.cache if self.cache is not None else call._cache
-                cache.evict(key)
+                self._evict_one(call)
 
     def results(self) -> Iterator[Any]:
         """The result of each call, loaded one by one."""

@@ -197,7 +197,7 @@ def _helpers(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callab
     )
 
     def load(*args: Any, **kwargs: Any) -> Any:
-        return get_cache().load(calls.key(*given(args, kwargs))).result
+        return calls.load(get_cache(), *given(args, kwargs))
 
     def load_explicit(*args: Any, **kwargs: Any) -> Any:
         # For executors: a call that would run without a cache is no hit before it is sent, too.
@@ -211,7 +211,7 @@ def _helpers(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callab
     yield helper(f"The cached result of `{name}`; `KeyError` if there is none.", returns, load)
 
     def contains(*args: Any, **kwargs: Any) -> bool:
-        return get_cache().contains(calls.key(*given(args, kwargs)))
+        return calls.contained(get_cache(), *given(args, kwargs))
 
     yield helper(f"Whether the call of `{name}` with these arguments is cached.", bool, contains)
 

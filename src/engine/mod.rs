@@ -16,5 +16,6 @@ pub mod mounts;
 pub mod pickle;
 pub mod prefix;
 pub mod record;
+pub mod schemes;
 pub mod sign;
 pub mod sqlite;

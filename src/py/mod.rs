@@ -7,6 +7,7 @@ mod digest;
 mod errors;
 mod keys;
 mod names;
+mod older;
 mod storage;
 #[cfg(debug_assertions)]
 mod watch;
@@ -29,10 +30,12 @@ pub mod _core {
     use super::digest::{
         add_hook, composite::record_of_fields, digest_class, digest_of as digest, get_hooks,
         manual_hooks, result_digest, scheme_in_force as scheme, set_entry_point_hooks,
-        set_manual_hooks, set_scheme,
+        set_manual_hooks, set_scheme, sha256::is_unambiguous,
     };
     #[pymodule_export]
     use super::keys::{resolve_prefix, shorten_keys, shrink_keys};
+    #[pymodule_export]
+    use super::older::OlderCall;
     #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, independent, independent_copy, intern_value, load_value, mend,
@@ -55,6 +58,12 @@ pub mod _core {
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    const OLDER_SCHEME: &str = super::older::OLDER.name();
+
+    #[pymodule_export]
+    const SCHEMES: [&str; 2] = ["exact", "sha256"];
 
     #[pymodule_export]
     const SHORTEST_PREFIX: usize = crate::engine::prefix::SHORTEST;

@@ -12,6 +12,7 @@ use crate::py::caches;
 use crate::py::call::{Arguments, CallIdentity, Signature, exact_key, lookup_key};
 use crate::py::digest::{self, Scheme, is_digest, to_digest};
 use crate::py::names::{INDIGESTIBLE, Imported};
+use crate::py::older::{OLDER, OlderCall, OlderFunction};
 
 static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
 static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
@@ -24,6 +25,8 @@ struct Identity {
     code_digest: Py<PyAny>,
     /// In scheme `exact`: the shape of its calls.
     shape: Hash,
+    /// What an older scheme makes of the function; `None` if it has no digest for it.
+    older: PyOnceLock<Option<OlderFunction>>,
 }
 
 /// A function whose calls are cached.
@@ -135,7 +138,11 @@ impl CachedFunction {
             return this.on_uncached.bind(py).call1((args, kwargs, reason));
         }
         // A cache that fails to load misses; what is no `Exception` (an interrupt) passes.
-        let failure = match caches::load_result(&cache, &keyed.key) {
+        let found = match caches::load_result(&cache, &keyed.key) {
+            Ok(None) => this.load_older(&cache, &keyed),
+            found => found,
+        };
+        let failure = match found {
             Ok(Some(result)) => return Ok(result),
             Ok(None) => None,
             Err(error) if error.is_instance_of::<PyException>(py) => Some(error.into_value(py)),
@@ -167,9 +174,61 @@ impl CachedFunction {
             Err(Unkeyed::Indigestible(_, error) | Unkeyed::Failed(error)) => Err(error),
         }
     }
+
+    /// The call as an older scheme would have filed it; `None` if it is in force itself, has no key
+    /// for the call, or the cache holds nothing of it.
+    fn older<'py>(
+        &self,
+        cache: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Option<OlderCall>> {
+        let py = cache.py();
+        if digest::active_scheme(py)? == OLDER || !caches::may_hold(cache, OLDER)? {
+            return Ok(None);
+        }
+        match self.keyed(py, args, kwargs) {
+            Ok(keyed) => self.older_call(py, &keyed),
+            Err(Unkeyed::Failed(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
 }
 
 impl CachedFunction {
+    /// The result of a call that is filed under the key of an older scheme, if it is known to be the
+    /// same call.
+    fn load_older<'py>(
+        &self,
+        cache: &Bound<'py, PyAny>,
+        keyed: &Keyed<'py>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = cache.py();
+        if digest::active_scheme(py)? == OLDER || !caches::may_hold(cache, OLDER)? {
+            return Ok(None);
+        }
+        let Some(call) = self.older_call(py, keyed)? else {
+            return Ok(None);
+        };
+        let found = cache.call_method1(intern!(py, "_take_older"), (call,))?;
+        let result = found.extract::<Option<(Bound<'py, PyAny>,)>>()?;
+        Ok(result.map(|(result,)| result))
+    }
+
+    fn older_call<'py>(&self, py: Python<'py>, keyed: &Keyed<'py>) -> PyResult<Option<OlderCall>> {
+        let identity = self.identity(py)?;
+        let function = identity.older.get_or_try_init(py, || {
+            let code_counts = !identity.code_digest.is_none(py);
+            OlderFunction::of(self.function.bind(py), code_counts)
+        })?;
+        let Some(function) = function else {
+            return Ok(None);
+        };
+        let (values, digests) = self.by_name(py, keyed)?;
+        let (identity, key) = (identity.of_call(py), &keyed.key);
+        OlderCall::new(&identity, function, key, values, digests, self.typed)
+    }
+
     fn keyed<'py>(
         &self,
         py: Python<'py>,
@@ -232,6 +291,7 @@ impl CachedFunction {
                 version,
                 code_digest,
                 shape: [0; 32],
+                older: PyOnceLock::new(),
             };
             let names = self.names(py);
             let names = names

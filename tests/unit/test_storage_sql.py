@@ -500,7 +500,8 @@ class TestTables:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA user_version").fetchone() == (0,)
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        assert sorted(name for (name,) in tables) == ["arguments", "calls", "metadata"]
+        names = ["arguments", "calls", "fleche_schemes", "metadata"]
+        assert sorted(name for (name,) in tables) == names
         row = connection.execute("SELECT name, module, version, code_digest FROM calls")
         assert row.fetchone() == ("f", "m", "1", None)
         row = connection.execute("SELECT data FROM metadata")

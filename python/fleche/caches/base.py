@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from fleche import _core
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import DIGEST_LENGTH, Digest, Indigestible
 from fleche.storage.base import OperationContext
@@ -182,6 +183,65 @@ class BaseCache(OperationContext, ABC):
             overwrite: replace calls that `other` holds already; else they are left alone.
         """
         self.query().transfer(other, pop=pop, overwrite=overwrite)
+
+    # Calls that were filed under the keys of an older digest scheme (`docs/moving.md`).
+
+    def _may_hold(self, scheme: str) -> bool:
+        """Whether there may be calls under keys of a digest scheme."""
+        return True
+
+    def _find_older(self, older: _core.OlderCall) -> LazyCall | None:
+        """What is filed under a call's older key, if its arguments show that it is the same."""
+        if not self._may_hold(_core.OLDER_SCHEME):
+            return None
+        try:
+            found = self.load(older.older_key)
+        except KeyError:
+            return None
+        refusal = older.refusal(found)
+        if refusal is not None:
+            logger.info("Not taking %s for call %s: %s", older.older_key, older.key, refusal)
+            return None
+        return found
+
+    def _take_older(self, older: _core.OlderCall) -> tuple[Any] | None:
+        """The result of what `_find_older` finds, filed under today's key from now on."""
+        found = self._find_older(older)
+        try:
+            result = None if found is None else found.result
+        except KeyError:
+            return None
+        if found is None or result is None:
+            return None
+        self._file_older(older, found, result)
+        return (result,)
+
+    def _file_older(self, older: _core.OlderCall, found: LazyCall, result: Any) -> None:
+        """File a call under today's key instead of the older one."""
+        call = Call(
+            name=found.name,
+            arguments=older.arguments,
+            metadata=found.metadata,
+            module=found.module,
+            version=found.version,
+            code_digest=older.code_digest,
+            result=result,
+        )
+        call.__dict__["_digests"] = older.digests
+        call.__dict__["_returned_digest"] = True
+        try:
+            with self._operation_context(older.key):
+                if not self.contains(older.key):
+                    self._save_older(older, call)
+                    logger.info("Call %s is filed as %s from now on", older.older_key, older.key)
+        except Exception as error:
+            # It was found, and that is what counts.
+            logger.warning("Cannot file %s as %s: %s", older.older_key, older.key, error)
+
+    def _save_older(self, older: _core.OlderCall, call: Call) -> None:
+        # Only then, so that who looks for it meanwhile finds one of the two.
+        self.save(call)
+        self.evict(older.older_key)
 
     def _transfer_one(self, c: LazyCall, *, overwrite: bool = False) -> bool:
         """Take over a call of another cache; whether it was taken."""

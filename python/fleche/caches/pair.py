@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleche import _core
+from fleche.caches._older import has_values, older_pattern
 from fleche.caches._prefixes import each, shortest, shrunk
+from fleche.caches._redigest import redigest
 from fleche.caches.base import BaseCache, Rejected, Saveable
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
@@ -62,6 +64,9 @@ class Cache(PerKeyLockMixin, BaseCache):
     def evict(self, key: Digest | str) -> None:
         self.calls.evict(key)
 
+    def _may_hold(self, scheme: str) -> bool:
+        return self.calls._may_hold(scheme)
+
     def prepare(self, call: Call) -> PreparedCall:
         digests = call._argument_digests()
         flight = self.values._collection.begin([*digests.values()])
@@ -83,10 +88,33 @@ class Cache(PerKeyLockMixin, BaseCache):
     def _query(self, call: QueryCall) -> Iterator[LazyCall]:
         for record in self.calls.query(call):
             yield record.fetch(self)
+        older = older_pattern(call) if self._may_hold(_core.OLDER_SCHEME) else None
+        if older is not None:
+            found = (record.fetch(self) for record in self.calls.query(older))
+            yield from (record for record in found if has_values(record, call))
 
     def redigest(self) -> None:
-        """File every record under the key that it has today; readers find it at any time."""
-        self.calls.transform()
+        """Move every call to the digest scheme in force, for good.
+
+        Arguments and results are saved under the digests that they have today, and the record
+        under the key that follows; then the old record is evicted, so that a reader finds the call
+        at any time. If it is stopped, the next call goes on. `gc` removes the values that are left.
+
+        A call stays where it is, and is counted in the log, if the value of an argument is not
+        stored, or if its key has the digest of its function's code: its new key is not known.
+
+        Raises:
+            SaveError: if some calls could not be saved anew; the others were.
+
+        >>> from fleche.call import Call
+        >>> from fleche.config import cache_from_config
+        >>> cache = cache_from_config({"template": "memory"})
+        >>> key = cache.save(Call("square", {"x": 3}, result=9))
+        >>> cache.redigest()  # nothing to be done
+        >>> cache.contains(key)
+        True
+        """
+        redigest(self)
 
     def gc(self) -> set[Digest]:
         """Evict the values that no call reaches; gives their keys. Call records stay.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleche import _core
 from fleche.caches.base import BaseCache, Saveable
 from fleche.caches.pair import Cache
-from fleche.call import QueryCall
+from fleche.call import Call, QueryCall
 from fleche.digest import Digest
 
 
@@ -22,6 +23,12 @@ class SizeLimitedMixin(BaseCache):
 
     def evict(self, key: Digest | str) -> None:
         super().evict(key)  # type: ignore[safe-super]
+
+    def _save_older(self, older: _core.OlderCall, call: Call) -> None:
+        # The limit counts when it is moved: while there are two, none of the others has to go.
+        super().save(call)  # type: ignore[safe-super]
+        self.evict(older.older_key)
+        self._enforce_size_limit()
 
     def _pick_eviction_target(self, keys: list[Digest]) -> Digest | str:
         """Which call to evict. `keys`: all calls, the oldest first."""

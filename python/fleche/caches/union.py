@@ -43,6 +43,21 @@ class _MultiCache(BaseCache):
             return super()._shortest(keys)
         return shortest(keys, self._members)
 
+    def _may_hold(self, scheme: str) -> bool:
+        return any(member._may_hold(scheme) for member in self._members)
+
+    def _find_older(self, older: _core.OlderCall) -> LazyCall | None:
+        # One may hold another call of the same older key.
+        for member in self._members:
+            try:
+                found = member._find_older(older)
+            except Exception:
+                logger.warning("A cache failed to load %s", older.older_key, exc_info=True)
+                continue
+            if found is not None:
+                return found
+        return None
+
     def expand(self, key: Digest | str) -> Digest:
         if len(key) >= 64:
             return Digest(key)
@@ -132,6 +147,9 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                 # The first cache has no such record, or one whose result was lost.
                 return self._backfilled(call).result
         raise KeyError(key)
+
+    def _file_older(self, older: _core.OlderCall, found: LazyCall, result: Any) -> None:
+        self.stack[0]._file_older(older, found, result)
 
     def _backfilled(self, call: LazyCall) -> LazyCall:
         """The call as the first cache has it, filed there unless it is already."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleche import _core
 from fleche.caches.base import BaseCache, Rejected, Saveable
 from fleche.call import Call, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
@@ -49,6 +50,9 @@ class CacheWrapper(BaseCache):
         # Saved through the wrapper, not around it.
         return self.cache.prepare(call)._through(self)
 
+    def _may_hold(self, scheme: str) -> bool:
+        return self.cache._may_hold(scheme)
+
     def expand(self, key: Digest | str) -> Digest:
         return self.cache.expand(key)
 
@@ -70,6 +74,9 @@ class ReadOnlyMixin(BaseCache):
 
     def prepare(self, call: Call) -> PreparedCall:
         return PreparedCall(call.digest(), self)
+
+    def _file_older(self, older: _core.OlderCall, found: LazyCall, result: Any) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -150,4 +157,7 @@ class RefreshingCache(CacheWrapper):
         raise KeyError(key)
 
     def contains(self, key: Digest | str) -> bool:
+        return False
+
+    def _may_hold(self, scheme: str) -> bool:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -276,6 +277,8 @@ class SshCache(BaseCache):
         status, given = self._unpickled(method, frame)
         if status == "ok":
             return given
+        if status == "raised":
+            raise _exception_of(*given)
         if status == "err" and isinstance(given, BaseException):
             raise given
         raise self._conn.break_off(f"the reply to {method!r} is none of a cache server")
@@ -290,6 +293,15 @@ class SshCache(BaseCache):
                 f"{type(error).__name__}: {error}"
             ) from error
         return message if isinstance(message, tuple) and len(message) == 2 else (None, None)
+
+
+def _exception_of(raised: bytes, told: str) -> BaseException:
+    """An exception of the server, or its text, if it cannot be unpickled here."""
+    try:
+        error = pickle.loads(raised)
+    except Exception:
+        error = None
+    return error if isinstance(error, BaseException) else RuntimeError(told)
 
 
 def _with_digests_for_values(template: QueryCall) -> QueryCall:

@@ -217,7 +217,8 @@ class Connection:
         process = self._process
         assert process is not None
         code = process.exit_code(_PATIENCE)
-        lines = describe_end(code, process.last_lines(), self._target)
+        starting = self._server is None
+        lines = describe_end(code, process.last_lines(), self._target, starting=starting)
         return self._drop(f"{what}: {reason}", *lines)
 
     def _drop(self, *lines: str) -> RemoteConnectionError:

@@ -82,9 +82,9 @@ class Packed:
         self.pieces: list[Piece] = []
         self.buffers: list[memoryview] = []
 
-    def write(self, piece: Piece) -> None:
-        # The pickler's file. Large `bytes` come as they are, without a copy.
-        self.pieces.append(piece)
+    def write(self, piece: Piece | PickleBuffer) -> None:
+        # The pickler's file. Large `bytes` and arrays come as they are, without a copy.
+        self.pieces.append(piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece)
 
     def keep_apart(self, buffer: PickleBuffer) -> bool:
         """Take a buffer out of the pickle; false for one that is in it just as well."""

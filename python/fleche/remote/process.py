@@ -181,15 +181,24 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def describe_end(code: int | None, lines: Sequence[str], target: Target) -> list[str]:
-    """What is known of how a remote ended, and what may help."""
+def describe_end(
+    code: int | None, lines: Sequence[str], target: Target, *, starting: bool
+) -> list[str]:
+    """What is known of how a remote ended, and what may help.
+
+    Args:
+        code: how `ssh` ended, if it has.
+        lines: what came last on standard error.
+        target: what was run.
+        starting: whether the server had not answered yet.
+    """
     said = []
     if code is not None:
         said.append(f"remote exit code: {code}")
     if lines:
         said.append(f"remote stderr (last {len(lines)} lines):")
         said += lines
-    hint = _hint(code, "\n".join(lines), target)
+    hint = _hint(code, "\n".join(lines), target) if starting else None
     return [*said, hint] if hint else said
 
 

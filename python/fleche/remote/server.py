@@ -101,8 +101,6 @@ class Session:
         """The reply to a request."""
         try:
             message = frame.message()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             logger.error("Malformed request frame: %s: %s", type(error).__name__, error)
             text = f"the request cannot be unpickled here: {type(error).__name__}: {error}"
@@ -113,8 +111,6 @@ class Session:
         method, args, kwargs = message
         try:
             return self._packed(method, self._dispatch(method, args, kwargs))
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             return self.pack_error(error)
 
@@ -127,17 +123,21 @@ class Session:
 
     def pack_error(self, error: BaseException) -> Packed:
         """An exception as a reply; one that cannot travel as a `RuntimeError` with its text."""
-        told = "".join(traceback.format_exception(error)).rstrip()
+        kind = type(error).__name__
+        told = f"{kind}: {error}\n" + "".join(traceback.format_exception(error)).rstrip()
         if isinstance(error, Exception):
             if not isinstance(error, _EXPECTED):
                 error.add_note(f"raised on {socket.gethostname()}:\n{told}")
             with contextlib.suppress(Exception):
+                if self.extended:
+                    # The client may know the exception's class, or has at least its text.
+                    raised = b"".join(pack(error, apart=False).pieces)
+                    return pack(("raised", (raised, told)), plain=True)
                 packed = pack(("err", error), apart=False)
                 # Some exceptions are pickled and then cannot be unpickled.
                 pickle.loads(b"".join(packed.pieces))
                 return packed
-        kind = type(error).__name__
-        return pack(("err", RuntimeError(f"{kind}: {error}\n{told}")), plain=True)
+        return pack(("err", RuntimeError(told)), plain=True)
 
     def _dispatch(self, method: str, args: Any, kwargs: Any) -> Any:
         if method == "info":
@@ -392,7 +392,8 @@ def run(cache_name: str | None) -> int:
     except (ValueError, ImportError, OSError) as error:
         print(f"fleche remote: {error}", file=sys.stderr)
         return 1
-    with requests, replies, contextlib.suppress(BrokenPipeError), activate(cache):
+    quiet = contextlib.suppress(BrokenPipeError, KeyboardInterrupt)
+    with requests, replies, quiet, activate(cache):
         serve(requests, replies, cache, cache_name=cache_name)
     return 0
 

@@ -27,7 +27,7 @@ try:
     from sqlalchemy.engine import URL, Connection, Engine, make_url
 
     from fleche.storage import _tables
-    from fleche.storage._tables import ARGUMENTS, CALLS, DAMAGED, METADATA, ORDER
+    from fleche.storage._tables import ARGUMENTS, CALLS, DAMAGED, METADATA, ORDER, SCHEMES
 except ImportError as error:
     raise ImportError(
         "databases other than SQLite need SQLAlchemy: pip install 'fleche[sqlalchemy]'"
@@ -61,6 +61,8 @@ _GIVEN_WAY_NUMBERS = {1213, 1205, 1020, 1062, 1050}
 
 _HEX = frozenset("0123456789abcdef")
 
+_SCHEMES = frozenset({"exact", "sha256"})
+
 # Engines of a parent process: closing them would end the parent's connections.
 _inherited: list[Engine] = []
 
@@ -91,6 +93,7 @@ class SqlAlchemyStore:
         rows = _rows_of(record, key)
 
         def work(connection: Connection) -> None:
+            _note_scheme(connection, _core.scheme())
             _delete(connection, key)
             connection.execute(CALLS.insert(), rows[0])
             for table, values in zip((ARGUMENTS, METADATA), rows[1:], strict=True):
@@ -142,6 +145,20 @@ class SqlAlchemyStore:
             CALLS.c.key > after, *_tables.conditions(filter, self._url.get_backend_name())
         )
         return self._run("querying", lambda connection: _load(connection, condition))
+
+    def may_hold(self, scheme: str) -> bool:
+        def work(connection: Connection) -> bool:
+            marked = _marked_schemes(connection)
+            return scheme in marked if marked else _holds_calls(connection)
+
+        return self._run("reading the digest schemes of", work)
+
+    def hold_only_scheme(self) -> None:
+        def work(connection: Connection) -> None:
+            connection.execute(SCHEMES.delete())
+            connection.execute(SCHEMES.insert(), {"name": _core.scheme()})
+
+        self._run("noting the digest scheme of", work, write=True)
 
     def close(self) -> None:
         with self._lock:
@@ -280,6 +297,28 @@ def _by_age() -> sqlalchemy.Select[Any]:
     age = sqlalchemy.func.coalesce(ORDER.c.id, 0)
     joined = CALLS.outerjoin(ORDER, ORDER.c.call_key == CALLS.c.key)
     return sqlalchemy.select(CALLS.c.key).select_from(joined).order_by(age, CALLS.c.key)
+
+
+def _note_scheme(connection: Connection, scheme: str) -> None:
+    """Note the scheme of a call that is about to be saved in the same transaction."""
+    marked = _marked_schemes(connection)
+    if scheme in marked:
+        return
+    # What another program saved is under keys of the older scheme.
+    missing = _SCHEMES if not marked and _holds_calls(connection) else {scheme}
+    held = {*connection.scalars(sqlalchemy.select(SCHEMES.c.name))}
+    for name in sorted(missing - held):
+        connection.execute(SCHEMES.insert(), {"name": name})
+
+
+def _marked_schemes(connection: Connection) -> set[str]:
+    """The schemes that the keys are marked to be of; none if that is not known."""
+    names = {*connection.scalars(sqlalchemy.select(SCHEMES.c.name))}
+    return names if names <= _SCHEMES else set()
+
+
+def _holds_calls(connection: Connection) -> bool:
+    return connection.scalar(sqlalchemy.select(CALLS.c.key).limit(1)) is not None
 
 
 def _delete(connection: Connection, key: str) -> None:

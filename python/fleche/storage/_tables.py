@@ -1,7 +1,7 @@
 """The tables of the reference for any database, and filters on them.
 
 `calls`, `arguments` and `metadata` are those that the reference makes; the indexes on values and
-names and the table `fleche_order` are ours, and invisible to it.
+names and the tables `fleche_order` and `fleche_schemes` are ours, and invisible to it.
 """
 
 from __future__ import annotations
@@ -145,6 +145,14 @@ ORDER = Table(
     _METADATA,
     Column("id", _BIG, primary_key=True),
     Column("call_key", String(64), _of_a_call(), nullable=False, unique=True),
+    **_options(),
+)
+
+#: The digest schemes of the keys.
+SCHEMES = Table(
+    "fleche_schemes",
+    _METADATA,
+    Column("name", String(64), primary_key=True),
     **_options(),
 )
 

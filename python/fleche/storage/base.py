@@ -190,6 +190,16 @@ class KeyManagement(OperationContext):
         with self._operation_context(key, intent=Intent.READ):
             return self._normalize_key(key)
 
+    def _may_hold(self, scheme: str) -> bool:
+        """Whether there may be entries under keys of a digest scheme, as far as is known."""
+        return True
+
+    def _note_scheme(self) -> None:
+        """Note that an entry is about to be saved under a key of the digest scheme in force."""
+
+    def _hold_only_scheme(self) -> None:
+        """Note that all entries are under keys of the digest scheme in force."""
+
     @overload
     def shrink(self, key: Digest | str, /) -> Digest: ...
     @overload
@@ -360,6 +370,7 @@ class CallMixin(CallStorage, StorageBackend):
         key = call.to_lookup_key()
         logger.debug("Saving call %s", key)
         with self._operation_context(key):
+            self._note_scheme()
             if not self._put_replaces and self._contains(key):
                 self._evict(key)
             return self.put(call, key)

@@ -145,3 +145,14 @@ class FileStorage(StorageBackend):
 
     def _evict(self, key: Digest) -> None:
         self._handle.evict(key, self._path(key))
+
+    # Of storages of records: `root` holds an empty dot-file for each scheme of its keys.
+
+    def _may_hold(self, scheme: str) -> bool:
+        return bool(self._handle.may_hold(scheme))
+
+    def _note_scheme(self) -> None:
+        self._handle.note_scheme()
+
+    def _hold_only_scheme(self) -> None:
+        self._handle.hold_only_scheme()

@@ -111,6 +111,24 @@ class CallMemory(PerKeyLockMixin, CallMixin, MemoryBackend):
     # A dictionary does each of its operations at once: there is nothing to lock.
     _operation_context = OperationContext._operation_context
 
+    def __post_init__(self) -> None:
+        if not self.storage:
+            self.__dict__["_schemes"] = set()
+
+    # The schemes of what was saved here; not there if the dictionary had records already.
+    def _may_hold(self, scheme: str) -> bool:
+        schemes = self.__dict__.get("_schemes")
+        return bool(self.storage) if schemes is None else scheme in schemes
+
+    def _note_scheme(self) -> None:
+        if not self.storage:
+            self.__dict__["_schemes"] = {_core.scheme()}
+        elif "_schemes" in self.__dict__:
+            self.__dict__["_schemes"].add(_core.scheme())
+
+    def _hold_only_scheme(self) -> None:
+        self.__dict__["_schemes"] = {_core.scheme()}
+
     def to_config(self) -> dict[str, Any]:
         """The configuration that makes such a storage; its content is no part of it."""
         return {"type": "memory"}

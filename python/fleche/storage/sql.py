@@ -57,6 +57,8 @@ class _Store(Protocol):
     def query(
         self, filter: Filter, after: str
     ) -> tuple[builtins.list[DigestedCall], str | None]: ...
+    def may_hold(self, scheme: str) -> bool: ...
+    def hold_only_scheme(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -156,6 +158,14 @@ class Sql(PerKeyLockMixin, CallStorage):
 
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         return self._store.candidates(prefix)
+
+    # The schemes of the keys stand in a table; a save notes its own in the same transaction.
+
+    def _may_hold(self, scheme: str) -> bool:
+        return self._store.may_hold(scheme)
+
+    def _hold_only_scheme(self) -> None:
+        self._store.hold_only_scheme()
 
     def to_config(self) -> dict[str, Any]:
         """The configuration that makes such a storage."""

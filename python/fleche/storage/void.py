@@ -35,6 +35,9 @@ class VoidBackend(StorageBackend):
     def _evict(self, key: Digest) -> None:
         pass
 
+    def _may_hold(self, scheme: str) -> bool:
+        return False
+
     def to_config(self) -> dict[str, Any]:
         """The configuration that builds this storage again: `{"type": "void"}`."""
         return {"type": "void"}

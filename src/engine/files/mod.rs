@@ -7,6 +7,7 @@ mod ages;
 mod index;
 mod list;
 mod lock;
+mod schemes;
 mod temporary;
 
 use std::fs::{DirEntry, Metadata};

@@ -6,6 +6,7 @@
 
 mod query;
 mod records;
+mod schemes;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,6 +84,10 @@ CREATE INDEX IF NOT EXISTS ix_metadata_call_key ON metadata (call_key);
 CREATE INDEX IF NOT EXISTS ix_metadata_name ON metadata (name);
 CREATE INDEX IF NOT EXISTS ix_fleche_arguments_value ON arguments (value, name);
 CREATE INDEX IF NOT EXISTS ix_fleche_calls_name ON calls (name);
+CREATE TABLE IF NOT EXISTS fleche_schemes (
+	name VARCHAR(64) NOT NULL,
+	PRIMARY KEY (name)
+);
 "#;
 
 /// How a file's database keeps its journal.
@@ -310,11 +315,11 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     let present: i64 = connection.query_row(
         "SELECT count(*) FROM sqlite_schema WHERE name IN ('calls', 'arguments', 'metadata', \
          'ix_metadata_call_key', 'ix_metadata_name', 'ix_fleche_arguments_value', \
-         'ix_fleche_calls_name')",
+         'ix_fleche_calls_name', 'fleche_schemes')",
         [],
         |row| row.get(0),
     )?;
-    if present == 7 {
+    if present == 8 {
         return Ok(());
     }
     let created = while_busy(|| {
@@ -324,7 +329,7 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.commit()
     });
     match created {
-        // Somebody else's tables, to be read only: without our indexes.
+        // Somebody else's tables, to be read only: without what we add.
         Err(error) if is_read_only(&error) && present >= 3 => Ok(()),
         other => other,
     }

@@ -3,8 +3,9 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior};
 
-use super::{Database, Error};
+use super::{Database, Error, schemes};
 use crate::engine::record::Row;
+use crate::engine::schemes::Scheme;
 
 pub(super) const COLUMNS: &str = "key, name, module, version, code_digest, result";
 
@@ -45,11 +46,13 @@ pub(super) fn pair(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<(String,
 }
 
 impl Database {
-    /// Stores a record, replacing the one under its key. One transaction: all of it or nothing.
-    pub fn save(&self, record: &Row) -> Result<(), Error> {
+    /// Stores a record, replacing the one under its key, which is of this scheme. One transaction:
+    /// all of it or nothing.
+    pub fn save(&self, record: &Row, scheme: Scheme) -> Result<(), Error> {
         self.with("saving a call to", |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            schemes::note(&transaction, scheme)?;
             save_in(&transaction, record)?;
             transaction.commit()
         })

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::{Database, Journal};
 use crate::engine::record::{Condition, Filter, Row};
+use crate::engine::schemes::Scheme;
 
 fn memory() -> Database {
     Database::open(None, Journal::WriteAhead, None).unwrap()
@@ -37,12 +38,12 @@ fn a_record_comes_back() {
     let mut saved = record("ab", "f", &[("x", "1"), ("a", "2")]);
     saved.version = Some("\"1.2\"".into());
     saved.metadata = vec![("runtime".into(), "{\"walltime\": 0.5}".into())];
-    database.save(&saved).unwrap();
+    database.save(&saved, Scheme::Exact).unwrap();
     assert_eq!(database.load("ab").unwrap(), Some(saved.clone()));
     saved.arguments.pop();
     saved.metadata.clear();
     saved.result = Some("cd".into());
-    database.save(&saved).unwrap();
+    database.save(&saved, Scheme::Exact).unwrap();
     assert_eq!(database.load("ab").unwrap(), Some(saved));
     assert_eq!(database.load_result("ab").unwrap(), Some(Some("cd".into())));
     database.evict("ab").unwrap();
@@ -55,7 +56,9 @@ fn a_record_comes_back() {
 fn the_newest_is_the_one_saved_last() {
     let database = memory();
     for key in ["c", "a", "b", "c"] {
-        database.save(&record(key, "f", &[])).unwrap();
+        database
+            .save(&record(key, "f", &[]), Scheme::Exact)
+            .unwrap();
     }
     assert_eq!(database.list_by_age().unwrap(), ["a", "b", "c"]);
     assert_eq!(database.list().unwrap(), ["a", "b", "c"]);
@@ -69,8 +72,8 @@ fn filters_match() {
     first.metadata = vec![("tags".into(), r#"{"k": "v", "n": 3, "b": true}"#.into())];
     let mut second = record("b", "f", &[("x", "2")]);
     second.metadata = vec![("tags".into(), r#"{"n": NaN}"#.into())];
-    database.save(&first).unwrap();
-    database.save(&second).unwrap();
+    database.save(&first, Scheme::Exact).unwrap();
+    database.save(&second, Scheme::Exact).unwrap();
     let argument = |name: &str, digests: Option<Vec<&str>>| Filter {
         arguments: vec![(
             name.into(),
@@ -122,7 +125,8 @@ fn threads_share_a_file() {
                 for i in 0..25 {
                     let key = format!("{thread}-{i}");
                     let used = if i % 2 == 0 { database } else { &own };
-                    used.save(&record(&key, "f", &[("x", &key)])).unwrap();
+                    used.save(&record(&key, "f", &[("x", &key)]), Scheme::Exact)
+                        .unwrap();
                     assert!(used.contains(&key).unwrap());
                 }
             });
@@ -168,7 +172,7 @@ proptest! {
                     let unique: BTreeMap<_, _> = arguments.into_iter().collect();
                     let arguments: Vec<_> = unique.into_iter().rev().collect();
                     let saved = Row { key: key.clone(), name: "f".into(), arguments, ..Row::default() };
-                    database.save(&saved).unwrap();
+                    database.save(&saved, Scheme::Exact).unwrap();
                     expected.insert(key, saved);
                 }
             }
@@ -177,4 +181,38 @@ proptest! {
         let page = database.query(&Filter::default(), "").unwrap();
         prop_assert_eq!(page.records, expected.into_values().collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_database_knows_the_schemes_of_its_keys() {
+    let database = memory();
+    let held = || {
+        let [exact, sha256] = Scheme::ALL.map(|scheme| database.may_hold(scheme));
+        (exact, sha256)
+    };
+    assert_eq!(held(), (false, false));
+    database
+        .save(&record("a", "f", &[]), Scheme::Exact)
+        .unwrap();
+    assert_eq!(held(), (true, false));
+    database
+        .save(&record("b", "f", &[]), Scheme::Sha256)
+        .unwrap();
+    assert_eq!(held(), (true, true));
+    database.hold_only(Scheme::Sha256).unwrap();
+    assert_eq!(held(), (false, true));
+    let forget = |statement: &'static str| {
+        database
+            .with("", |connection| connection.execute(statement, []))
+            .unwrap();
+    };
+    forget("DELETE FROM fleche_schemes");
+    assert_eq!(held(), (true, true));
+    database
+        .save(&record("c", "f", &[]), Scheme::Exact)
+        .unwrap();
+    assert_eq!(held(), (true, true));
+    database.hold_only(Scheme::Exact).unwrap();
+    forget("INSERT INTO fleche_schemes VALUES ('unheard of')");
+    assert_eq!(held(), (true, true));
 }

@@ -10,7 +10,7 @@ use pyo3::types::PyString;
 
 use crate::engine::digest::Hash;
 use crate::engine::pickle;
-use crate::py::digest::{hash_of_text, to_digest};
+use crate::py::digest::{Scheme, hash_of_text, to_digest};
 use crate::py::names::Imported;
 use crate::py::storage::{self, Backend, SqliteStore};
 use crate::py::wrapper::is_missing;
@@ -54,6 +54,44 @@ pub fn load_result<'py>(
         Ok((!result.is_none()).then_some(result))
     };
     missing_is_none(py, load())
+}
+
+/// Whether a cache may hold calls under keys of this scheme.
+pub fn may_hold(cache: &Bound<'_, PyAny>, scheme: Scheme) -> PyResult<bool> {
+    let py = cache.py();
+    let class = cache.get_type();
+    let is = |name: &'static Imported| -> PyResult<bool> {
+        Ok(name.if_loaded(py)?.is_some_and(|known| class.is(known)))
+    };
+    if is(&READ_ONLY)? {
+        return may_hold(&cache.getattr(intern!(py, "cache"))?, scheme);
+    }
+    if is(&CACHE)? || is(&SIZE_LIMITED)? {
+        let calls = cache.getattr(intern!(py, "calls"))?;
+        if let Some(store) = sqlite_of(&calls)? {
+            return Ok(store.get().may_hold(py, scheme));
+        }
+        if let Backend::File(files) = Backend::of(&calls)? {
+            return Ok(files.get().may_hold(py, scheme));
+        }
+    }
+    let Some(ask) = cache.getattr_opt(intern!(py, "_may_hold"))? else {
+        return Ok(false);
+    };
+    ask.call1((scheme.name(),))?.is_truthy()
+}
+
+/// The database of a storage that is handled natively.
+fn sqlite_of<'py>(calls: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, SqliteStore>>> {
+    let py = calls.py();
+    if !SQL
+        .if_loaded(py)?
+        .is_some_and(|known| calls.get_type().is(known))
+    {
+        return Ok(None);
+    }
+    let store = calls.getattr(intern!(py, "_store"))?;
+    Ok(store.cast_into::<SqliteStore>().ok())
 }
 
 fn missing_is_none<T>(py: Python<'_>, result: PyResult<Option<T>>) -> PyResult<Option<T>> {
@@ -101,11 +139,7 @@ fn from_pair<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Boun
 /// The digest of the result in the record under `key`: all that a hit needs of it.
 fn result_digest(calls: &Bound<'_, PyAny>, key: &Hash) -> PyResult<Option<Hash>> {
     let py = calls.py();
-    if SQL
-        .if_loaded(py)?
-        .is_some_and(|known| calls.get_type().is(known))
-        && let Ok(store) = calls.getattr(intern!(py, "_store"))?.cast::<SqliteStore>()
-    {
+    if let Some(store) = sqlite_of(calls)? {
         return store.get().load_result(py, key);
     }
     let record = match Backend::of(calls)? {

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::{CACHE, SQL};
-use crate::py::digest::{hash_of_text, is_digest, to_digest};
+use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
 use crate::py::names::Imported;
 use crate::py::storage::{self, Backend, Collection, Flight, independent_copy, put_newest};
 
@@ -122,8 +122,15 @@ impl PlainCall {
         let calls = self.calls.bind(py);
         let key = self.key.bind(py);
         match (Backend::of(calls)?, hash_of_text(key)) {
-            (Backend::Memory(entries), _) => put_newest(&entries, key, &independent_copy(record)?),
-            (Backend::File(files), Some(hash)) => files.get().put(py, &hash, record),
+            (Backend::Memory(entries), _) => {
+                calls.call_method0(intern!(py, "_note_scheme"))?;
+                put_newest(&entries, key, &independent_copy(record)?)
+            }
+            (Backend::File(files), Some(hash)) => {
+                let files = files.get();
+                files.note_scheme(py, digest::active_scheme(py)?);
+                files.put(py, &hash, record)
+            }
             _ => calls.call_method1(intern!(py, "save"), (record,)).map(drop),
         }
     }

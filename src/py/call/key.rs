@@ -128,14 +128,18 @@ fn digests_of(
 
 /// The lookup key of a call with these fields; `arguments` maps names to values or digests.
 #[pyfunction(name = "lookup_key")]
-#[pyo3(signature = (call, arguments, typed = false))]
+#[pyo3(signature = (call, arguments, typed = false, scheme = None))]
 pub fn lookup_key_of<'py>(
     call: &Bound<'py, PyAny>,
     arguments: &Bound<'py, PyDict>,
     typed: bool,
+    scheme: Option<&str>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = call.py();
-    let scheme = digest::active_scheme(py)?;
+    let scheme = match scheme {
+        Some(name) => digest::scheme_named(name, "the argument `scheme`")?,
+        None => digest::active_scheme(py)?,
+    };
     let fields = Fields::of(call)?;
     let arguments = digests_of(scheme, arguments, typed)?;
     to_digest(py, &lookup_key(py, scheme, &fields.identity(), &arguments)?)

@@ -105,6 +105,19 @@ pub fn any() -> bool {
 
 /// What the first hook that applies makes of `value`.
 pub fn apply<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match hook_for(value)? {
+        Some(function) => function.call1((value,)).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether a hook decides the digest of `value`.
+pub fn apply_to(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(any() && hook_for(value)?.is_some())
+}
+
+/// The function of the first hook that applies.
+fn hook_for<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = value.py();
     // Copied: a hook's `isinstance` and its function may call back into this module.
     let hooks = with_hooks(|all| {
@@ -114,7 +127,7 @@ pub fn apply<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny
     });
     for (class, function) in hooks {
         if value.is_instance(class.bind(py))? {
-            return function.bind(py).call1((value,)).map(Some);
+            return Ok(Some(function.into_bound(py)));
         }
     }
     Ok(None)

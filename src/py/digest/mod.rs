@@ -22,7 +22,7 @@ use crate::py::names::{DIGEST, INDIGESTIBLE};
 
 pub use scheme::{
     Scheme, active_scheme, content_with, digest_class, digest_of, digest_with, result_digest,
-    scheme_in_force, set_scheme, sha256_of,
+    scheme_in_force, scheme_named, set_scheme, sha256_of,
 };
 
 pub use hooks::{add_hook, get_hooks, manual_hooks, set_entry_point_hooks, set_manual_hooks};

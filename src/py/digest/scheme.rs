@@ -3,6 +3,7 @@
 //! `FLECHE_DIGEST` decides, or else `[default] digest` of the configuration, or else it is
 //! `exact`. Both are read once, when a digest is first needed.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use pyo3::exceptions::PyValueError;
@@ -12,66 +13,70 @@ use pyo3::types::PyString;
 use super::sha256::{Outcome, Walked};
 use super::{exact, indigestible_because, is_digest, sha256, to_digest};
 use crate::engine::digest::Hash;
+pub use crate::engine::schemes::Scheme;
+use crate::engine::schemes::Schemes;
 use crate::py::names::{DIGEST, INDIGESTIBLE, Imported};
 
 static CONFIGURED: Imported = Imported::new("fleche.digest", "_configured_scheme");
 static REFRESH: Imported = Imported::new("fleche.digest", "_refresh_entry_points");
 
-/// A digest scheme (`docs/design.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    Exact,
-    Sha256,
+/// The scheme of this name, which stands in `source`.
+pub fn scheme_named(name: &str, source: &str) -> PyResult<Scheme> {
+    Scheme::of_name(name).ok_or_else(|| {
+        let valid = Scheme::ALL.map(|scheme| format!("{:?}", scheme.name()));
+        PyValueError::new_err(format!(
+            "unknown digest scheme {name:?} in {source}: choose {}",
+            valid.join(" or ")
+        ))
+    })
 }
 
-impl Scheme {
-    const ALL: [Self; 2] = [Self::Exact, Self::Sha256];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Sha256 => "sha256",
-        }
-    }
-
-    /// The scheme of this name, which stands in `source`.
-    fn named(name: &str, source: &str) -> PyResult<Self> {
-        let known = Self::ALL.into_iter().find(|scheme| scheme.name() == name);
-        known.ok_or_else(|| {
-            let valid = Self::ALL.map(|scheme| format!("{:?}", scheme.name()));
-            PyValueError::new_err(format!(
-                "unknown digest scheme {name:?} in {source}: choose {}",
-                valid.join(" or ")
-            ))
-        })
-    }
-
-    fn code(self) -> u8 {
-        match self {
-            Self::Exact => 1,
-            Self::Sha256 => 2,
-        }
-    }
+fn code(scheme: Scheme) -> u8 {
+    Schemes::of(scheme).bits()
 }
 
 /// The code of the scheme in force; 0 while nobody asked.
 static ACTIVE: AtomicU8 = AtomicU8::new(0);
 
+thread_local! {
+    /// The code of the scheme in which this thread walks a value, if that is not the one in force.
+    static WALKED_IN: Cell<u8> = const { Cell::new(0) };
+}
+
+/// While it lives, this thread digests in one scheme, whichever is in force: what hooks and
+/// `__digest__` digest in turn must be of the scheme of the whole.
+struct Within(u8);
+
+impl Within {
+    fn enter(scheme: Scheme) -> Self {
+        Self(WALKED_IN.replace(code(scheme)))
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        WALKED_IN.set(self.0);
+    }
+}
+
 /// The scheme in force.
 pub fn active_scheme(py: Python<'_>) -> PyResult<Scheme> {
-    let active = ACTIVE.load(Ordering::Relaxed);
-    if let Some(scheme) = Scheme::ALL.into_iter().find(|one| one.code() == active) {
+    let active = match WALKED_IN.get() {
+        0 => ACTIVE.load(Ordering::Relaxed),
+        code => code,
+    };
+    if let Some(scheme) = Scheme::ALL.into_iter().find(|one| code(*one) == active) {
         return Ok(scheme);
     }
     let scheme = configured(py)?;
-    ACTIVE.store(scheme.code(), Ordering::Relaxed);
+    ACTIVE.store(code(scheme), Ordering::Relaxed);
     Ok(scheme)
 }
 
 /// What the environment or the configuration files say.
 fn configured(py: Python<'_>) -> PyResult<Scheme> {
     let (name, source): (String, String) = CONFIGURED.get(py)?.call0()?.extract()?;
-    Scheme::named(&name, &source)
+    scheme_named(&name, &source)
 }
 
 /// The name of the scheme in force.
@@ -86,7 +91,7 @@ pub fn scheme_in_force(py: Python<'_>) -> PyResult<&'static str> {
 #[pyo3(signature = (name))]
 pub fn set_scheme(name: Option<&str>) -> PyResult<()> {
     let code = match name {
-        Some(name) => Scheme::named(name, "the call of set_scheme")?.code(),
+        Some(name) => scheme_named(name, "the call of set_scheme").map(code)?,
         None => 0,
     };
     ACTIVE.store(code, Ordering::Relaxed);
@@ -113,6 +118,11 @@ fn outcome(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Ou
         Scheme::Sha256 => sha256::digest(value),
     };
     let py = value.py();
+    let _within = if active_scheme(py)? == scheme {
+        None
+    } else {
+        Some(Within::enter(scheme))
+    };
     let Walked {
         outcome,
         repeatable,
@@ -157,7 +167,7 @@ pub fn digest_of<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
     let scheme = match scheme {
-        Some(name) => Scheme::named(name, "the argument `scheme`")?,
+        Some(name) => scheme_named(name, "the argument `scheme`")?,
         None => active_scheme(py)?,
     };
     match outcome(scheme, value, typed)? {

@@ -19,7 +19,7 @@ use crate::engine::error::{Error, Fault};
 use crate::engine::files::{Entry, Store};
 use crate::engine::record::Filter;
 use crate::engine::sign::{Keys, SIGNATURE_LENGTH};
-use crate::py::digest::hash_of_text;
+use crate::py::digest::{Scheme, hash_of_text};
 use crate::py::errors::{self, Log};
 
 /// Up to this length an entry is read and written without giving up the GIL: where other threads
@@ -267,6 +267,16 @@ impl FileStore {
         memory: &'a mut bulk::Memory,
     ) -> Vec<(Hash, bulk::Found<'a>)> {
         bulk::read(&self.store, &self.keys, keys, filter, memory)
+    }
+
+    /// Whether there may be entries under keys of this scheme.
+    pub fn may_hold(&self, py: Python<'_>, scheme: Scheme) -> bool {
+        self.swiftly(py, true, || self.store.may_hold(scheme))
+    }
+
+    /// Notes that an entry under a key of this scheme is about to be written.
+    pub fn note_scheme(&self, py: Python<'_>, scheme: Scheme) {
+        self.swiftly(py, true, || self.store.note_scheme(scheme));
     }
 
     fn find(&self, py: Python<'_>, key: &Hash) -> Result<Found, Error> {

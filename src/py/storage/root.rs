@@ -11,7 +11,7 @@ use pyo3::types::{PyList, PyString};
 use crate::engine::digest::{DIGEST_LENGTH, Hash, Hex};
 use crate::engine::error::Error;
 use crate::engine::files::Store;
-use crate::py::digest::{hash_of_text, to_digest};
+use crate::py::digest::{self, hash_of_text, to_digest};
 use crate::py::errors::{self, Log};
 use crate::py::keys::shorten_digests;
 
@@ -78,6 +78,25 @@ impl FileRoot {
     ) -> PyResult<Vec<Option<Bound<'py, PyAny>>>> {
         let list = || self.store.list().map_err(|error| errors::os_error(&error));
         shorten_digests(py, &keys, list)
+    }
+
+    /// Whether there may be entries under keys of this digest scheme.
+    fn may_hold(&self, py: Python<'_>, scheme: &str) -> PyResult<bool> {
+        let scheme = digest::scheme_named(scheme, "the argument `scheme`")?;
+        Ok(py.detach(|| self.store.may_hold(scheme)))
+    }
+
+    /// Notes that an entry under a key of the scheme in force is about to be written.
+    fn note_scheme(&self, py: Python<'_>) -> PyResult<()> {
+        let scheme = digest::active_scheme(py)?;
+        py.detach(|| self.store.note_scheme(scheme));
+        Ok(())
+    }
+
+    /// Notes that every entry is under a key of the scheme in force.
+    fn hold_only_scheme(&self, py: Python<'_>) -> PyResult<()> {
+        let scheme = digest::active_scheme(py)?;
+        Ok(py.detach(|| self.store.hold_only(scheme))?)
     }
 
     fn contains(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<bool> {

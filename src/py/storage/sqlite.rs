@@ -15,7 +15,7 @@ use crate::engine::fork;
 use crate::engine::mounts::network_file_system;
 use crate::engine::record::Row;
 use crate::engine::sqlite::{Database, Error, Journal};
-use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
+use crate::py::digest::{self, Scheme, hash_of_text, is_digest, to_digest};
 use crate::py::keys::shorten_digests;
 use crate::py::names::{DIGEST, Imported};
 
@@ -73,8 +73,22 @@ impl SqliteStore {
     /// Stores a record under `key`, replacing the one that is there.
     fn save(&self, py: Python<'_>, record: &Bound<'_, PyAny>, key: String) -> PyResult<()> {
         let row = row_of(record, key)?;
-        py.detach(|| self.database.save(&row))?;
+        let scheme = digest::active_scheme(py)?;
+        py.detach(|| self.database.save(&row, scheme))?;
         Ok(())
+    }
+
+    /// Whether there may be calls under keys of this digest scheme.
+    #[pyo3(name = "may_hold")]
+    fn may_hold_named(&self, py: Python<'_>, scheme: &str) -> PyResult<bool> {
+        let scheme = digest::scheme_named(scheme, "the argument `scheme`")?;
+        Ok(self.may_hold(py, scheme))
+    }
+
+    /// Notes that every call is under a key of the scheme in force.
+    fn hold_only_scheme(&self, py: Python<'_>) -> PyResult<()> {
+        let scheme = digest::active_scheme(py)?;
+        Ok(py.detach(|| self.database.hold_only(scheme))?)
     }
 
     /// The record under `key`, or `None`.
@@ -155,6 +169,11 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
+    /// Whether there may be calls under keys of this scheme.
+    pub fn may_hold(&self, py: Python<'_>, scheme: Scheme) -> bool {
+        py.detach(|| self.database.may_hold(scheme))
+    }
+
     /// The result's digest in the record under `key`; `None` without such a record or result.
     pub fn load_result(&self, py: Python<'_>, key: &Hash) -> PyResult<Option<Hash>> {
         let key = Hex::of(key);

@@ -3,6 +3,7 @@
 //! The order of the rules is part of the scheme: the first that fits decides. Built-in types are
 //! taken by exact type first, which changes nothing as no other rule can fit them.
 
+mod ambiguity;
 mod arrays;
 mod callables;
 mod containers;
@@ -23,6 +24,8 @@ use super::{
 };
 use crate::engine::digest::sha256::Hasher;
 use crate::engine::digest::{Hash, Hex};
+
+pub use ambiguity::{is_unambiguous, is_unambiguous_function};
 
 /// What a value digests to. The text of a `Digest`, of a hook or of `__digest__` is taken as it
 /// is, whatever it says: a prefix stays a prefix.

@@ -1,0 +1,81 @@
+//! Which digest schemes the keys of a database are of: the names in `fleche_schemes`.
+//!
+//! A database with calls and without such a name was filled by somebody else, who knows only
+//! `sha256`.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use super::{Database, Error};
+use crate::engine::schemes::{Scheme, Schemes};
+
+impl Database {
+    /// Whether there may be calls under keys of this scheme.
+    pub fn may_hold(&self, scheme: Scheme) -> bool {
+        let held = self.with("reading the digest schemes of", |connection| {
+            may_hold_in(connection, scheme)
+        });
+        // As in one without the table, which may only be read: it may hold anything.
+        held.unwrap_or(true)
+    }
+
+    /// Notes that every call is under a key of this scheme.
+    pub fn hold_only(&self, scheme: Scheme) -> Result<(), Error> {
+        self.with("noting the digest scheme of", |connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute("DELETE FROM fleche_schemes", [])?;
+            insert(&transaction, scheme)?;
+            transaction.commit()
+        })
+    }
+}
+
+fn may_hold_in(connection: &Connection, scheme: Scheme) -> rusqlite::Result<bool> {
+    let marked = marked(connection)?;
+    if marked == Schemes::default() {
+        holds_calls(connection)
+    } else {
+        Ok(marked.contains(scheme))
+    }
+}
+
+/// Notes the scheme of a call that is about to be saved in the same transaction.
+pub(super) fn note(connection: &Connection, scheme: Scheme) -> rusqlite::Result<()> {
+    let marked = marked(connection)?;
+    if marked.contains(scheme) {
+        return Ok(());
+    }
+    if marked == Schemes::default() && holds_calls(connection)? {
+        for other in scheme.others() {
+            insert(connection, other)?;
+        }
+    }
+    insert(connection, scheme)
+}
+
+fn marked(connection: &Connection) -> rusqlite::Result<Schemes> {
+    let mut statement = connection.prepare_cached("SELECT name FROM fleche_schemes")?;
+    let mut rows = statement.query([])?;
+    let mut found = Schemes::default();
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str().ok();
+        match name.and_then(Scheme::of_name) {
+            Some(scheme) => found = found.with(scheme),
+            // Nobody writes that: it says nothing.
+            None => return Ok(Schemes::default()),
+        }
+    }
+    Ok(found)
+}
+
+fn holds_calls(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM calls LIMIT 1")?;
+    Ok(statement.query_row([], |_| Ok(())).optional()?.is_some())
+}
+
+fn insert(connection: &Connection, scheme: Scheme) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO fleche_schemes (name) VALUES (?)")?
+        .execute([scheme.name()])
+        .map(drop)
+}
