@@ -203,7 +203,11 @@ class CachedCalls:
     ) -> Any:
         """Say why a call is not cached, and run it."""
         kind, subject, detail = reason
-        if kind == "indigestible":
+        if kind == "cache":
+            logger.warning(
+                "The cache cannot be opened (%s); the call of %s runs without it", detail, self.name
+            )
+        elif kind == "indigestible":
             logger.warning(
                 "No hash for argument: %r of %s (%s); the call runs without a cache",
                 subject,
@@ -312,6 +316,9 @@ class CachedCalls:
             self._after(metadata, call, recorded)
             logger.debug("Saving result for %s with key %s", name, key)
             prepared.commit(result, recorded)
+            # Not before: where nothing can be saved, one warning says so.
+            for argument in dict.fromkeys(call._unsaved or ()):
+                warn_of_unsaved_argument(argument)
         except Exception as error:
             from fleche.caches import Rejected
 
@@ -434,10 +441,9 @@ def _prepare(
         admitted = _core.PlainCall.admit(cache, key, call.arguments, digests)
         if admitted is not None:
             plain, failed = admitted
-            for name in failed:
-                warn_of_unsaved_argument(name)
+            call.__dict__["_unsaved"] = failed
             return AdmittedCall(plain, cache, key, call, digests)
-    call.__dict__["_digests"] = digests
+    call.__dict__.update(_digests=digests, _unsaved=[])
     try:
         return cache.prepare(call)
     finally:

@@ -82,6 +82,8 @@ class Call:
     # rather than the name of that.
     _typed: ClassVar[bool] = False
     _digests: ClassVar[dict[str, Digest] | None] = None
+    # Where to note arguments that could not be stored, to be told later.
+    _unsaved: ClassVar[list[str] | None] = None
     _returned_digest: ClassVar[bool] = False
 
     @classmethod
@@ -178,7 +180,10 @@ class Call:
                 if not values.contains(digests[name]):
                     values.save(value, digests[name])
             except SaveError:
-                warn_of_unsaved_argument(name)
+                if self._unsaved is None:
+                    warn_of_unsaved_argument(name)
+                else:
+                    self._unsaved.append(name)
 
     def _to_digested(self, arguments: dict[str, Digest], result: Digest | None) -> DigestedCall:
         return DigestedCall(

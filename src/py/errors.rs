@@ -3,7 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError};
+use pyo3::exceptions::{
+    PyAttributeError, PyException, PyImportError, PyKeyError, PyMemoryError, PyOSError,
+};
 use pyo3::prelude::*;
 
 use crate::engine::error::Error;
@@ -11,6 +13,7 @@ use crate::py::names::Imported;
 
 static PATH: Imported = Imported::new("pathlib", "Path");
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
+static UNREADABLE: Imported = Imported::new("fleche.storage.base", "Unreadable");
 static STORAGE_LOGGER: Imported = Imported::new("fleche.storage.base", "logger");
 static SECURITY_LOGGER: Imported = Imported::new("fleche.security", "logger");
 
@@ -56,6 +59,16 @@ pub fn missing(py: Python<'_>, path: &Path, reason: Option<&str>) -> PyErr {
     }
 }
 
+/// `Unreadable(path, reason)`: there is something that may be in order, but cannot be read now.
+pub fn unreadable(py: Python<'_>, path: &Path, reason: &str) -> PyErr {
+    let shown = PATH.get(py).and_then(|class| class.call1((path,)));
+    let class = UNREADABLE.get(py);
+    match shown.and_then(|shown| class?.call1((shown, reason))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
 /// `SaveError(message)`, with what it was caused by.
 pub fn save_error(py: Python<'_>, message: &str, cause: Option<PyErr>) -> PyErr {
     match SAVE_ERROR.get(py).and_then(|class| class.call1((message,))) {
@@ -71,6 +84,13 @@ pub fn save_error(py: Python<'_>, message: &str, cause: Option<PyErr>) -> PyErr 
 /// Whether this is an error of a program, and no interrupt or exit, which must pass.
 pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py)
+}
+
+/// Whether an error of a serialiser tells of what is missing around the bytes, not of the bytes.
+pub fn may_pass(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyImportError>(py)
+        || error.is_instance_of::<PyAttributeError>(py)
+        || error.is_instance_of::<PyMemoryError>(py)
 }
 
 /// `TypeError: cannot pickle 'generator' object`

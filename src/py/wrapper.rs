@@ -1,6 +1,6 @@
 //! Decorated functions: the walk from a call to its cached result.
 
-use pyo3::exceptions::{PyException, PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyException, PyKeyError, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use crate::engine::digest::Hash;
-use crate::py::caches;
+use crate::py::caches::{self, Wanted};
 use crate::py::call::{Arguments, CallIdentity, Signature, exact_key, lookup_key};
 use crate::py::digest::{self, Scheme, is_digest, to_digest};
 use crate::py::names::{INDIGESTIBLE, Imported};
@@ -23,6 +23,8 @@ struct Identity {
     module: Py<PyAny>,
     version: Py<PyAny>,
     code_digest: Py<PyAny>,
+    /// The names of the arguments that a record holds.
+    names: Vec<String>,
     /// In scheme `exact`: the shape of its calls.
     shape: Hash,
     /// What an older scheme makes of the function; `None` if it has no digest for it.
@@ -118,7 +120,15 @@ impl CachedFunction {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
-        let cache = active_cache(py)?;
+        let cache = match active_cache(py) {
+            Ok(cache) => cache,
+            // Its files are out of reach or damaged; a mistake in its configuration is raised.
+            Err(error) if error.is_instance_of::<PyOSError>(py) => {
+                let reason = (intern!(py, "cache"), py.None(), error.into_value(py));
+                return this.on_uncached.bind(py).call1((args, kwargs, reason));
+            }
+            Err(error) => return Err(error),
+        };
         let loaded = load_digest_arguments(&cache, args, kwargs)?;
         let (args, kwargs) = loaded.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
         let keyed = match this.keyed(py, args, kwargs) {
@@ -138,7 +148,14 @@ impl CachedFunction {
             return this.on_uncached.bind(py).call1((args, kwargs, reason));
         }
         // A cache that fails to load misses; what is no `Exception` (an interrupt) passes.
-        let found = match caches::load_result(&cache, &keyed.key) {
+        let identity = this.identity(py)?;
+        let wanted = Wanted {
+            key: &keyed.key,
+            identity: identity.of_call(py),
+            names: &identity.names,
+            hashes: &keyed.hashes,
+        };
+        let found = match caches::load_result(&cache, &wanted) {
             Ok(None) => this.load_older(&cache, &keyed),
             found => found,
         };
@@ -285,20 +302,19 @@ impl CachedFunction {
         self.identity.get_or_try_init(py, || {
             let (name, module, version, code_digest): (Py<PyAny>, Py<PyAny>, Py<PyAny>, Py<PyAny>) =
                 self.identify.bind(py).call0()?.extract()?;
+            let names = self.names(py);
+            let names = names.iter().map(ToString::to_string).collect();
             let mut identity = Identity {
                 name,
                 module,
                 version,
                 code_digest,
+                names,
                 shape: [0; 32],
                 older: PyOnceLock::new(),
             };
-            let names = self.names(py);
-            let names = names
-                .iter()
-                .map(|name| name.to_str())
-                .collect::<PyResult<Vec<_>>>()?;
-            identity.shape = identity.of_call(py).shape(names.into_iter())?;
+            let names = identity.names.iter().map(String::as_str);
+            identity.shape = identity.of_call(py).shape(names)?;
             Ok(identity)
         })
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fleche import _core
 from fleche.caches._older import has_values, older_pattern
@@ -13,9 +13,11 @@ from fleche.caches._redigest import redigest
 from fleche.caches.base import BaseCache, Rejected, Saveable
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
-from fleche.storage.base import CallStorage, SaveError, ValueStorage
+from fleche.storage.base import CallStorage, SaveError, Unreadable, ValueStorage
 from fleche.storage.destructuring import HasChildDigests
 from fleche.storage.thread_safe import PerKeyLockMixin
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,19 @@ class Cache(PerKeyLockMixin, BaseCache):
         """Evict the values that no call reaches; gives their keys. Call records stay.
 
         It reads all calls and lists all values.
+
+        Raises:
+            Rejected: if a record, or a value that is needed, is there but cannot be read (a secret
+                key, a package or permissions are missing): what it needs is unknown. Nothing is
+                evicted then.
         """
-        garbage = set(self.values.list()) - self._reached(self.calls.query(QueryCall()))
+        garbage = set(self.values.list()) - self._reached(self._records())
         if not garbage:
             return garbage
         collection = self.values._collection
         # What was saved meanwhile counts, too; nobody saves any longer now.
         with collection.collecting():
-            garbage -= self._reached(self.calls.query(QueryCall()), collection.pinned())
+            garbage -= self._reached(self._records(), collection.pinned())
             for key in garbage:
                 self.values.evict(key)
         return garbage
@@ -148,8 +155,31 @@ class Cache(PerKeyLockMixin, BaseCache):
                 continue
             reached.add(key)
             if children is not None:
-                try:
-                    waiting.extend(children(key))
-                except KeyError:
-                    continue
+                waiting.extend(_known(children, key) or ())
         return reached
+
+    def _records(self) -> Iterator[DigestedCall]:
+        """Every record, or an error where one cannot be read."""
+        unread = set(self.calls.list())
+        for record in self.calls.query(QueryCall()):
+            unread.discard(record.to_lookup_key())
+            yield record
+        # What a query leaves out, with a warning, is damaged, gone, filed under another key, or
+        # not to be read at the moment.
+        for key in unread:
+            left_out = _known(self.calls.load, key)
+            if left_out is not None:
+                yield left_out
+
+
+def _known(look: Callable[[Digest], _Found], key: Digest) -> _Found | None:
+    """What `look` gives for a key; `None` if nothing is left of it."""
+    try:
+        return look(key)
+    except Unreadable as error:
+        raise Rejected(
+            f"gc evicts nothing: {key} cannot be read, so what it needs is unknown; mend what the "
+            "log says about it, or evict it, and try again"
+        ) from error
+    except KeyError:
+        return None

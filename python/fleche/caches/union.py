@@ -141,6 +141,9 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
     def _result_from(self, key: Digest, begin: int) -> Any:
         """The result of a call, from the first cache, from one on, that has record and value."""
         for position, call in self._found(key, begin):
+            # A record whose file was renamed is not that of the call.
+            if call.to_lookup_key() != key:
+                continue
             with contextlib.suppress(KeyError):
                 if position == 0:
                     return call.result

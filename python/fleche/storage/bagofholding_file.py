@@ -26,6 +26,7 @@ from fleche.storage.base import (
     CallMixin,
     OperationContext,
     SaveError,
+    Unreadable,
     ValueMixin,
     register_storage,
 )
@@ -232,7 +233,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
         try:
             with self._reading(key):
                 return load(path)
-        except (MemoryError, PermissionError):
+        except MemoryError:
             raise
         except (FileNotFoundError, _bags.NoSuchBag) as error:
             raise KeyError(path) from error
@@ -242,10 +243,14 @@ class BagOfHoldingH5FileBackend(FileStorage):
                 "with another version_validator, or save it anew by rebag().",
                 *(path, error),
             )
-            raise KeyError(path) from error
+            raise Unreadable(path) from error
         except Exception as error:
             logger.error("Corrupt file present in cache at path %s: %s", path, error, exc_info=True)
-            raise KeyError(path) from error
+            # What is no HDF5 file, or a damaged one, is an `OSError` without a number.
+            may_pass = isinstance(error, ImportError | AttributeError) or (
+                isinstance(error, OSError) and error.errno is not None
+            )
+            raise (Unreadable if may_pass else KeyError)(path) from error
 
     def list(self) -> Iterable[Digest]:
         if not self._length:
@@ -505,7 +510,7 @@ def _prefix_lengths(root: Path) -> list[int]:
     """The prefix lengths of all files in `root`, ascending."""
     try:
         lengths = {_length_of(name) for name in os.listdir(root)}
-    except FileNotFoundError:
+    except OSError:  # Whatever is wrong with it, saving will say.
         return []
     return sorted(length for length in lengths if length is not None)
 
@@ -514,7 +519,7 @@ def _files(root: Path, prefix_length: int) -> list[Path]:
     """The files in `root` of one prefix length."""
     try:
         return [root / name for name in os.listdir(root) if _length_of(name) == prefix_length]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

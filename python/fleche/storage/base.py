@@ -65,6 +65,14 @@ class SaveError(Exception):
     """A storage could not save an object; nothing was changed."""
 
 
+class Unreadable(KeyError):
+    """Something is stored under a key but cannot be read as things are: a miss.
+
+    It may be in order, so that nothing that it needs is to be removed: permissions or a package
+    are missing, the secret key is another one, or the disk fails.
+    """
+
+
 class AmbiguousDigestError(ValueError):
     """A shortened key stands for several keys; the message says how many characters it needs."""
 

@@ -2,6 +2,7 @@
 //! ([`save`]) what a miss saves.
 
 mod save;
+mod wanted;
 
 use pyo3::exceptions::PyException;
 use pyo3::intern;
@@ -16,6 +17,7 @@ use crate::py::storage::{self, Backend, SqliteStore};
 use crate::py::wrapper::is_missing;
 
 pub use save::PlainCall;
+pub use wanted::Wanted;
 
 static CACHE: Imported = Imported::new("fleche.caches", "Cache");
 static SIZE_LIMITED: Imported = Imported::new("fleche.caches", "SizeLimitedCache");
@@ -23,11 +25,11 @@ static SQL: Imported = Imported::new("fleche.storage.sql", "Sql");
 static STACK: Imported = Imported::new("fleche.caches", "CacheStack");
 static READ_ONLY: Imported = Imported::new("fleche.caches", "ReadOnlyCache");
 
-/// The result that a cache holds for a key; `None` for a miss, which a record without its value
+/// The result that a cache holds for a call; `None` for a miss, which a record without its value
 /// is, too.
 pub fn load_result<'py>(
     cache: &Bound<'py, PyAny>,
-    key: &Hash,
+    wanted: &Wanted<'_, 'py>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = cache.py();
     let class = cache.get_type();
@@ -35,21 +37,21 @@ pub fn load_result<'py>(
         Ok(name.if_loaded(py)?.is_some_and(|known| class.is(known)))
     };
     if is(&CACHE)? || is(&SIZE_LIMITED)? {
-        return missing_is_none(py, from_pair(cache, key));
+        return missing_is_none(py, from_pair(cache, wanted));
     }
     if is(&READ_ONLY)? {
-        return load_result(&cache.getattr(intern!(py, "cache"))?, key);
+        return load_result(&cache.getattr(intern!(py, "cache"))?, wanted);
     }
     if is(&STACK)? {
-        return from_stack(cache, key);
+        return from_stack(cache, wanted);
     }
     let load = || -> PyResult<Option<Bound<'py, PyAny>>> {
         // Of a cache that is far away: record and result take one way instead of two.
         if let Some(load_result) = cache.getattr_opt(intern!(py, "_load_result"))? {
-            let result = load_result.call1((to_digest(py, key)?,))?;
+            let result = load_result.call1((to_digest(py, wanted.key)?,))?;
             return Ok((!result.is_none()).then_some(result));
         }
-        let call = cache.call_method1(intern!(py, "load"), (to_digest(py, key)?,))?;
+        let call = cache.call_method1(intern!(py, "load"), (to_digest(py, wanted.key)?,))?;
         let result = call.getattr(intern!(py, "result"))?;
         Ok((!result.is_none()).then_some(result))
     };
@@ -102,10 +104,16 @@ fn missing_is_none<T>(py: Python<'_>, result: PyResult<Option<T>>) -> PyResult<O
 }
 
 /// From the first cache of a stack; else from a later one, which files it in the first.
-fn from_stack<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Bound<'py, PyAny>>> {
+fn from_stack<'py>(
+    cache: &Bound<'py, PyAny>,
+    wanted: &Wanted<'_, 'py>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = cache.py();
     let stack = cache.getattr(intern!(py, "stack"))?;
-    let begin = match stack.get_item(0).and_then(|first| load_result(&first, key)) {
+    let begin = match stack
+        .get_item(0)
+        .and_then(|first| load_result(&first, wanted))
+    {
         Ok(Some(result)) => return Ok(Some(result)),
         Ok(None) => 1,
         // What is wrong with it is said when it is asked again.
@@ -113,7 +121,7 @@ fn from_stack<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Bou
         Err(error) => return Err(error),
     };
     let load = || -> PyResult<Option<Bound<'py, PyAny>>> {
-        let arguments = (to_digest(py, key)?, begin);
+        let arguments = (to_digest(py, wanted.key)?, begin);
         let result = cache.call_method1(intern!(py, "_result_from"), arguments)?;
         Ok((!result.is_none()).then_some(result))
     };
@@ -121,10 +129,13 @@ fn from_stack<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Bou
 }
 
 /// From a plain pair of storages.
-fn from_pair<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Bound<'py, PyAny>>> {
+fn from_pair<'py>(
+    cache: &Bound<'py, PyAny>,
+    wanted: &Wanted<'_, 'py>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = cache.py();
     let calls = cache.getattr(intern!(py, "calls"))?;
-    let Some(result) = result_digest(&calls, key)? else {
+    let Some(result) = result_digest(&calls, wanted)? else {
         return Ok(None);
     };
     let values = cache.getattr(intern!(py, "values"))?;
@@ -136,28 +147,43 @@ fn from_pair<'py>(cache: &Bound<'py, PyAny>, key: &Hash) -> PyResult<Option<Boun
     }
 }
 
-/// The digest of the result in the record under `key`: all that a hit needs of it.
-fn result_digest(calls: &Bound<'_, PyAny>, key: &Hash) -> PyResult<Option<Hash>> {
+/// The digest of the result in the record of a call: all that a hit needs of it.
+fn result_digest<'py>(
+    calls: &Bound<'py, PyAny>,
+    wanted: &Wanted<'_, 'py>,
+) -> PyResult<Option<Hash>> {
     let py = calls.py();
     if let Some(store) = sqlite_of(calls)? {
-        return store.get().load_result(py, key);
+        return store.get().load_result(py, wanted.key);
     }
     let record = match Backend::of(calls)? {
         Backend::File(files) => {
-            let Some(payload) = files.get().read(py, key)? else {
+            let Some(payload) = files.get().read(py, wanted.key)? else {
                 return Ok(None);
             };
             match pickle::read_record(&payload) {
-                Ok(record) => return Ok(record.result),
+                Ok(record) if wanted.is_in(py, &record)? => return Ok(record.result),
+                Ok(_) => return Ok(None),
                 // Pickled in another way: its own serialiser reads it.
-                Err(pickle::Unreadable) => files.get().get(py, key)?,
+                Err(pickle::Unreadable) => files.get().get(py, wanted.key)?,
             }
         }
         Backend::Python(calls) => {
-            calls.call_method1(intern!(py, "load"), (to_digest(py, key)?,))?
+            calls.call_method1(intern!(py, "load"), (to_digest(py, wanted.key)?,))?
         }
-        backend @ Backend::Memory(_) => backend.get(py, key)?,
+        backend @ Backend::Memory(_) => {
+            // Nobody but this process reaches it.
+            return result_in(&backend.get(py, wanted.key)?);
+        }
     };
+    if !wanted.is_record(&record)? {
+        return Ok(None);
+    }
+    result_in(&record)
+}
+
+fn result_in(record: &Bound<'_, PyAny>) -> PyResult<Option<Hash>> {
+    let py = record.py();
     let result = record.getattr(intern!(py, "result"))?;
     Ok(result.cast::<PyString>().ok().and_then(hash_of_text))
 }

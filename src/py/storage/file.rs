@@ -377,6 +377,13 @@ impl FileStore {
             }
             let reason = errors::describe(py, &error);
             let missing = useless(py, path, &reason);
+            // Bytes whose signature held are not damaged.
+            let damaged = self.keys.is_empty() && !errors::may_pass(py, &error);
+            let missing = if damaged {
+                missing
+            } else {
+                errors::unreadable(py, path, &cannot_be_read(&reason))
+            };
             missing.set_cause(py, Some(error));
             missing
         })
@@ -477,7 +484,7 @@ fn faulty(py: Python<'_>, path: &std::path::Path, fault: &Fault) -> PyErr {
     match fault {
         Fault::Unsigned | Fault::Forged => {
             Log::Security.error(py, &format!("{fault} ({})", path.display()));
-            errors::missing(py, path, Some("Value present but failed signature check."))
+            errors::unreadable(py, path, "Value present but failed signature check.")
         }
         Fault::Empty | Fault::Gzip(_) => useless(py, path, &fault.to_string()),
     }
@@ -490,15 +497,27 @@ fn useless(py: Python<'_>, path: &std::path::Path, reason: &str) -> PyErr {
         path.display()
     );
     Log::Storage.warning(py, &message);
-    let reason = format!("Value present but cannot be read: {reason}");
-    errors::missing(py, path, Some(&reason))
+    errors::missing(py, path, Some(&cannot_be_read(reason)))
 }
 
-/// A folder in place of an entry is a miss; a failing disk or missing permissions are not.
+fn cannot_be_read(reason: &str) -> String {
+    format!("Value present but cannot be read: {reason}")
+}
+
+/// A miss as well: missing permissions, a failing disk, a folder in place of an entry. Its cause
+/// says that the entry itself may be in order.
 fn unreadable(py: Python<'_>, error: &Error) -> PyErr {
     match error {
-        Error::Io { path, source, .. } if source.kind() == std::io::ErrorKind::IsADirectory => {
-            useless(py, path, &source.to_string())
+        Error::Io { path, source, .. } if source.kind() != std::io::ErrorKind::OutOfMemory => {
+            let reason = source.to_string();
+            let missing = useless(py, path, &reason);
+            let missing = if source.kind() == std::io::ErrorKind::IsADirectory {
+                missing
+            } else {
+                errors::unreadable(py, path, &cannot_be_read(&reason))
+            };
+            missing.set_cause(py, Some(errors::os_error(error)));
+            missing
         }
         _ => errors::os_error(error),
     }
