@@ -12,6 +12,7 @@ pub mod disk;
 pub mod error;
 pub mod files;
 pub mod fork;
+pub mod key_locks;
 pub mod mounts;
 pub mod pickle;
 pub mod prefix;

@@ -45,6 +45,7 @@ pub mod _core {
     use super::storage::{
         collection::{Collection, Flight, Gate},
         file::FileStore,
+        key_locks::{KeyLock, KeyLocks},
         lock::{FileLock, lock_file},
         records::RecordScan,
         root::FileRoot,

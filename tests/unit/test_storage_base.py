@@ -292,13 +292,30 @@ class TestThreadSafety:
             pass
 
         storage = Locked()
-        lock = storage._get_key_lock("a")
-        assert storage._get_key_lock("a") is lock
-        assert storage._get_key_lock("b") is not lock
-        assert Locked()._get_key_lock("a") is not lock
-        for number in range(100):
-            storage.save(number)
-        assert len(storage._key_locks) == 1
+        taken = []
+
+        def take(name, lock):
+            with lock:
+                taken.append(name)
+
+        def threaded(name, lock):
+            thread = threading.Thread(target=take, args=(name, lock))
+            thread.start()
+            return thread
+
+        with storage._get_key_lock("a"):
+            waiting = threaded("the same", storage._get_key_lock("a"))
+            threaded("another key", storage._get_key_lock("b")).join()
+            threaded("another storage", Locked()._get_key_lock("a")).join()
+            for number in range(100):
+                storage.save(number)
+            assert len(storage._key_locks) == 1
+            assert taken == ["another key", "another storage"]
+        waiting.join()
+        assert taken[2:] == ["the same"]
+        assert len(storage._key_locks) == 0
+        with pytest.raises(RuntimeError, match="cannot release"):
+            storage._get_key_lock("a").release()
 
     @pytest.mark.parametrize("mixin", [PerKeyLockMixin, SerializingMixin])
     def test_operations_exclude_each_other(self, mixin):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from fleche import _core
 from fleche.caches import BaseCache, Rejected
 from fleche.caches.base import Saveable
 from fleche.call import (
@@ -27,7 +28,6 @@ from fleche.remote.connection import Connection
 from fleche.remote.frames import LARGE, Frame, Packed, pack
 from fleche.remote.process import Target
 from fleche.storage.base import Intent
-from fleche.storage.thread_safe import _KeyLocks
 
 if TYPE_CHECKING:
     from fleche.remote.connection import Server
@@ -77,7 +77,7 @@ class SshCache(BaseCache):
     setup_commands: tuple[str, ...] = ()
     workdir: str | None = None
     _conn: Connection = field(init=False, repr=False, compare=False)
-    _locks: _KeyLocks = field(init=False, repr=False, compare=False)
+    _locks: _core.KeyLocks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.host or self.host.startswith("-"):
@@ -92,7 +92,7 @@ class SshCache(BaseCache):
     def _set_up(self) -> None:
         target = Target(**{f.name: getattr(self, f.name) for f in fields(Target)})
         object.__setattr__(self, "_conn", Connection(target))
-        object.__setattr__(self, "_locks", _KeyLocks())
+        object.__setattr__(self, "_locks", _core.KeyLocks())
 
     # A copy, here or in another process, makes a connection of its own.
     def __getstate__(self) -> dict[str, Any]:

@@ -12,11 +12,11 @@ Both hold a lock around every operation on a key. They stand first among the bas
 
 import contextlib
 import threading
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from fleche import _core
 from fleche.digest import Digest
 from fleche.storage.base import NO_CONTEXT, Intent, OperationContext
 
@@ -43,27 +43,6 @@ class _PicklableRLock(_PicklableLock):
     """As `_PicklableLock`; the thread that holds it may take it again."""
 
     _factory: ClassVar[Any] = threading.RLock
-
-
-class _KeyLocks:
-    """One lock a key, kept as long as somebody holds or waits for it; travels empty."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-
-    def of(self, key: str) -> Any:
-        with self._guard:
-            lock = self._locks.get(key)
-            if lock is None:
-                lock = self._locks[key] = threading.RLock()
-            return lock
-
-    def __len__(self) -> int:
-        return len(self._locks)
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return type(self), ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +72,7 @@ class PerKeyLockMixin(OperationContext):
         # Not a field: it must not count in equality, hash or configuration. `setdefault` is atomic.
         locks = self.__dict__.get("_key_locks")
         if locks is None:
-            locks = self.__dict__.setdefault("_key_locks", _KeyLocks())
+            locks = self.__dict__.setdefault("_key_locks", _core.KeyLocks())
         return locks.of(key)
 
     def _operation_context(

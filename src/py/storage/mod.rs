@@ -5,6 +5,7 @@ pub mod collection;
 mod destructure;
 pub mod file;
 mod filter;
+pub mod key_locks;
 pub mod lock;
 mod memory;
 pub mod records;
