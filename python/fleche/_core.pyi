@@ -129,6 +129,11 @@ class CachedFunction:
         identify: Callable[[], Any],
         on_miss: Callable[..., Any],
         on_uncached: Callable[..., Any],
+        isolate: bool,
+        metadata: tuple[Any, ...],
+        pending: dict[Any, Any],
+        on_unusual: Callable[..., Any],
+        on_unsaved: Callable[..., Any],
     ) -> Self: ...
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def key(

@@ -103,6 +103,11 @@ class CachedCalls:
             identify=self._identify,
             on_miss=self._on_miss,
             on_uncached=self._on_uncached,
+            isolate=self.isolate,
+            metadata=self.meta,
+            pending=self.pending,
+            on_unusual=self._on_unusual,
+            on_unsaved=self._say_unsaved,
         )
         self.run = self.core.run
 
@@ -320,17 +325,43 @@ class CachedCalls:
             for argument in dict.fromkeys(call._unsaved or ()):
                 warn_of_unsaved_argument(argument)
         except Exception as error:
-            from fleche.caches import Rejected
-
             self._abandon(prepared)
-            if isinstance(error, Rejected):
-                logger.warning("Cache rejected save: %s (%s, %s)", error.args, name, key)
-            elif isinstance(error, Indigestible):
-                logger.warning(
-                    "No hash for the result of %s (%s); it is not cached", name, _culprit(error)
-                )
-            else:
-                logger.warning("Cache failed to save %s (%s)", name, key, exc_info=True)
+            self._say_unsaved(key, error)
+
+    def _say_unsaved(self, key: Digest, error: Exception) -> None:
+        from fleche.caches import Rejected
+
+        name = self.name
+        if isinstance(error, SaveError):
+            error = Rejected(error)
+        if isinstance(error, Rejected):
+            logger.warning("Cache rejected save: %s (%s, %s)", error.args, name, key)
+        elif isinstance(error, Indigestible):
+            logger.warning(
+                "No hash for the result of %s (%s); it is not cached", name, _culprit(error)
+            )
+        else:
+            logger.warning("Cache failed to save %s (%s)", name, key, exc_info=error)
+
+    def _on_unusual(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        plain: _core.PlainCall,
+        recorded: Recorded,
+        result: Any,
+    ) -> None:
+        """Go on with a call that the core ran, and that returned nothing, or nothing yet."""
+        call = self._call_of(arguments)
+        prepared = AdmittedCall(plain, cache, key, call, digests)
+        metadata = (*get_metadata(), *self.meta)
+        save = functools.partial(self._save, cache, key, prepared, call, metadata, recorded)
+        if result is None:
+            save(result)
+        else:
+            self._save_when_done(cache, key, prepared, result, save)
 
     def _abandon(self, prepared: PreparedCall | AdmittedCall) -> None:
         try:

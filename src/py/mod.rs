@@ -6,6 +6,7 @@ mod config;
 mod digest;
 mod errors;
 mod keys;
+mod misses;
 mod names;
 mod older;
 mod storage;

@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyString};
 use super::{CACHE, SQL};
 use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
 use crate::py::names::Imported;
+use crate::py::storage::key_locks::KeyLocks;
 use crate::py::storage::{self, Backend, Collection, Flight, independent_copy, put_newest};
 
 static STORE_AGAIN: Imported = Imported::new("fleche.call", "store_again");
@@ -30,7 +31,7 @@ impl PlainCall {
     /// Stores the arguments of a call; gives the admitted call and the names of those that could
     /// not be stored. `None` if the cache is of another kind.
     #[staticmethod]
-    fn admit<'py>(
+    pub fn admit<'py>(
         cache: &Bound<'py, PyAny>,
         key: &Bound<'py, PyString>,
         arguments: &Bound<'py, PyDict>,
@@ -102,11 +103,48 @@ impl PlainCall {
     /// them.
     fn commit(
         &self,
-        py: Python<'_>,
         record: &Bound<'_, PyAny>,
         result: &Bound<'_, PyAny>,
         arguments: &Bound<'_, PyDict>,
     ) -> PyResult<()> {
+        self.store(record, result, arguments, independent_copy)
+    }
+
+    /// The call is over: nothing keeps its arguments from being collected any longer.
+    fn release(&self) {
+        drop(self.flight().take());
+    }
+}
+
+impl PlainCall {
+    /// As `commit`, under the cache's lock of the key, for a record that nobody else has.
+    pub fn commit_new(
+        &self,
+        cache: &Bound<'_, PyAny>,
+        record: &Bound<'_, PyAny>,
+        result: &Bound<'_, PyAny>,
+        arguments: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        let py = cache.py();
+        let key = self.key.bind(py);
+        let locks = if let Some(locks) = cache.getattr_opt(intern!(py, "_key_locks"))? {
+            locks
+        } else {
+            cache.call_method1(intern!(py, "_get_key_lock"), (key,))?;
+            cache.getattr(intern!(py, "_key_locks"))?
+        };
+        let _held = locks.cast::<KeyLocks>()?.get().hold(py, key.to_str()?);
+        self.store(record, result, arguments, |record| Ok(record.clone()))
+    }
+
+    fn store<'py>(
+        &self,
+        record: &Bound<'py, PyAny>,
+        result: &Bound<'py, PyAny>,
+        arguments: &Bound<'py, PyDict>,
+        own: impl Fn(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let py = record.py();
         let values = self.values.bind(py);
         let flight = self.flight().take();
         let passage = flight.as_ref().map(|flight| flight.land(py)).transpose()?;
@@ -124,7 +162,7 @@ impl PlainCall {
         match (Backend::of(calls)?, hash_of_text(key)) {
             (Backend::Memory(entries), _) => {
                 calls.call_method0(intern!(py, "_note_scheme"))?;
-                put_newest(&entries, key, &independent_copy(record)?)
+                put_newest(&entries, key, &own(record)?)
             }
             (Backend::File(files), Some(hash)) => {
                 let files = files.get();
@@ -135,13 +173,6 @@ impl PlainCall {
         }
     }
 
-    /// The call is over: nothing keeps its arguments from being collected any longer.
-    fn release(&self) {
-        drop(self.flight().take());
-    }
-}
-
-impl PlainCall {
     fn flight(&self) -> MutexGuard<'_, Option<Flight>> {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
