@@ -140,7 +140,7 @@ class Sql(PerKeyLockMixin, CallStorage):
         return self._store.list_by_age()
 
     def _shorten(self, keys: Sequence[Digest | str]) -> builtins.list[Digest | None]:
-        if isinstance(self._store, _core.SqliteStore):
+        if type(self).list is Sql.list and isinstance(self._store, _core.SqliteStore):
             return self._store.shorten(keys)
         return super()._shorten(keys)
 
@@ -157,6 +157,9 @@ class Sql(PerKeyLockMixin, CallStorage):
         self._store.evict(key)
 
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
+        # An override of `list` knows better than the table.
+        if type(self).list is not Sql.list:
+            return self.list()
         return self._store.candidates(prefix)
 
     # The schemes of the keys stand in a table; a save notes its own in the same transaction.
