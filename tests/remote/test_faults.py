@@ -519,3 +519,24 @@ def test_a_request_that_cannot_be_unpickled_there(remote: Remote) -> None:
     with pytest.raises(TypeError, match="generator"):
         served._save_value(number for number in [1])
     assert served.info()["pid"]
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_network_that_falls_silent(remote: Remote, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody says that it is gone; `ssh` finds out, if it is told to."""
+    alive = ("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1")
+    served = remote.cache(ssh_options=(*remote.server.options, *alive))
+    pid = served.info()["pid"]
+    # What `sshd` runs for this login.
+    session = parent_of(pid)
+    assert "sshd" in Path(f"/proc/{session}/comm").read_text()
+    os.kill(session, signal.SIGSTOP)
+    try:
+        text = check_call_survives(served, caplog)
+    finally:
+        os.kill(session, signal.SIGCONT)
+    assert "not responding" in text
+    wait_until(lambda: not is_running(pid), "the server ends")

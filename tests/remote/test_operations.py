@@ -336,6 +336,20 @@ def test_a_call_whose_result_is_lost(served: BaseCache, remote: Remote) -> None:
     assert ran == [1, 1]
 
 
+def test_garbage_is_collected_beside_calls_that_are_being_saved(
+    served: BaseCache, remote: Remote
+) -> None:
+    large = np.arange(100_000)
+    with served.prepare(Call("f", {"x": large})) as prepared:
+        store: Any = remote.store()
+        served.save(call(1))
+        store.gc()
+        key = prepared.commit("done")
+    assert served.load(key).result == "done"
+    store.gc()
+    assert served.load(key).fetch().result == "done"
+
+
 def test_views(served: BaseCache) -> None:
     key = served.save(call(1))
     view = served.readonly()

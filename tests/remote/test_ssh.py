@@ -215,6 +215,15 @@ def test_python_is_what_runs_the_server(remote: Remote) -> None:
     assert seen(remote.cache(python=str(wrapper)), "__import__('os').environ['WRAPPED']") == "yes"
 
 
+def test_a_python_below_the_home_folder(remote: Remote) -> None:
+    home = Path(remote.cache(workdir="~").info()["cwd"])
+    mine = remote.folder / "python of mine"
+    mine.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    mine.chmod(0o755)
+    cache = remote.cache(python=f"~/{os.path.relpath(mine, home)}")
+    assert cache.info()["python"] == sys.executable
+
+
 def test_python_without_workdir_is_a_command_of_the_remote_shell(remote: Remote) -> None:
     python = f"env PLACE=there {sys.executable}"
     cache = remote.cache(workdir=None, python=python, cache_name="void")

@@ -4,7 +4,6 @@ behind the user's back."""
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import sys
@@ -264,11 +263,7 @@ def _other_scheme(host: str, server: Server) -> str:
 
 
 def _warn_of_differences(server: Server, host: str) -> None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    here = {"fleche_version": _core.VERSION}
-    with contextlib.suppress(PackageNotFoundError):
-        here["cloudpickle_version"] = version("cloudpickle")
+    here = {"fleche_version": _core.VERSION, "cloudpickle_version": cloudpickle_version()}
     if "python_version" in server.info:
         here["python_version"] = python_version()
     for name, ours in here.items():
@@ -282,6 +277,13 @@ def _warn_of_differences(server: Server, host: str) -> None:
                 theirs,
                 ours,
             )
+
+
+def cloudpickle_version() -> str:
+    """The version of the package, without `importlib.metadata`, which takes as long as the rest."""
+    import cloudpickle
+
+    return str(cloudpickle.__version__)
 
 
 def python_version() -> str:

@@ -10,6 +10,7 @@ import pickle
 import socket
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -20,7 +21,7 @@ from fleche.call import DigestedCall, PreparedCall, QueryCall
 from fleche.digest import Digest, Indigestible
 from fleche.remote import records
 from fleche.remote.client import SshCache
-from fleche.remote.connection import python_version, require_cloudpickle
+from fleche.remote.connection import cloudpickle_version, python_version, require_cloudpickle
 from fleche.remote.frames import (
     PROTOCOL,
     Frame,
@@ -36,6 +37,9 @@ logger = logging.getLogger("fleche.remote")
 
 # How many records a reply to a query holds: few at first, as many callers want the first one only.
 _FIRST_BATCH, _LARGEST_BATCH = 64, 4096
+
+# How many calls may be on their way at once, of the threads of a client.
+_MOST_PREPARED = 64
 
 # Exceptions that say everything themselves.
 _EXPECTED = (KeyError, Indigestible, Rejected)
@@ -94,6 +98,8 @@ class Session:
         self._refusal: str | None = None
         self._told: dict[str, Any] | None = None
         self._queries: dict[int, Iterator[Any]] = {}
+        self._prepared: dict[Digest, PreparedCall] = {}
+        self._flights: deque[Any] = deque(maxlen=_MOST_PREPARED)
         # None that a query of another connection had.
         self._numbers = itertools.count(int.from_bytes(os.urandom(6)))
 
@@ -193,11 +199,24 @@ class Session:
         self._refuse_read_only()
         if isinstance(inner := _inner(self.cache), SshCache):
             return inner._save_value(value)
-        key: Digest = _values_of(self.cache).save(value, _core.result_digest(value))
-        return key
+        values, key = _values_of(self.cache), _core.result_digest(value)
+        collection = getattr(values, "_collection", None)
+        if collection is None:
+            return Digest(values.save(value, key))
+        with collection.saving():
+            # Its record comes next, in another request: no garbage until then.
+            self._flights.append(collection.begin([key]))
+            return Digest(values.save(value, key))
 
     def prepare(self, call: Any) -> DigestedCall:
-        return self.cache.prepare(call).digested
+        prepared = self.cache.prepare(call)
+        # It keeps the arguments from being collected as garbage until the result comes, but not in
+        # memory. Those whose calls were given up make room for later ones.
+        prepared._live = None
+        self._prepared[prepared.to_lookup_key()] = prepared
+        if len(self._prepared) > _MOST_PREPARED:
+            del self._prepared[next(iter(self._prepared))]
+        return prepared.digested
 
     def missing(self, keys: list[str]) -> list[str]:
         values = getattr(_inner(self.cache), "values", None)
@@ -206,7 +225,9 @@ class Session:
     def commit(self, sealed: bytes | None, record: Any, result: Any, metadata: Any) -> str:
         self._refuse_read_only()
         if sealed is None:
-            prepared = PreparedCall(records.from_tuple(record), self.cache)
+            digested = records.from_tuple(record)
+            known = self._prepared.pop(digested.to_lookup_key(), None)
+            prepared = PreparedCall(digested, self.cache) if known is None else known
         else:
             _, (call,), _ = pickle.loads(sealed)
             prepared = self.cache.prepare(call)
@@ -315,8 +336,6 @@ def is_read_only(cache: BaseCache) -> bool:
 
 def server_info(cache: BaseCache, cache_name: str | None) -> dict[str, Any]:
     """What a server says of itself."""
-    from importlib.metadata import version
-
     from fleche.config import cache_to_config
 
     try:
@@ -328,7 +347,7 @@ def server_info(cache: BaseCache, cache_name: str | None) -> dict[str, Any]:
         "cache_name": cache_name,
         "read_only": is_read_only(cache),
         "fleche_version": _core.VERSION,
-        "cloudpickle_version": version("cloudpickle"),
+        "cloudpickle_version": cloudpickle_version(),
         "cwd": os.getcwd(),
         "hostname": socket.gethostname(),
         "python": sys.executable,
