@@ -527,8 +527,8 @@ def parent_of(pid: int) -> int:
 
 def test_a_network_that_falls_silent(remote: Remote, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody says that it is gone; `ssh` finds out, if it is told to."""
-    alive = ("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1")
-    served = remote.cache(ssh_options=(*remote.server.options, *alive))
+    alive = ("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "-o", "LogLevel=INFO")
+    served = remote.cache(ssh_options=(*alive, *remote.server.options))
     pid = served.info()["pid"]
     # What `sshd` runs for this login.
     session = parent_of(pid)

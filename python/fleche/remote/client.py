@@ -165,7 +165,7 @@ class SshCache(BaseCache):
         call = copy.copy(call)
         call.arguments = dict(call.arguments)
         call.__dict__["_digests"] = record.arguments
-        packed = _pack_call(method, call)
+        packed = _pack_call(method, call, call.__dict__.pop("_unsaved", None))
         if packed.nbytes() < LARGE:
             return packed
         keys = [str(key) for key in (*record.arguments.values(), record.result) if key is not None]
@@ -201,7 +201,8 @@ class SshCache(BaseCache):
         overridden = kind.load is not SshCache.load or kind.load_value is not SshCache.load_value
         if self._conn.server().extended and not overridden:
             return self._ask("load_result", str(key), plain=True)
-        return self.load(key).result
+        call = self.load(key)
+        return call.result if call.to_lookup_key() == key else None
 
     def _load_values(self, keys: Sequence[Digest]) -> dict[Digest, Any]:
         """Those of some values that are there, in one exchange where the server can do that."""
@@ -324,8 +325,14 @@ def _with_digests_for_values(template: QueryCall) -> QueryCall:
     return replace(template, arguments=arguments if given else None, result=result)
 
 
-def _pack_call(method: str, call: Call) -> Packed:
-    """A request with a call; an argument that cannot be pickled is left to its digest."""
+def _pack_call(method: str, call: Call, unsaved: list[str] | None) -> Packed:
+    """A request with a call; an argument that cannot be pickled is left to its digest.
+
+    Args:
+        method: what is asked for.
+        call: the call.
+        unsaved: where to note such arguments; warned of at once, if there is nowhere.
+    """
     try:
         return pack((method, (call,), {}))
     except Exception:
@@ -335,7 +342,10 @@ def _pack_call(method: str, call: Call) -> Packed:
                 pack(value)
             except Exception:
                 call.arguments[name] = digests[name]
-                warn_of_unsaved_argument(name)
+                if unsaved is None:
+                    warn_of_unsaved_argument(name)
+                else:
+                    unsaved.append(name)
     return pack((method, (call,), {}))
 
 

@@ -183,7 +183,9 @@ class Session:
         return self.cache.load_value(key)
 
     def load_result(self, key: str) -> Any:
-        result = self.cache.load(key).result
+        call = self.cache.load(key)
+        # A record whose file was renamed is not that of the call.
+        result = call.result if call.to_lookup_key() == key else None
         if result is None:
             raise KeyError(key)
         return result
