@@ -5,14 +5,16 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::disk;
 
-/// A folder that changed less than this ago may change once more without its time showing it:
-/// the coarsest step of time that a file system in use has.
-const STEP: Duration = Duration::from_secs(2);
+/// A folder that changed less than this ago may change once more without its time showing it: the
+/// coarsest step of time that a file system in use has, and that of a kernel whose file system
+/// keeps fractions of seconds (a tick of its clock is 10 ms at most).
+const COARSE_STEP: Duration = Duration::from_secs(2);
+const FINE_STEP: Duration = Duration::from_millis(50);
 
 /// The keys of a root, once they were read.
 #[derive(Debug, Default)]
@@ -31,8 +33,19 @@ impl Moment {
     /// To be taken before reading.
     pub fn now(root: &Path) -> Self {
         let changed = changed(root);
-        let quiet = |time: &SystemTime| time.elapsed().is_ok_and(|since| since > STEP);
+        let quiet = |time: &SystemTime| time.elapsed().is_ok_and(|since| since > step(*time));
         Self(changed.filter(quiet))
+    }
+}
+
+/// How long a time of change may stay the same while a folder changes.
+fn step(time: SystemTime) -> Duration {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Whole milliseconds: some network file systems keep those only.
+    if since.subsec_nanos().is_multiple_of(1_000_000) {
+        COARSE_STEP
+    } else {
+        FINE_STEP
     }
 }
 
@@ -93,6 +106,21 @@ mod tests {
         assert_eq!(index.candidates(root, "zz"), Some(vec![]));
         fs::write(root.join("new"), "").unwrap();
         assert_eq!(index.candidates(root, "01"), None);
+    }
+
+    #[test]
+    fn how_long_a_root_must_have_rested_depends_on_the_fractions_that_its_time_has() {
+        let root = tempfile::tempdir().unwrap();
+        let trusted = |time: SystemTime| {
+            at(root.path(), time);
+            Moment::now(root.path()).0.is_some()
+        };
+        let second_ago = SystemTime::now() - Duration::from_secs(1);
+        let whole = second_ago.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let whole = UNIX_EPOCH + Duration::from_secs(whole);
+        assert!(!trusted(whole));
+        assert!(trusted(whole - Duration::from_secs(2)));
+        assert!(trusted(whole - Duration::from_nanos(1001)));
     }
 
     #[test]
