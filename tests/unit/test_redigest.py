@@ -237,6 +237,26 @@ def test_a_call_of_which_an_argument_is_not_stored_stays(
     assert caplog.records[-1].levelno == logging.WARNING
 
 
+@pytest.mark.parametrize("other", [-2, 2**60])
+def test_of_two_calls_that_would_share_a_key_none_is_lost(held: Cache, other: int) -> None:
+    colliding = {-2: -1.0, 2**60: 0.5}[other]
+    for x, result in ((colliding, "one"), (other, "two")):
+        held.save(Call("f", {"x": x}, result=result))
+    for x, result in ((1, colliding), (2, other)):
+        held.save(Call("g", {"x": x}, result=result))
+    with scheme("sha256"):
+        held.redigest()
+        assert marks(held) == {"exact", "sha256"}
+        assert len(keys(held)) == 4
+        assert held.query(name="f").count() == held.query(name="g").count() == 4 - 2
+    held.redigest()
+    assert marks(held) == {"exact"}
+    for x, result in ((colliding, "one"), (other, "two")):
+        assert held.load(Call("f", {"x": x}).to_lookup_key()).result == result
+    for x, result in ((1, colliding), (2, other)):
+        assert held.load(Call("g", {"x": x}).to_lookup_key()).result == result
+
+
 def test_a_call_whose_code_counts_stays(held: Cache) -> None:
     def counted(x: int) -> int:
         return x + 1

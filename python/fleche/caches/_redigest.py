@@ -100,7 +100,7 @@ def _renewed(cache: Cache, key: Digest, record: DigestedCall) -> DigestedCall:
         if held not in (today, digest(value, typed=True)):
             foreign = True
             arguments[name] = today
-            if not values.contains(today):
+            if not _is_there(cache, value, today):
                 values.save(value, today)
     if foreign and missing:
         raise _Stays(f"the value of argument {missing[0]!r} is not stored")
@@ -126,7 +126,25 @@ def _renewed_result(cache: Cache, held: Any) -> Any:
         # A record without its value is a miss, wherever it is.
         return held
     today = _core.result_digest(result)
-    return held if today == held else cache.values.save(result, today)
+    if today == held:
+        return held
+    _is_there(cache, result, today)
+    return cache.values.save(result, today)
+
+
+def _is_there(cache: Cache, value: Any, today: Digest) -> bool:
+    """Whether a value is stored under its digest of today.
+
+    Raises:
+        _Stays: if another one is: they share it in this scheme.
+    """
+    try:
+        stored = cache.values.load(today)
+    except KeyError:
+        return False
+    if _core.digest(stored, scheme="exact") != _core.digest(value, scheme="exact"):
+        raise _Stays(f"another value has the digest {today} in this scheme")
+    return True
 
 
 def other_keys(call: DigestedCall | LazyCall) -> list[Digest]:

@@ -121,7 +121,7 @@ class SshCache(BaseCache):
             `cache` (its configuration, without secrets), `cache_name`, `read_only`,
             `fleche_version`, `cloudpickle_version`, `cwd`, `hostname`, `python` (the interpreter),
             `pid`; of a server that is no older than this client also `protocol`, `digest` (the
-            scheme of its keys) and `python_version`.
+            scheme in force), `schemes` (those that its keys may be of) and `python_version`.
         """
         server = self._conn.known_server()
         if refresh:
@@ -217,6 +217,10 @@ class SshCache(BaseCache):
 
     def contains(self, key: Digest | str) -> bool:
         return bool(self._ask("contains", str(key), plain=True))
+
+    def _may_hold(self, scheme: str) -> bool:
+        # As it was when the connection was made: no exchange at every miss.
+        return scheme in self._conn.server().info.get("schemes", _core.SCHEMES)
 
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if not self._conn.server().extended:

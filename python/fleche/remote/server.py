@@ -356,6 +356,7 @@ def server_info(cache: BaseCache, cache_name: str | None) -> dict[str, Any]:
         "pid": os.getpid(),
         "protocol": PROTOCOL,
         "digest": _core.scheme(),
+        "schemes": [scheme for scheme in _core.SCHEMES if cache._may_hold(scheme)],
         "python_version": python_version(),
     }
 
