@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fleche import cache as use_cache
+from fleche import fleche, meta
 from fleche.caches import Cache, SizeLimitedCache
 from fleche.call import Call
 from fleche.digest import Digest, digest
 from fleche.storage import CallPickleFile, Sql, ValuePickleFile
+from tests.unit.schemes import scheme
 
 KEY = b"secret of the tests"
 # The records that every store has before an operation begins, and those that operations add.
@@ -196,10 +199,36 @@ def _age(cache: Cache) -> None:
             cache.calls.put(record, key)  # type: ignore[attr-defined]
 
 
-def _redigest(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
-    cache.redigest()
+with scheme("sha256"):
+    OLDER = tuple(call_of(number).to_lookup_key() for number in HELD)
+
+
+def _as_the_reference(cache: Cache) -> None:
+    """Files the records under the keys that the reference gives them."""
     for number in HELD:
-        done(number)
+        cache.evict(key_of(number))
+        with scheme("sha256"):
+            cache.save(call_of(number))
+
+
+def work(number: int) -> list[Any]:
+    """The function of the calls."""
+    return result_of(number)
+
+
+work.__module__ = "m"
+
+
+def _refile(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    decorated = fleche(version=1)(work)
+    with use_cache(cache), meta():
+        for number in HELD:
+            assert decorated(number) == result_of(number)
+
+
+def _redigest(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
+    # What cannot be moved stays, and is no error: nothing is reported as done.
+    cache.redigest()
 
 
 def _gc(cache: Cache, root: Path, done: Callable[[int], None]) -> None:
@@ -259,6 +288,10 @@ OPERATIONS: dict[str, Operation] = {
     "compress": Operation(_compress, _as_held, PICKLED),
     "decompress": Operation(_decompress, _as_held, PICKLED),
     "redigest": Operation(_redigest, _changed(ABSENT, 0, HELD), prepare=_age, stale=STALE),
+    "redigest from the reference": Operation(
+        _redigest, _changed(ABSENT, 0, HELD), prepare=_as_the_reference, stale=OLDER
+    ),
+    "refile": Operation(_refile, _changed(ABSENT, 0, HELD), prepare=_as_the_reference, stale=OLDER),
     "gc": Operation(_gc, _as_held, prepare=_litter),
     "move": Operation(_move, _changed(0, ABSENT, HELD), two=True),
     "copy": Operation(_copy, _as_held, two=True),
@@ -283,7 +316,7 @@ def verify(root: Path, name: str, kind: str, done: set[int]) -> None:
     expected = operation.expected(done)
     check(cache, expected, *operation.stale)
     if operation.stale:
-        _check_once_more_under_stale_keys(cache)
+        _check_once_more(cache, operation.stale)
     if operation.two:
         other = pickles(root / "other")
         for number in HELD:
@@ -297,8 +330,9 @@ def verify(root: Path, name: str, kind: str, done: set[int]) -> None:
         cache.calls._store.close()
 
 
-def _check_once_more_under_stale_keys(cache: Cache) -> None:
-    for number, key in zip(HELD, STALE, strict=True):
+def _check_once_more(cache: Cache, stale: tuple[Digest, ...]) -> None:
+    """Every record is there, under its own key or under another one."""
+    for number, key in zip(HELD, stale, strict=True):
         places = [held for held in (key, key_of(number)) if cache.calls.contains(held)]
         assert places, f"record {number} is lost"
         for place in places:
