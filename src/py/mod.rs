@@ -6,7 +6,6 @@ mod config;
 mod digest;
 mod errors;
 mod keys;
-mod misses;
 mod names;
 mod older;
 mod storage;

@@ -1,5 +1,7 @@
 //! Decorated functions: the walk from a call to its cached result.
 
+mod misses;
+
 use pyo3::exceptions::{PyException, PyKeyError, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -8,15 +10,14 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use crate::engine::digest::Hash;
-use crate::py::caches::{self, PlainCall, Wanted};
+use crate::py::caches::{self, Wanted};
 use crate::py::call::{Arguments, CallIdentity, Signature, exact_key, lookup_key};
 use crate::py::digest::{self, Scheme, is_digest, to_digest};
-use crate::py::misses::{self, Metadata};
 use crate::py::names::{INDIGESTIBLE, Imported};
 use crate::py::older::{OLDER, OlderCall, OlderFunction};
+use misses::{Misses, PlainMiss};
 
 static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
-static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
 static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
 
 /// What decides the keys of a function's calls, besides their arguments.
@@ -54,17 +55,6 @@ pub struct CachedFunction {
     on_uncached: Py<PyAny>,
     /// What a miss in a plain cache needs.
     misses: Misses,
-}
-
-/// How a function's misses are treated.
-struct Misses {
-    isolate: bool,
-    /// Metadata that the function was decorated with.
-    metadata: Py<PyTuple>,
-    /// Futures whose results are to be saved.
-    pending: Py<PyDict>,
-    on_unusual: Py<PyAny>,
-    on_unsaved: Py<PyAny>,
 }
 
 /// A call on its way to its key.
@@ -327,58 +317,6 @@ impl CachedFunction {
         })
     }
 
-    /// The result of a miss in a plain cache, computed and saved; `None`, and nothing was run, if
-    /// anything about it is out of the ordinary.
-    fn run_plain<'py>(
-        &self,
-        call: &PlainMiss<'_, 'py>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: &Bound<'py, PyDict>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let PlainMiss {
-            cache,
-            key,
-            arguments,
-            digests,
-        } = call;
-        let py = key.py();
-        let misses = &self.misses;
-        if misses.isolate || !misses.pending.bind(py).is_empty() || misses::are_told(py)? {
-            return Ok(None);
-        }
-        // What fails here fails there again, and is said.
-        let Ok(Some((plain, failed))) = PlainCall::admit(cache, key.cast()?, arguments, digests)
-        else {
-            return Ok(None);
-        };
-        if !failed.is_empty() {
-            return Ok(None);
-        }
-        let Some(metadata) = Metadata::begin(misses.metadata.bind(py))? else {
-            return Ok(None);
-        };
-        let result = self.function.bind(py).call(args, Some(kwargs))?;
-        if result.is_none() || misses::is_future(&result)? {
-            let recorded = metadata.before(py)?;
-            let plain = Bound::new(py, plain)?;
-            let call = (cache, key, arguments, digests, plain, recorded, &result);
-            misses.on_unusual.bind(py).call1(call)?;
-            return Ok(Some(result));
-        }
-        let saved = metadata.end(py).and_then(|metadata| {
-            let record = self.identity(py)?.record(digests, &metadata)?;
-            plain.commit_new(cache, &record, &result, arguments)
-        });
-        match saved {
-            Ok(()) => Ok(Some(result)),
-            Err(error) if error.is_instance_of::<PyException>(py) => {
-                misses.on_unsaved.bind(py).call1((key, error))?;
-                Ok(Some(result))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// The names of the arguments that a record holds.
     fn names<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyString>> {
         let signature = self.signature.get();
@@ -449,35 +387,7 @@ impl CachedFunction {
     }
 }
 
-/// A call that is not in the cache.
-struct PlainMiss<'a, 'py> {
-    cache: &'a Bound<'py, PyAny>,
-    key: &'a Bound<'py, PyAny>,
-    arguments: &'a Bound<'py, PyDict>,
-    digests: &'a Bound<'py, PyDict>,
-}
-
 impl Identity {
-    /// The record of a call, its result still pending.
-    fn record<'py>(
-        &self,
-        arguments: &Bound<'py, PyDict>,
-        metadata: &Bound<'py, PyDict>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = arguments.py();
-        let class = DIGESTED_CALL.get(py)?;
-        // A class of ours, which does nothing but set these: half the time of its `__init__`.
-        let record = class.call_method1(intern!(py, "__new__"), (class,))?;
-        record.setattr(intern!(py, "name"), &self.name)?;
-        record.setattr(intern!(py, "arguments"), arguments)?;
-        record.setattr(intern!(py, "result"), py.None())?;
-        record.setattr(intern!(py, "metadata"), metadata)?;
-        record.setattr(intern!(py, "module"), &self.module)?;
-        record.setattr(intern!(py, "version"), &self.version)?;
-        record.setattr(intern!(py, "code_digest"), &self.code_digest)?;
-        Ok(record)
-    }
-
     fn of_call<'a, 'py>(&'a self, py: Python<'py>) -> CallIdentity<'a, 'py> {
         CallIdentity {
             name: self.name.bind(py),

@@ -5,20 +5,119 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
 
+use super::{CachedFunction, Identity};
+use crate::py::caches::PlainCall;
 use crate::py::names::Imported;
 
+static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
 static RUNTIME: Imported = Imported::new("fleche.metadata", "Runtime");
 static GET_METADATA: Imported = Imported::new("fleche.state", "get_metadata");
 static FUTURE: Imported = Imported::new("concurrent.futures._base", "Future");
 static LOGGER: Imported = Imported::new("fleche._misses", "logger");
 static STORAGE_LOGGER: Imported = Imported::new("fleche._misses", "storage_logger");
 
+/// How a function's misses are treated.
+pub struct Misses {
+    pub isolate: bool,
+    /// Metadata that the function was decorated with.
+    pub metadata: Py<PyTuple>,
+    /// Futures whose results are to be saved.
+    pub pending: Py<PyDict>,
+    pub on_unusual: Py<PyAny>,
+    pub on_unsaved: Py<PyAny>,
+}
+
+/// A call that is not in the cache.
+pub struct PlainMiss<'a, 'py> {
+    pub cache: &'a Bound<'py, PyAny>,
+    pub key: &'a Bound<'py, PyAny>,
+    pub arguments: &'a Bound<'py, PyDict>,
+    pub digests: &'a Bound<'py, PyDict>,
+}
+
+impl CachedFunction {
+    /// The result of a miss in a plain cache, computed and saved; `None`, and nothing was run, if
+    /// anything about it is out of the ordinary.
+    pub fn run_plain<'py>(
+        &self,
+        call: &PlainMiss<'_, 'py>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let PlainMiss {
+            cache,
+            key,
+            arguments,
+            digests,
+        } = call;
+        let py = key.py();
+        let misses = &self.misses;
+        if misses.isolate || !misses.pending.bind(py).is_empty() || are_told(py)? {
+            return Ok(None);
+        }
+        // What fails here fails there again, and is said.
+        let Ok(Some((plain, failed))) = PlainCall::admit(cache, key.cast()?, arguments, digests)
+        else {
+            return Ok(None);
+        };
+        if !failed.is_empty() {
+            return Ok(None);
+        }
+        let Some(metadata) = Metadata::begin(misses.metadata.bind(py))? else {
+            return Ok(None);
+        };
+        let result = self.function.bind(py).call(args, Some(kwargs))?;
+        if result.is_none() || is_future(&result)? {
+            let recorded = metadata.before(py)?;
+            let plain = Bound::new(py, plain)?;
+            let call = (cache, key, arguments, digests, plain, recorded, &result);
+            misses.on_unusual.bind(py).call1(call)?;
+            return Ok(Some(result));
+        }
+        let saved = metadata.end(py).and_then(|metadata| {
+            let record = self.identity(py)?.record(digests, &metadata)?;
+            plain.commit_new(cache, &record, &result, arguments)
+        });
+        match saved {
+            Ok(()) => Ok(Some(result)),
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                misses.on_unsaved.bind(py).call1((key, error))?;
+                Ok(Some(result))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Identity {
+    /// The record of a call, its result still pending.
+    fn record<'py>(
+        &self,
+        arguments: &Bound<'py, PyDict>,
+        metadata: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = arguments.py();
+        let class = DIGESTED_CALL.get(py)?;
+        // A class of ours, which does nothing but set these: half the time of its `__init__`.
+        let record = class.call_method1(intern!(py, "__new__"), (class,))?;
+        record.setattr(intern!(py, "name"), &self.name)?;
+        record.setattr(intern!(py, "arguments"), arguments)?;
+        record.setattr(intern!(py, "result"), py.None())?;
+        record.setattr(intern!(py, "metadata"), metadata)?;
+        record.setattr(intern!(py, "module"), &self.module)?;
+        record.setattr(intern!(py, "version"), &self.version)?;
+        record.setattr(intern!(py, "code_digest"), &self.code_digest)?;
+        Ok(record)
+    }
+}
+
 /// Whether every step is to be logged: through the methods that do that, then.
-pub fn are_told(py: Python<'_>) -> PyResult<bool> {
+fn are_told(py: Python<'_>) -> PyResult<bool> {
     const DEBUG: i32 = 10;
     for logger in [&LOGGER, &STORAGE_LOGGER] {
         let told = logger
@@ -32,23 +131,23 @@ pub fn are_told(py: Python<'_>) -> PyResult<bool> {
 }
 
 /// Whether a function returned something whose result is still to come.
-pub fn is_future(result: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn is_future(result: &Bound<'_, PyAny>) -> PyResult<bool> {
     FUTURE.is_instance(result)
 }
 
 /// What `fleche.metadata.Runtime` records before a body runs.
-pub struct Runtime<'py> {
+struct Runtime<'py> {
     name: Bound<'py, PyAny>,
     started: f64,
     cpu: (f64, f64),
 }
 
 /// The metadata of a call.
-pub struct Metadata<'py>(Option<Runtime<'py>>);
+struct Metadata<'py>(Option<Runtime<'py>>);
 
 impl<'py> Metadata<'py> {
     /// Begins what is active and what the function adds; `None` if that is more than `Runtime`.
-    pub fn begin(more: &Bound<'py, PyTuple>) -> PyResult<Option<Self>> {
+    fn begin(more: &Bound<'py, PyTuple>) -> PyResult<Option<Self>> {
         let py = more.py();
         let active = GET_METADATA.get(py)?.call0()?;
         let Ok(active) = active.cast_into::<PyTuple>() else {
@@ -72,7 +171,7 @@ impl<'py> Metadata<'py> {
     }
 
     /// What `pre` would have given, by the metadata's name.
-    pub fn before(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn before(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let recorded = PyDict::new(py);
         if let Some(runtime) = &self.0 {
             let held = PyDict::new(py);
@@ -85,7 +184,7 @@ impl<'py> Metadata<'py> {
     }
 
     /// All of it, after the body has run.
-    pub fn end(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn end(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let recorded = PyDict::new(py);
         if let Some(runtime) = &self.0 {
             let stopped = now();
