@@ -3,6 +3,7 @@
 mod caches;
 mod call;
 mod config;
+mod debug;
 mod digest;
 mod errors;
 mod keys;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import operator
 import types
 from collections.abc import Iterable
@@ -429,3 +430,27 @@ def test_a_class() -> None:
     assert Point.contains(1)
     assert Point(1) == Point(1, 0)
     assert Point(1) is not Point(1)
+
+
+def test_hits_and_misses_are_told_at_level_debug(caplog):
+    @fleche
+    def square(x):
+        return x * x
+
+    with cache(memory_cache()):
+        # Asked before, and remembered by the logger, that nobody listens.
+        square(2)
+        square(2)
+        assert not caplog.records
+        with caplog.at_level(logging.DEBUG, "fleche"):
+            square(3)
+            square(3)
+        key = square.digest(3)
+        square(3)
+    told = [record.getMessage() for record in caplog.records if record.name == "fleche"]
+    name = square.__qualname__
+    assert told == [
+        f"Cache miss for {name} with key {key}",
+        f"Saving result for {name} with key {key}",
+        f"Cache hit for {name} with key {key}",
+    ]

@@ -8,18 +8,19 @@ use nix::sys::time::TimeVal;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use super::{CachedFunction, Identity};
 use crate::py::caches::PlainCall;
+use crate::py::debug::DebugLogger;
 use crate::py::names::Imported;
 
 static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
 static RUNTIME: Imported = Imported::new("fleche.metadata", "Runtime");
 static GET_METADATA: Imported = Imported::new("fleche.state", "get_metadata");
 static FUTURE: Imported = Imported::new("concurrent.futures._base", "Future");
-static LOGGER: Imported = Imported::new("fleche._misses", "logger");
-static STORAGE_LOGGER: Imported = Imported::new("fleche._misses", "storage_logger");
+pub static LOGGER: DebugLogger = DebugLogger::new("fleche._misses", "logger");
+static STORAGE_LOGGER: DebugLogger = DebugLogger::new("fleche._misses", "storage_logger");
 
 /// How a function's misses are treated.
 pub struct Misses {
@@ -118,16 +119,7 @@ impl Identity {
 
 /// Whether every step is to be logged: through the methods that do that, then.
 fn are_told(py: Python<'_>) -> PyResult<bool> {
-    const DEBUG: i32 = 10;
-    for logger in [&LOGGER, &STORAGE_LOGGER] {
-        let told = logger
-            .get(py)?
-            .call_method1(intern!(py, "isEnabledFor"), (DEBUG,))?;
-        if !told.cast::<PyBool>().is_ok_and(|told| !told.is_true()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(LOGGER.listens(py)? || STORAGE_LOGGER.listens(py)?)
 }
 
 /// Whether a function returned something whose result is still to come.

@@ -15,7 +15,7 @@ use crate::py::call::{Arguments, CallIdentity, Signature, exact_key, lookup_key}
 use crate::py::digest::{self, Scheme, is_digest, to_digest};
 use crate::py::names::{INDIGESTIBLE, Imported};
 use crate::py::older::{OLDER, OlderCall, OlderFunction};
-use misses::{Misses, PlainMiss};
+use misses::{LOGGER, Misses, PlainMiss};
 
 static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
 static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
@@ -177,7 +177,14 @@ impl CachedFunction {
             found => found,
         };
         let failure = match found {
-            Ok(Some(result)) => return Ok(result),
+            Ok(Some(result)) => {
+                if LOGGER.listens(py)? {
+                    let name = this.identity(py)?.name.bind(py).clone();
+                    let key = to_digest(py, &keyed.key)?;
+                    LOGGER.debug(py, "Cache hit for %s with key %s", name, key)?;
+                }
+                return Ok(result);
+            }
             Ok(None) => None,
             Err(error) if error.is_instance_of::<PyException>(py) => Some(error.into_value(py)),
             Err(error) => return Err(error),
