@@ -21,7 +21,7 @@ ListenAddress 127.0.0.1
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/user_key.pub
 PidFile none
-UsePAM no
+UsePAM {pam}
 StrictModes no
 PermitRootLogin yes
 PasswordAuthentication no
@@ -105,9 +105,10 @@ def running(folder: Path) -> Iterator[SshServer]:
     for _ in range(5):
         port = _free_port()
         config = folder / "sshd_config"
-        config.write_text(CONFIG.format(port=port, folder=folder) + UNPUNISHED)
+        settings = CONFIG.format(port=port, folder=folder, pam="yes" if _is_locked() else "no")
+        config.write_text(settings + UNPUNISHED)
         if subprocess.run([sshd, "-t", "-f", config], capture_output=True, check=False).returncode:
-            config.write_text(CONFIG.format(port=port, folder=folder))
+            config.write_text(settings)
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}")
         server = subprocess.Popen([sshd, "-D", "-e", "-f", config], stderr=subprocess.PIPE)
         listener = _Listener(server)
@@ -146,6 +147,17 @@ class _Listener(threading.Thread):
     def listening(self) -> bool:
         self._said_enough.wait(START_SECONDS)
         return any("Server listening" in line for line in self.lines)
+
+
+def _is_locked() -> bool:
+    """Whether the account has no password that could be given: then only PAM lets it in."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    try:
+        lines = Path("/etc/shadow").read_text().splitlines()
+    except OSError:
+        # Not to be read by `sshd` either, which runs as the same user.
+        return False
+    return any(line.startswith(f"{user}:!") for line in lines)
 
 
 def _free_port() -> int:

@@ -20,13 +20,26 @@ from .conftest import Remote
 from .test_faults import is_running, wait_until
 
 
+# Reading standard error takes a thread, of which Python 3.12 warns where a process forks.
+FORKING = "ignore:This process:DeprecationWarning"
+
+
 def server_pid(served: SshCache) -> int:
     return int(served.info()["pid"])
 
 
 def run(program: str, *arguments: Any) -> str:
     """What a program prints, without a word on standard error."""
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *map(repr, arguments)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        FORKING,
+        "-c",
+        textwrap.dedent(program),
+        *map(repr, arguments),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

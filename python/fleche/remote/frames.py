@@ -62,12 +62,14 @@ class Frame:
         self.buffers = buffers
 
     def message(self) -> Any:
-        """The message.
+        """The message; to be asked for once, as the frame's memory is given up for it.
 
         Raises:
             Exception: any, if it cannot be unpickled here.
         """
-        return pickle.loads(self.pickled, buffers=self.buffers)
+        pickled, buffers = self.pickled, self.buffers
+        self.pickled, self.buffers = b"", ()
+        return pickle.loads(pickled, buffers=buffers)
 
 
 class Packed:
