@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,6 +39,16 @@ def sshd() -> Iterator[SshServer]:
                 yield server
         except (FileNotFoundError, RuntimeError) as error:
             pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def one_login(sshd: SshServer) -> Iterator[tuple[str, ...]]:
+    """Options with which many connections, one after the other, take the time of one login."""
+    path = f"ControlPath={sshd.folder}/one_login"
+    shared = ("-o", "ControlMaster=auto", "-o", path, "-o", "ControlPersist=10m")
+    yield (*sshd.options, *shared)
+    end = ("ssh", "-F", "none", "-o", path, "-O", "exit", sshd.host)
+    subprocess.run(end, capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")

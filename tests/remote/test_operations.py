@@ -41,7 +41,7 @@ def served(request: pytest.FixtureRequest) -> BaseCache:
             '[default]\nroot = true\ncache = "both"\n[[both]]\ntemplate = "cloudpickle"\n'
             'root = "."\n[[both]]\ntemplate = "memory"\n'
         )
-    return remote.cache()
+    return remote.cache(ssh_options=request.getfixturevalue("one_login"))
 
 
 def test_save_and_load(served: BaseCache, remote: Remote) -> None:

@@ -19,7 +19,6 @@ from fleche.remote import RemoteConnectionError, SshCache
 from .conftest import Remote
 from .test_faults import is_running, wait_until
 
-
 # Reading standard error takes a thread, of which Python 3.12 warns where a process forks.
 FORKING = "ignore:This process:DeprecationWarning"
 
