@@ -184,17 +184,22 @@ class CachedCalls:
             return cache.load(key).result
         except KeyError:
             older = self.core.older(cache, *_with_values(args, kwargs))
-            found = None if older is None else cache._take_older(older)
-            if found is None:
+            if older is None:
                 raise
-            return found[0]
+        found = cache._take_older(older)
+        # If it is not there either: somebody may have filed it anew between the two looks.
+        return cache.load(key).result if found is None else found[0]
 
     def contained(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> bool:
         """Whether a cache holds a call, under today's key or an older one."""
-        if cache.contains(self.key(args, kwargs)):
+        key = self.key(args, kwargs)
+        if cache.contains(key):
             return True
         older = self.core.older(cache, *_with_values(args, kwargs))
-        return older is not None and cache._find_older(older) is not None
+        if older is None:
+            return False
+        # At last as in `load`.
+        return cache._find_older(older) is not None or cache.contains(key)
 
     def query_call(self, args: tuple[Any, ...], kwargs: Arguments) -> QueryCall:
         """The pattern of the calls with these arguments; those left out match everything."""

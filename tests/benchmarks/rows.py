@@ -70,6 +70,10 @@ ROWS = (
         ("fleche", "reference"),
         (Goal(15),),
     ),
+    Row("older-hit-pickle", "verified hit of the reference's key, pickle", ("fleche",), ()),
+    Row("older-hit-sqlite", "verified hit of the reference's key, SQLite", ("fleche",), ()),
+    Row("older-miss-pickle", "miss in a store of the reference, pickle", ("fleche",), ()),
+    Row("older-miss-sqlite", "miss in a store of the reference, SQLite", ("fleche",), ()),
     Row("key", "key of `f(1)`", ("fleche", "reference"), (Goal(40),)),
     Row(
         "digest-ints",

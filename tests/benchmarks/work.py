@@ -128,6 +128,36 @@ register_calls("pickle", ("fleche", "reference", "joblib", "diskcache", "cachier
 register_calls("bag", ("fleche", "reference"))
 
 
+def register_older(kind: str) -> None:
+    """Register what calls cost in a store that the reference filled, to be beside a new one's."""
+
+    def filled(folder: Path) -> Any:
+        import fleche
+        from fleche import _core
+
+        _core.set_scheme("sha256")
+        fleche_cache(kind, folder)(1)
+        _core.set_scheme("exact")
+        return fleche.fleche(identity)
+
+    @work(f"older-hit-{kind}", "fleche")
+    def hit(contestant: str, folder: Path) -> Work:
+        f = filled(folder)
+        import fleche
+
+        # Where it cannot be filed anew it is verified each time.
+        fleche.cache(fleche.cache().readonly())
+        return Timed("f(1)", {"f": f})
+
+    @work(f"older-miss-{kind}", "fleche")
+    def miss(contestant: str, folder: Path) -> Work:
+        return Timed("f(next(unseen))", {"f": filled(folder), "unseen": itertools.count(2)})
+
+
+register_older("sqlite")
+register_older("pickle")
+
+
 @work("key", "fleche", "reference")
 def key(contestant: str, folder: Path) -> Work:
     return Timed("f.digest(1)", {"f": fleche_cache("memory", folder)})

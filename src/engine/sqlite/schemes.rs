@@ -8,14 +8,23 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use super::{Database, Error};
 use crate::engine::schemes::{Scheme, Schemes};
 
+const READING: &str = "reading the digest schemes of";
+
+/// What is assumed where it cannot be read, as in a database without the table that may not be
+/// written to.
+const UNKNOWN: bool = true;
+
 impl Database {
     /// Whether there may be calls under keys of this scheme.
     pub fn may_hold(&self, scheme: Scheme) -> bool {
-        let held = self.with("reading the digest schemes of", |connection| {
-            may_hold_in(connection, scheme)
-        });
-        // As in one without the table, which may only be read: it may hold anything.
-        held.unwrap_or(true)
+        let held = self.with(READING, |connection| may_hold_in(connection, scheme));
+        held.unwrap_or(UNKNOWN)
+    }
+
+    /// As `may_hold`, if it can be found out without waiting for anybody.
+    pub fn may_hold_at_once(&self, scheme: Scheme) -> Option<bool> {
+        let held = self.with_at_once(READING, |connection| may_hold_in(connection, scheme))?;
+        Some(held.unwrap_or(UNKNOWN))
     }
 
     /// Notes that every call is under a key of this scheme.

@@ -171,7 +171,10 @@ impl SqliteStore {
 impl SqliteStore {
     /// Whether there may be calls under keys of this scheme.
     pub fn may_hold(&self, py: Python<'_>, scheme: Scheme) -> bool {
-        py.detach(|| self.database.may_hold(scheme))
+        match self.database.may_hold_at_once(scheme) {
+            Some(held) => held,
+            None => py.detach(|| self.database.may_hold(scheme)),
+        }
     }
 
     /// The result's digest in the record under `key`; `None` without such a record or result.

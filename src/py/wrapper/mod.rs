@@ -173,7 +173,7 @@ impl CachedFunction {
             hashes: &keyed.hashes,
         };
         let found = match caches::load_result(&cache, &wanted) {
-            Ok(None) => this.load_older(&cache, &keyed),
+            Ok(None) => this.load_older(&cache, &keyed, &wanted),
             found => found,
         };
         let failure = match found {
@@ -254,6 +254,7 @@ impl CachedFunction {
         &self,
         cache: &Bound<'py, PyAny>,
         keyed: &Keyed<'py>,
+        wanted: &Wanted<'_, 'py>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = cache.py();
         if digest::active_scheme(py)? == OLDER || !caches::may_hold(cache, OLDER)? {
@@ -263,8 +264,11 @@ impl CachedFunction {
             return Ok(None);
         };
         let found = cache.call_method1(intern!(py, "_take_older"), (call,))?;
-        let result = found.extract::<Option<(Bound<'py, PyAny>,)>>()?;
-        Ok(result.map(|(result,)| result))
+        match found.extract::<Option<(Bound<'py, PyAny>,)>>()? {
+            Some((result,)) => Ok(Some(result)),
+            // Somebody may have filed it anew between the two looks.
+            None => caches::load_result(cache, wanted),
+        }
     }
 
     fn older_call<'py>(&self, py: Python<'py>, keyed: &Keyed<'py>) -> PyResult<Option<OlderCall>> {
