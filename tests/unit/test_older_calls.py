@@ -461,6 +461,13 @@ class TestCaches:
             assert type(runs(-2)[1]) is int
         assert len(runs.ran) == 2
 
+    def test_a_stack_copies_no_older_key(self, held: Cache) -> None:
+        runs, base = Runs(), memory_cache()
+        (older,) = fill(held, runs, (1.5,))
+        stack = CacheStack((base, held))
+        assert stack.load(older).result == stack.load(older[:12]).result == ("result", 1.5)
+        assert list(base.calls.list()) == []
+
     def test_a_refreshing_cache_misses(self, held: Cache) -> None:
         runs = Runs()
         fill(held, runs, (1.5,))
@@ -547,6 +554,18 @@ class TestQueries:
         with cache(other):
             runs(1.5), runs(2.5)
         assert runs.ran == [1.5, 2.5]
+
+    def test_a_transfer_leaves_alone_what_is_there(self, held: Cache) -> None:
+        runs, other = Runs(), memory_cache()
+        fill(held, runs, (1.5,), (2.5,))
+        with cache(other):
+            runs(1.5)
+            mine = other.load(runs.f.digest(1.5)).detach()
+        held.transfer(other)
+        assert len(list(other.calls.list())) == 2
+        assert other.load(mine.to_lookup_key()).detach() == mine
+        held.transfer(other, overwrite=True)
+        assert other.load(mine.to_lookup_key()).metadata != mine.metadata
 
     def test_tables_show_the_keys_they_have(self, held: Cache) -> None:
         runs = Runs()

@@ -249,7 +249,11 @@ class BaseCache(OperationContext, ABC):
         with self._operation_context(key):
             if not overwrite and self.contains(key):
                 return False
-            self.save(fetch_again(c, key))
+            call = fetch_again(c, key)
+            # Of another scheme until now, and there by its key of today.
+            if not overwrite and self.contains(call.to_lookup_key()):
+                return False
+            self.save(call)
             return True
 
     def filter(self, predicate: Callable[[Call | LazyCall], bool] | QueryCall) -> FilteredCache:

@@ -120,7 +120,7 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
     def load(self, key: Digest | str) -> LazyCall:
         for position, call in self._found(key):
             # Its values may be in any of the caches.
-            return replace(call if position == 0 else self._backfilled(call), _cache=self)
+            return replace(call if position == 0 else self._backfilled(call, key), _cache=self)
         raise KeyError(key)
 
     def _found(self, key: Digest | str, begin: int = 0) -> Iterator[tuple[int, LazyCall]]:
@@ -148,15 +148,18 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                 if position == 0:
                     return call.result
                 # The first cache has no such record, or one whose result was lost.
-                return self._backfilled(call).result
+                return self._backfilled(call, key).result
         raise KeyError(key)
 
     def _file_older(self, older: _core.OlderCall, found: LazyCall, result: Any) -> None:
         self.stack[0]._file_older(older, found, result)
 
-    def _backfilled(self, call: LazyCall) -> LazyCall:
+    def _backfilled(self, call: LazyCall, asked: str) -> LazyCall:
         """The call as the first cache has it, filed there unless it is already."""
         key = call.to_lookup_key()
+        if not key.startswith(asked):
+            # Under another scheme's key: `_take_older` files what is verified.
+            return call
         base = self.stack[0]
         with self._operation_context(key):
             try:
