@@ -192,11 +192,7 @@ def _age(cache: Cache) -> None:
     for number, key in zip(HELD, STALE, strict=True):
         record = cache.calls.load(key_of(number))
         cache.calls.evict(key_of(number))
-        if isinstance(cache.calls, Sql):
-            # The reference would have filed it there.
-            cache.calls._store.save(record, key)
-        else:
-            cache.calls.put(record, key)  # type: ignore[attr-defined]
+        cache.calls.put(record, key)  # type: ignore[attr-defined]
 
 
 with scheme("sha256"):
@@ -287,14 +283,20 @@ OPERATIONS: dict[str, Operation] = {
     "evict": Operation(_evict, _changed(0, ABSENT, HELD)),
     "compress": Operation(_compress, _as_held, PICKLED),
     "decompress": Operation(_decompress, _as_held, PICKLED),
-    "redigest": Operation(_redigest, _changed(ABSENT, 0, HELD), prepare=_age, stale=STALE),
+    "redigest": Operation(
+        _redigest, _changed(ABSENT, 0, HELD), ("pickle",), prepare=_age, stale=STALE
+    ),
     "redigest from the reference": Operation(
-        _redigest, _changed(ABSENT, 0, HELD), prepare=_as_the_reference, stale=OLDER
+        _redigest,
+        _changed(ABSENT, 0, HELD),
+        ("pickle", "sqlite"),
+        prepare=_as_the_reference,
+        stale=OLDER,
     ),
     "refile": Operation(_refile, _changed(ABSENT, 0, HELD), prepare=_as_the_reference, stale=OLDER),
     "gc": Operation(_gc, _as_held, prepare=_litter),
-    "move": Operation(_move, _changed(0, ABSENT, HELD), two=True),
-    "copy": Operation(_copy, _as_held, two=True),
+    "move": Operation(_move, _changed(0, ABSENT, HELD), ("pickle", "sqlite"), two=True),
+    "copy": Operation(_copy, _as_held, ("pickle",), two=True),
     "size limit": Operation(_limited, _limited_to),
     "read": Operation(_read, _as_held, writes=False),
 }

@@ -31,6 +31,8 @@ from .watching import AtCall, Failing, Interrupting, Vanishing, watched
 
 # A full disk, a broken one, missing permissions.
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
+# Where files vanish: what is signed or compressed makes no difference.
+VANISHING = ("pickle", "bags")
 # What the operations say that they raise.
 DOCUMENTED = (SaveError, Rejected, KeyError, OSError)
 
@@ -64,7 +66,7 @@ def test_a_system_call_fails(name: str, kind: str, shift: int, folder: Path) -> 
             break
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[1] in VANISHING])
 def test_a_file_vanishes_before_a_system_call(name: str, kind: str, folder: Path) -> None:
     prepare(folder / "before", name, kind)
     for which in count(1):
@@ -100,15 +102,14 @@ def decorated(number: int) -> list[object]:
     return [number, f"row {number}"]
 
 
-@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held", [False, True])
 def test_a_decorated_call_returns_its_result_with_one_warning(
-    kind: str, held: bool, error: int, folder: Path, caplog: pytest.LogCaptureFixture
+    kind: str, held: bool, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for which in count(1):
         root = folder / str(which)
-        failing = Failing(which, error)
+        failing = Failing(which, ERRORS[which % len(ERRORS)])
         with cache(KINDS[kind](root)):
             if held:
                 decorated(1)
