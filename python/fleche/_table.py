@@ -25,7 +25,7 @@ def table(
     try:
         import pandas
     except ImportError as error:
-        raise ImportError("table() needs pandas: pip install fleche[pandas]") from error
+        raise ImportError("table() needs pandas: pip install 'fleche[pandas]'") from error
 
     from fleche.caches._redigest import filed_key
 

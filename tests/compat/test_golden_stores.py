@@ -106,6 +106,18 @@ def test_every_record_and_every_value_loads(golden: Golden) -> None:
     assert len(held.table(arguments=True, results=True)) == len(golden.calls)
 
 
+def test_queries_find_every_call_that_was_never_hit(golden: Golden) -> None:
+    keys = sorted(golden.cache.calls.list())
+    with cache(golden.cache):
+        for call in golden.calls:
+            args, kwargs = map(ast.literal_eval, (call["args"], call["kwargs"]))
+            result = ast.literal_eval(call["result"])
+            assert golden.function(call["function"]).query(*args, **kwargs).only().result == result
+            found = golden.cache.query(name=call["name"], result=result)
+            assert call["result_digest"] in [each.detach().result for each in found]
+    assert sorted(golden.cache.calls.list()) == keys
+
+
 def test_every_call_hits_in_the_references_scheme(golden: Golden) -> None:
     with scheme("sha256"):
         golden.check(golden.cache)

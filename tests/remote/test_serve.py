@@ -103,6 +103,7 @@ def test_info() -> None:
         ("postgresql://me:secret@h/d", "postgresql://me:***@h/d"),
         ("postgresql://me:a@b:c@h:5432/d?x=1", "postgresql://me:***@h:5432/d?x=1"),
         ("postgresql://me@h/d", "postgresql://me@h/d"),
+        ("postgresql://h/d?user=me&password=secret", "postgresql://h/d?user=me&password=***"),
         ("sqlite:////data/calls.db", "sqlite:////data/calls.db"),
     ],
 )

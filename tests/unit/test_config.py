@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import sys
@@ -41,6 +42,18 @@ from fleche.storage import CallMemory, CallVoid, ValueMemory, ValueVoid
 MEMORY = {"values": {"type": "memory"}, "calls": {"type": "memory"}}
 VOID = {"values": {"type": "void"}, "calls": {"type": "void"}}
 PAGE_EXAMPLE = Path(__file__).parents[1] / "data" / "config-page" / "fleche.toml"
+PAGE_SECTIONS = tomllib.loads(PAGE_EXAMPLE.read_text())
+
+
+def holds(written: Any, given: Any) -> bool:
+    """Whether a config says all that another one does, `~` and what is the default aside."""
+    if isinstance(given, dict):
+        with_defaults = {"python": "python3", **written}
+        return all(holds(with_defaults.get(name), given[name]) for name in given)
+    if isinstance(given, list):
+        return len(written) == len(given) and all(map(holds, written, given))
+    home = os.path.expanduser("~")
+    return bool(written == given or written == str(given).replace("~", home, 1))
 
 
 @pytest.fixture
@@ -127,6 +140,14 @@ class TestPageExample:
 
     def test_metadata(self) -> None:
         assert [type(m) for m in load_default_metadata()] == [Runtime]
+
+    @pytest.mark.parametrize("name", [n for n in PAGE_SECTIONS if n != "default"])
+    def test_every_section_is_written_as_it_was_read(self, name: str) -> None:
+        cache = load_cache_config(name)
+        written = cache_to_config(cache)
+        assert cache_from_config(written) == cache
+        assert cache_to_config(cache_from_config(written)) == written
+        assert holds(written, PAGE_SECTIONS[name]), "what the file says is there"
 
 
 class TestDiscovery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,14 +177,26 @@ def test_table(held: Any) -> None:
     assert list(held.query(name="other").table("y")["y"]) == [[1]]
 
 
-def test_times_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def west_of_greenwich() -> Iterator[None]:
+    """A local time zone that is never that of UTC."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TZ", "America/Phoenix")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("west_of_greenwich")
+def test_times_are_local() -> None:
     f = fleche(lambda x: x)
     with cache(held := memory_cache()):
         before = datetime.datetime.now().astimezone()
         f(1)
         table = held.table()
-    assert table["timestart"].dt.tz is not None
     assert abs(table["timestart"].iloc[0] - before) < datetime.timedelta(minutes=1)
+    assert table["timestop"].iloc[0].utcoffset() == datetime.timedelta(hours=-7)
+    assert table["timestart"].iloc[0].hour == before.hour
 
 
 def test_arguments_of_the_same_names() -> None:
@@ -226,7 +239,7 @@ except ImportError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "table() needs pandas: pip install fleche[pandas]\n", done.stderr
+    assert done.stdout == "table() needs pandas: pip install 'fleche[pandas]'\n", done.stderr
 
 
 # Through decorated functions

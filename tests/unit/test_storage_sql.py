@@ -114,6 +114,7 @@ class TestUrls:
             ("sqlite:///file.db?tiemout=3", "tiemout"),
             ("nosuch://host/db", "nosuch"),
             ("://", "URL"),
+            ("postgresql://me:s3cret@host:no-number/calls", r"me:\*\*\*@host:no-number.*a number"),
         ],
     )
     def test_what_is_no_url(self, bad, said):
@@ -128,6 +129,10 @@ class TestUrls:
             "mariadb://me:s3cret@127.0.0.1:1/calls",
             "sqlite+pysqlcipher://:s3cret@/file.db",
             "nosuch://me:s3cret@host/db",
+            "postgresql://me:a?s3cret@127.0.0.1:1/calls",
+            "postgresql://me:s3cret@host:no-number/calls",
+            "postgresql://127.0.0.1:1/calls?user=me&passwd=s3cret&sslpassword=s3cret",
+            "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Ds3cret",
         ],
     )
     def test_passwords_are_never_shown(self, secret, caplog):
@@ -137,7 +142,7 @@ class TestUrls:
             storage = Sql(secret, echo=True)
             shown += [repr(storage), str(storage)]
             storage.save(record(x=1))
-        except (ValueError, SaveError) as error:
+        except (ValueError, SaveError, ImportError) as error:
             shown += [str(error), repr(error), str(error.__cause__)]
         assert shown
         assert "s3cret" not in "".join(shown) + caplog.text
@@ -275,6 +280,7 @@ class TestStatements:
         loud = opened(url, echo=True)
         loud.save(record(x=2))
         assert "INSERT INTO arguments" in caplog.text
+        assert "s3cret" not in caplog.text, "the password of the server's URL"
         assert loud == quiet
         assert pickle.loads(pickle.dumps(loud)).echo
 

@@ -13,7 +13,6 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from fleche import _core
 from fleche.caches import BaseCache, CacheStack, CacheWrapper, ReadOnlyMixin, Rejected
@@ -32,6 +31,7 @@ from fleche.remote.frames import (
     Writer,
     pack,
 )
+from fleche.storage.sql import without_password
 
 logger = logging.getLogger("fleche.remote")
 
@@ -372,23 +372,10 @@ def _redacted(config: Any) -> Any:
         if name == "secret_key":
             shown[name] = "<redacted>"
         elif name == "url" and isinstance(value, str):
-            shown[name] = _without_password(value)
+            shown[name] = without_password(value)
         else:
             shown[name] = _redacted(value)
     return shown
-
-
-def _without_password(url: str) -> str:
-    """A URL with `***` for its password.
-
-    >>> _without_password("postgresql://me:secret@db.example.com/calls")
-    'postgresql://me:***@db.example.com/calls'
-    """
-    parts = urlsplit(url)
-    user, colon, _ = parts.netloc.rpartition("@")[0].partition(":")
-    if not colon:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{user}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
 def run(cache_name: str | None) -> int:

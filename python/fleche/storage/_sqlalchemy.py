@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fleche import _core
 from fleche.digest import Digest, digest
 from fleche.storage.base import logger
-from fleche.storage.sql import without_password
+from fleche.storage.sql import is_secret, without_password
 
 try:
     import sqlalchemy
@@ -250,7 +250,7 @@ class SqlAlchemyStore:
     def _failed(self, action: str, error: exc.SQLAlchemyError) -> OSError:
         reason = str(getattr(error, "orig", None) or error).strip()
         options = self._url.query
-        secrets = [options[name] for name in options if "pass" in name.lower()]
+        secrets = [options[name] for name in options if is_secret(name)]
         for secret in filter(None, [self._url.password, *secrets]):
             reason = reason.replace(str(secret), "***")
         return OSError(f"{action} the database {self._shown} failed: {reason}")
@@ -262,8 +262,12 @@ def _with_driver(text: str) -> URL:
 
     try:
         url = make_url(text)
-    except exc.ArgumentError:
-        raise ValueError("the url of an sql storage is no URL that SQLAlchemy can read") from None
+    except (exc.ArgumentError, ValueError):
+        raise ValueError(
+            f"{without_password(text)!r}, the url of an sql storage, is no URL that SQLAlchemy can "
+            f"read: write database://user:password@host:port/name, the port a number, and `@`, `:` "
+            f"and `/` in the password as %40, %3A and %2F"
+        ) from None
     driver = DRIVERS.get(url.drivername)
     if driver is not None:
         # The dialect's default is older and less often installed.

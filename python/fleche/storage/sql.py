@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import os
+import re
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -232,12 +233,16 @@ def without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if _scheme(url) == "sqlite" and rest.startswith("/"):
         return url
+    # As SQLAlchemy reads it: a password ends at an `@`, and may hold a `?` or a `/`.
+    rest = re.sub(r"^([^:/?@]*):[^@]*@(?:[^/?@]*@)*", r"\1:***@", rest)
     place, mark, options = rest.partition("?")
     shown = [
-        f"{name}=***" if "pass" in name.lower() else f"{name}{equals}{value}"
+        f"{name}=***" if is_secret(name) else f"{name}{equals}{value}"
         for name, equals, value in (option.partition("=") for option in options.split("&"))
     ]
-    user, at, host = place.rpartition("@")
-    if at and ":" in user:
-        place = f"{user.partition(':')[0]}:***@{host}"
     return f"{scheme}{separator}{place}{mark}{'&'.join(shown)}"
+
+
+def is_secret(option: str) -> bool:
+    """Whether an option of a URL holds a password, or what may contain one."""
+    return re.search("pass|pwd|secret|token|odbc_connect", option, re.IGNORECASE) is not None
