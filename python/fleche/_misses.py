@@ -377,7 +377,9 @@ class CachedCalls:
     def _warn_of_none(self, cache: BaseCache, key: Digest) -> None:
         from fleche.caches import RefreshingCache
 
-        if isinstance(cache, RefreshingCache) and cache.cache.contains(key):
+        if isinstance(cache, RefreshingCache) and (
+            cache._evict_older(key) or cache.cache.contains(key)
+        ):
             cache.evict(key)
             logger.warning("Function returned None during rerun, evicted stale cache entry")
         else:

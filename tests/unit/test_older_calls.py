@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy
 import pytest
 
-from fleche import _core, cache, fleche
+from fleche import _core, cache, fleche, wrap_executor
 from fleche.caches import (
     BaseCache,
     Cache,
@@ -158,12 +159,40 @@ class TestHits:
             assert not runs.f.contains(2)
         assert list(held.calls.list()) == keys
 
-    def test_rerun_computes(self, held: Cache) -> None:
+    def test_rerun_computes_and_replaces(self, held: Cache) -> None:
         runs = Runs()
-        fill(held, runs, (1,))
+        fill(held, runs, (1,), (2,))
         with cache(held):
             runs.f.rerun(1)
-        assert runs.ran == [1, 1]
+            key = runs.f.digest(1)
+            assert key in held.calls.list()
+            assert held.query().count() == 2
+            held.evict(key)
+            assert not runs.f.contains(1)
+        assert runs.ran == [1, 2, 1]
+
+    def test_rerun_to_none_evicts(self, held: Cache) -> None:
+        given = [1, None]
+
+        @fleche
+        def f(x: int) -> Any:
+            return given[x]
+
+        with scheme("sha256"), cache(held):
+            f(0)
+        given[0] = None
+        with cache(held):
+            assert f.rerun(0) is None
+            assert not f.contains(0)
+
+    def test_executors_find_it(self, held: Cache) -> None:
+        runs = Runs()
+        fill(held, runs, (1.5,))
+        with cache(held), ThreadPoolExecutor(1) as executor:
+            future = wrap_executor(executor).submit(runs.f, 1.5)
+            assert future.done()
+            assert future.result() == ("result", 1.5)
+        assert runs.ran == [1.5]
 
     def test_an_argument_that_is_a_digest(self, held: Cache) -> None:
         runs = Runs()

@@ -159,5 +159,25 @@ class RefreshingCache(CacheWrapper):
     def contains(self, key: Digest | str) -> bool:
         return False
 
-    def _may_hold(self, scheme: str) -> bool:
-        return False
+    # What is computed again replaces the call under an older scheme's key, too.
+
+    def _find_older(self, older: _core.OlderCall) -> LazyCall | None:
+        return None
+
+    def _take_older(self, older: _core.OlderCall) -> tuple[Any] | None:
+        if self.cache._find_older(older) is not None:
+            self.__dict__.setdefault("_replaced", {})[older.key] = older.older_key
+        return None
+
+    def _evict_older(self, key: Digest) -> bool:
+        """Evict the older record of a call that was looked up; whether there is one."""
+        older_key = self.__dict__.get("_replaced", {}).pop(key, None)
+        if older_key is None:
+            return False
+        self.cache.evict(older_key)
+        return True
+
+    def save(self, call: Saveable) -> Digest:
+        key = super().save(call)
+        self._evict_older(key)
+        return key
