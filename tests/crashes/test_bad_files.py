@@ -9,9 +9,10 @@ import logging
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,33 @@ def test_gc_evicts_nothing_with_another_secret_key(folder: Path) -> None:
         pickles(folder, secret_key=b"another").gc()
     assert contents(folder) == before
     assert pickles(folder, secret_key=KEY).gc() == set()
+
+
+@dataclass
+class Pair:
+    one: list[int]
+    other: list[int]
+
+
+@fleche
+def paired() -> Pair:
+    return Pair([1], [2])
+
+
+def test_gc_evicts_nothing_without_a_class_that_is_needed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = pickles(folder)
+    with cache(store):
+        paired()
+    before = contents(folder)
+    store.values.save("needed by nobody")
+    with monkeypatch.context() as patch:
+        patch.delattr(sys.modules[__name__], "Pair")
+        with pytest.raises(Rejected, match="gc evicts nothing"):
+            store.gc()
+    assert before.items() <= contents(folder).items()
+    assert len(store.gc()) == 1
 
 
 def test_gc_goes_on_past_a_torn_record(folder: Path) -> None:
