@@ -13,12 +13,9 @@ import os
 import pickle
 import struct
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from pickle import PickleBuffer
-
-    Piece: TypeAlias = bytes | bytearray | memoryview
+Piece: TypeAlias = bytes | bytearray | memoryview
 
 # The version of what two of our ends can do beyond the reference; told in `info`.
 PROTOCOL = 1
@@ -84,11 +81,11 @@ class Packed:
         self.pieces: list[Piece] = []
         self.buffers: list[memoryview] = []
 
-    def write(self, piece: Piece | PickleBuffer) -> None:
+    def write(self, piece: Piece | pickle.PickleBuffer) -> None:
         # The pickler's file. Large `bytes` and arrays come as they are, without a copy.
         self.pieces.append(piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece)
 
-    def keep_apart(self, buffer: PickleBuffer) -> bool:
+    def keep_apart(self, buffer: pickle.PickleBuffer) -> bool:
         """Take a buffer out of the pickle; false for one that is in it just as well."""
         view = buffer.raw()
         if view.nbytes < LARGE:
