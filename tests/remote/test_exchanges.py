@@ -75,7 +75,7 @@ def test_a_stack(remote: Remote, said: list[tuple[str, int]]) -> None:
     key = remote.store().query().only().to_lookup_key()
     stack = remote.cache().push(cache_from_config({"template": "memory"}))
     assert stack.load(key).result == 3
-    assert methods(said) == ["load", "load_values"]
+    assert methods(said) == ["load_record", "load_values"]
     assert stack.load(key).fetch().arguments == {"x": 1, "y": [2]}
     assert methods(said) == []
 

@@ -189,6 +189,8 @@ class SshCache(BaseCache):
         return Digest(self._ask("commit", sealed, packed_record, call._result, metadata))
 
     def load(self, key: Digest | str) -> LazyCall:
+        if self._conn.server().extended:
+            return records.to_lazy(self._ask("load_record", str(key), plain=True), self)
         record: DigestedCall = self._ask("load", str(key), plain=True)
         return record.fetch(self)
 

@@ -179,6 +179,9 @@ class Session:
     def load(self, key: str) -> DigestedCall:
         return self.cache.load(key).detach()
 
+    def load_record(self, key: str) -> tuple[Any, ...]:
+        return records.to_tuple(self.load(key))
+
     def load_value(self, key: str) -> Any:
         return self.cache.load_value(key)
 
@@ -280,7 +283,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
         *("save", "load", "load_value", "save_value", "prepare", "evict", "contains", "expand"),
         *("shrink", "query"),
         # Between two of ours.
-        *("commit", "load_result", "load_values", "missing", "shortest"),
+        *("commit", "load_record", "load_result", "load_values", "missing", "shortest"),
         *("query_start", "query_next"),
     )
 }
@@ -288,7 +291,17 @@ _METHODS: dict[str, Callable[..., Any]] = {
 # What these give is pickled by name, unless somebody's metadata is in it.
 _RECORDS = frozenset(
     (
-        *("info", "load", "query", "query_start", "query_next", "prepare", "commit", "save"),
+        *(
+            "info",
+            "load",
+            "load_record",
+            "query",
+            "query_start",
+            "query_next",
+            "prepare",
+            "commit",
+            "save",
+        ),
         *("evict", "contains", "expand", "shrink", "missing", "shortest", "save_value"),
     )
 )
