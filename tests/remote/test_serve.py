@@ -7,6 +7,7 @@ import pickle
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -111,6 +112,19 @@ def test_passwords_are_not_told(url: str, shown: str) -> None:
     from fleche.remote.server import _redacted
 
     assert _redacted([{"calls": {"url": url}}]) == [{"calls": {"url": shown}}]
+
+
+def test_an_unreadable_entry_is_a_key_error_to_the_reference(tmp_path: Path) -> None:
+    """Its processes have no `fleche.storage.base.Unreadable` to load."""
+
+    def opened(key: str) -> BaseCache:
+        form = {"type": "pickle", "root": str(tmp_path), "secret_key": [key]}
+        return cache_from_config({"values": form, "calls": {"type": "memory"}})
+
+    key = opened("00" * 32).values.save(1)  # type: ignore[attr-defined]
+    [(status, error)] = ask(("load_value", key), cache=opened("11" * 32))
+    assert (status, type(error)) == ("err", KeyError)
+    assert error.args == (tmp_path / key, "Value present but failed signature check.")
 
 
 def test_a_cache_without_a_configuration_is_served() -> None:

@@ -72,6 +72,10 @@ class Unreadable(KeyError):
     are missing, the secret key is another one, or the disk fails.
     """
 
+    def __reduce__(self) -> tuple[type[KeyError], tuple[Any, ...]]:
+        # Where it is sent to, the reference may be at work, which does not know this class.
+        return KeyError, self.args
+
 
 class AmbiguousDigestError(ValueError):
     """A shortened key stands for several keys; the message says how many characters it needs."""

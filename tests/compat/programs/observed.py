@@ -39,6 +39,8 @@ def outcome(action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What `action` returns, or the type of what it raises."""
     try:
         return shown(action(*args, **kwargs))
+    except KeyError:  # or what is one, as in an `except` clause
+        return {"raised": "KeyError"}
     except Exception as error:
         return {"raised": type(error).__name__}
 
