@@ -61,6 +61,7 @@ __all__ = [
     "shrink_keys",
     "sign",
     "verify",
+    "watch_system_calls",
 ]
 
 OLDER_SCHEME: Final[str]
