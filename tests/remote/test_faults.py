@@ -215,7 +215,8 @@ def test_the_network_is_cut_while_the_server_works(
         with pytest.raises(RemoteConnectionError, match="remote exit code: -9"):
             answer.result(SECONDS)
     check_call_survives(served, caplog)
-    os.kill(pid, signal.SIGKILL)  # it sleeps, and would notice afterwards
+    # The server ends, although it is in the middle of something.
+    wait_until(lambda: not is_running(pid), "the server ends")
     served.reconnect()
     assert served.info()["pid"] != pid
 
@@ -473,7 +474,7 @@ def test_a_mistake_in_the_remote_configuration(
 
 def test_an_interrupt_while_waiting(remote: Remote) -> None:
     served = remote.cache()
-    served.info()
+    pid = served.info()["pid"]
     begun = remote.folder / "begun"
     main = threading.get_ident()
 
@@ -487,6 +488,7 @@ def test_an_interrupt_while_waiting(remote: Remote) -> None:
     with pytest.raises(KeyboardInterrupt):
         served._save_value(Evaluated(expression))
     thread.join()
+    wait_until(lambda: not is_running(pid), "the server ends")
     with pytest.raises(RemoteConnectionError, match="'save_value' was interrupted"):
         served.contains("ab" * 32)
     served.reconnect()

@@ -7,8 +7,11 @@ import itertools
 import logging
 import os
 import pickle
+import select
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -37,6 +40,9 @@ logger = logging.getLogger("fleche.remote")
 
 # How many records a reply to a query holds: few at first, as many callers want the first one only.
 _FIRST_BATCH, _LARGEST_BATCH = 64, 4096
+
+# How long what a client asked for last may take after its end, in seconds.
+_GRACE = 5.0
 
 # How many calls may be on their way at once, of the threads of a client.
 _MOST_PREPARED = 64
@@ -414,10 +420,25 @@ def run(cache_name: str | None) -> int:
     except (ValueError, ImportError, OSError) as error:
         print(f"fleche remote: {error}", file=sys.stderr)
         return 1
+    _end_with_the_client(requests.fileno())
     quiet = contextlib.suppress(BrokenPipeError, KeyboardInterrupt)
     with requests, replies, quiet, activate(cache):
         serve(requests, replies, cache, cache_name=cache_name)
     return 0
+
+
+def _end_with_the_client(requests: int) -> None:
+    """End this process when the client is gone, even in the middle of something that takes long."""
+
+    def watch() -> None:
+        poll = select.poll()
+        # No event but the end of the pipe.
+        poll.register(requests, 0)
+        poll.poll()
+        time.sleep(_GRACE)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="fleche: end of the client", daemon=True).start()
 
 
 def _claim_standard_streams() -> tuple[Any, Any]:
