@@ -148,7 +148,7 @@ class TestConfiguration:
         assert storage.remaining_depth == 2
         assert ValuePickleFile(tmp_path).remaining_depth == 0
         assert (storage.lock_timeout, storage.secret_key, storage.compress) == (1.0, (), False)
-        assert storage.dumps is pickle.dumps
+        assert pickle.loads(storage.dumps([1])) == [1]
         assert storage.loads is pickle.loads
         with pytest.raises(TypeError):
             CallPickleFile(tmp_path, 2)

@@ -31,8 +31,12 @@ Loads = Callable[[bytes], Any]
 Loader = Callable[[], tuple[Dumps, Loads]]
 
 
+# Large buffers go in without a copy beside; the default of Python before 3.14 copies them.
+_PROTOCOL = 5
+
+
 def _pickle_loader() -> tuple[Dumps, Loads]:
-    return pickle.dumps, pickle.loads
+    return functools.partial(pickle.dumps, protocol=_PROTOCOL), pickle.loads
 
 
 def _cloudpickle_loader() -> tuple[Dumps, Loads]:
