@@ -483,11 +483,16 @@ def test_an_interrupt_while_waiting(remote: Remote) -> None:
         signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
     expression = f"open({str(begun)!r}, 'w').close(), __import__('time').sleep(1000)"
-    with pytest.raises(KeyboardInterrupt):
-        served._save_value(Evaluated(expression))
-    thread.join()
+    # Programs that run in the background of a shell are started with interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            served._save_value(Evaluated(expression))
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_until(lambda: not is_running(pid), "the server ends")
     with pytest.raises(RemoteConnectionError, match="'save_value' was interrupted"):
         served.contains("ab" * 32)
