@@ -16,14 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .stores import KINDS, OPERATIONS, Step, fill, take
+from .stores import ALL_KINDS, OPERATIONS, Step, fill, take
 from .watching import Killing, watched
 
 
 def before_call(order: dict[str, Any], done: Callable[[int], None]) -> None:
     """Runs an operation, up to a system call."""
     root = Path(order["root"])
-    cache = KINDS[order["kind"]](root)
+    cache = ALL_KINDS[order["kind"]](root)
     with watched(Killing(order["which"])):
         OPERATIONS[order["name"]].run(cache, root, done)
 
@@ -31,7 +31,7 @@ def before_call(order: dict[str, Any], done: Callable[[int], None]) -> None:
 def steps(order: dict[str, Any], done: Callable[[int], None]) -> None:
     """Takes steps, to be killed from outside."""
     root = Path(order["root"])
-    cache = KINDS[order["kind"]](root)
+    cache = ALL_KINDS[order["kind"]](root)
     done(0)
     for number, step in enumerate(order["steps"], 1):
         take(cache, root, Step(*step))
@@ -64,8 +64,8 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     # What the forked processes need is loaded once, here.
     with tempfile.TemporaryDirectory() as folder:
-        for kind in KINDS:
-            fill(KINDS[kind](Path(folder) / kind))
+        for kind in ALL_KINDS:
+            fill(ALL_KINDS[kind](Path(folder) / kind))
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)
 

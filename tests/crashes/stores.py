@@ -51,6 +51,8 @@ KINDS: dict[str, Callable[[Path], Cache]] = {
     "bags": bags,
     "sqlite": sqlite,
 }
+# HDF5 writes files of several keys itself: no system call of it is watched.
+ALL_KINDS = {**KINDS, "bags of a prefix": lambda root: bags(root, prefix_length=1)}
 PICKLED = ("pickle", "signed")
 
 

@@ -22,10 +22,8 @@ from fleche import cache, config, fleche, meta, state
 from fleche.caches import Cache, Rejected
 from fleche.storage import Sql
 
-from .stores import KEY, KINDS, bags, check_left_overs, pickles
+from .stores import ALL_KINDS, KEY, KINDS, check_left_overs, pickles
 from .watching import watched
-
-ALL_KINDS = {**KINDS, "bags of a prefix": lambda root: bags(root, prefix_length=1)}
 
 
 # Without metadata a call that is computed anew is recorded in the same bytes.

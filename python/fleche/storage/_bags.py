@@ -10,7 +10,9 @@ object; here the bytes are read directly.
 from __future__ import annotations
 
 import inspect
+import os
 import pickle
+import shutil
 import time
 import traceback
 from abc import ABCMeta
@@ -304,6 +306,10 @@ def _opened(file: Path) -> Iterator[Any]:
             opened.close()
 
 
+# A file up to this size is copied for a change, in bytes: some 20 ms.
+LARGEST_COPY = 1 << 24
+
+
 @contextmanager
 def _opened_for_writing(file: Path) -> Iterator[Any]:
     """The low-level root group of a file, which is created if it is not there."""
@@ -368,7 +374,29 @@ def contains(file: Path, group: str) -> bool:
         return bool(opened.links.exists(group.encode()))
 
 
-def copy_into(source: Path, group: str, file: Path, key: str) -> None:
+@contextmanager
+def _changed(file: Path, temporary: Path) -> Iterator[Any]:
+    """The root group of a file, which is as it was until all that is done to it is done.
+
+    A copy is changed and takes the file's place; one too large to be copied is changed in place.
+    """
+    exists = file.exists()
+    if exists and file.stat().st_size > LARGEST_COPY:
+        with _opened_for_writing(file) as group:
+            yield group
+        return
+    if exists:
+        shutil.copy(file, temporary)
+    with _opened_for_writing(temporary) as group:
+        yield group
+        empty = not group.get_num_objs()
+    if empty:
+        file.unlink(missing_ok=True)
+    else:
+        os.replace(temporary, file)
+
+
+def copy_into(source: Path, group: str, file: Path, key: str, temporary: Path) -> None:
     """Copy a bag as it is to the group `key` of `file`, replacing the one that is there.
 
     Args:
@@ -376,13 +404,14 @@ def copy_into(source: Path, group: str, file: Path, key: str) -> None:
         group: the bag in it; empty: the whole file.
         file: where to; created if it is not there.
         key: the group in it.
+        temporary: a free name beside `file`; what is there afterwards is to be removed.
 
     Raises:
         OSError, KeyError, ValueError: if the bag cannot be read, or not written; `file` has what
             it had.
     """
     name, unfinished = key.encode(), b"." + key.encode()
-    with _opened(source) as read, _opened_for_writing(file) as written:
+    with _opened(source) as read, _changed(file, temporary) as written:
         bag = h5g.open(read, group.encode() or b"/")
         _check_intact(bag)
         if written.links.exists(unfinished):
@@ -427,10 +456,10 @@ def _check_intact(bag: Any) -> None:
         raise ValueError("it is no intact bag")
 
 
-def remove(file: Path, group: str) -> None:
+def remove(file: Path, group: str, temporary: Path) -> None:
     """Remove a bag from a file of several, and the file once nothing is left in it."""
     name = group.encode()
-    with _opened_for_writing(file) as opened:
+    with _changed(file, temporary) as opened:
         if opened.links.exists(name):
             opened.unlink(name)
         empty = not opened.get_num_objs()

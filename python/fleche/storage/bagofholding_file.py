@@ -164,6 +164,15 @@ class BagOfHoldingH5FileBackend(FileStorage):
                 held.release()
 
     @contextmanager
+    def _temporary(self, key: str) -> Iterator[Path]:
+        """A name in `root` for a file that is removed afterwards, if it is still there."""
+        temporary = self._handle.temporary(key)
+        try:
+            yield temporary
+        finally:
+            self._handle.discard(temporary)
+
+    @contextmanager
     def _writing(self, key: str) -> Iterator[None]:
         """Nobody else reads or writes the file of `key` meanwhile."""
         lock = self._lock_path(key)
@@ -213,8 +222,8 @@ class BagOfHoldingH5FileBackend(FileStorage):
             if not self._length:
                 self._handle.commit(temporary, key, self._path(key))
                 return
-            with self._writing(key):
-                _bags.copy_into(temporary, "", self._bag_file(key), key)
+            with self._writing(key), self._temporary(key) as changed:
+                _bags.copy_into(temporary, "", self._bag_file(key), key, changed)
         except OSError as error:
             raise SaveError(f"cannot save {self._path(key)}: {error}") from error
 
@@ -312,9 +321,9 @@ class BagOfHoldingH5FileBackend(FileStorage):
         if not self._length:
             super()._evict(key)
         elif file.is_file():
-            with self._writing(key):
+            with self._writing(key), self._temporary(key) as changed:
                 if file.is_file():
-                    _bags.remove(file, key)
+                    _bags.remove(file, key, changed)
 
     def refix(self, prefix_length: int) -> Self:
         """Move every entry to the layout of another prefix length, as it is.
@@ -367,8 +376,8 @@ class BagOfHoldingH5FileBackend(FileStorage):
             except Exception as error:
                 _cannot_move(self._path(key), target._length, error)
             if target._length:
-                with target._writing(key):
-                    _bags.copy_into(temporary, "", target._bag_file(key), key)
+                with target._writing(key), target._temporary(key) as changed:
+                    _bags.copy_into(temporary, "", target._bag_file(key), key, changed)
             else:
                 target._handle.commit(temporary, key, target._path(key))
         finally:
