@@ -164,3 +164,19 @@ def test_collections_at_once(opened):
     assert digest([7]) in found
     the_call_is_whole(store)
     assert store.contains(kept)
+
+
+def test_others_wait_only_while_new_values_are_looked_into(monkeypatch):
+    store = Cache(ValueMemory({}), CallMemory({}))
+    for number in range(5):
+        store.save(Call("f", {"values": [[number]]}, result=[number]))
+    store.evict(store.save(Call("f", {"values": ["garbage"]}, result=1)))
+    looked_into = []
+    child_digests = ValueMemory.child_digests
+    monkeypatch.setattr(
+        ValueMemory,
+        "child_digests",
+        lambda self, key: looked_into.append(key) or child_digests(self, key),
+    )
+    assert store.gc()
+    assert len(looked_into) == len(set(looked_into))

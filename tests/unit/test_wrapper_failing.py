@@ -12,7 +12,7 @@ import pytest
 from fleche import cache, fleche
 from fleche.caches import BaseCache, Cache, ReadOnlyCache, Rejected
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
-from fleche.digest import Digest
+from fleche.digest import Digest, digest
 from fleche.storage import CallMemory, SaveError, ValueMemory
 
 from .calls import Counted, memory_cache
@@ -272,3 +272,32 @@ def test_futures_that_bring_nothing_are_not_cached(
     assert f.query().empty()
     assert f() is futures[1]
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
+
+
+class InterruptedOnce:
+    """Something that is being stored when the user interrupts."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def __digest__(self) -> Digest:
+        return digest("interrupted")
+
+    def __reduce__(self) -> Any:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return InterruptedOnce, ()
+
+
+def test_an_interrupt_while_arguments_are_stored_passes() -> None:
+    ran = []
+
+    @fleche
+    def body(x: Any) -> int:
+        ran.append(x)
+        return 1
+
+    with cache(memory_cache()), pytest.raises(KeyboardInterrupt):
+        body(InterruptedOnce())
+    assert ran == []

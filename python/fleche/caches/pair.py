@@ -128,22 +128,29 @@ class Cache(PerKeyLockMixin, BaseCache):
                 key, a package or permissions are missing): what it needs is unknown. Nothing is
                 evicted then.
         """
-        garbage = set(self.values.list()) - self._reached(self._records())
+        reached: set[Digest] = set()
+        garbage = set(self.values.list())
+        self._reach(self._records(), reached)
+        garbage -= reached
         if not garbage:
             return garbage
         collection = self.values._collection
-        # What was saved meanwhile counts, too; nobody saves any longer now.
+        # What was saved meanwhile counts, too; nobody saves any longer now. Others wait: of the
+        # values only those that are new are looked into.
         with collection.collecting():
-            garbage -= self._reached(self._records(), collection.pinned())
+            self._reach(self._records(), reached, collection.pinned())
+            garbage -= reached
             for key in garbage:
                 self.values.evict(key)
         return garbage
 
-    def _reached(
-        self, records: Iterable[DigestedCall], waiting: Iterable[Digest] = ()
-    ) -> set[Digest]:
-        """The keys of the values that calls, or other values, need; with their children."""
-        reached: set[Digest] = set()
+    def _reach(
+        self,
+        records: Iterable[DigestedCall],
+        reached: set[Digest],
+        waiting: Iterable[Digest] = (),
+    ) -> None:
+        """Add the keys of the values that records need, with their children, to `reached`."""
         waiting = [*waiting]
         for record in records:
             held = [*record.arguments.values(), record.result]
@@ -156,7 +163,6 @@ class Cache(PerKeyLockMixin, BaseCache):
             reached.add(key)
             if children is not None:
                 waiting.extend(_known(children, key) or ())
-        return reached
 
     def _records(self) -> Iterator[DigestedCall]:
         """Every record, or an error where one cannot be read."""

@@ -61,15 +61,18 @@ impl CachedFunction {
         if misses.isolate || !misses.pending.bind(py).is_empty() || are_told(py)? {
             return Ok(None);
         }
-        // What fails here fails there again, and is said.
-        let Ok(Some((plain, failed))) = PlainCall::admit(cache, key.cast()?, arguments, digests)
-        else {
+        let Some(metadata) = Plan::of(misses.metadata.bind(py))? else {
             return Ok(None);
         };
-        if !failed.is_empty() {
-            return Ok(None);
-        }
-        let Some(metadata) = Metadata::begin(misses.metadata.bind(py))? else {
+        let plain = match PlainCall::admit(cache, key.cast()?, arguments, digests) {
+            Ok(Some((plain, failed))) if failed.is_empty() => plain,
+            Ok(_) => return Ok(None),
+            // What fails here fails there again, and is said; what is no `Exception` (an
+            // interrupt) passes.
+            Err(error) if error.is_instance_of::<PyException>(py) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(metadata) = metadata.begin() else {
             return Ok(None);
         };
         let result = self.function.bind(py).call(args, Some(kwargs))?;
@@ -137,9 +140,12 @@ struct Runtime<'py> {
 /// The metadata of a call.
 struct Metadata<'py>(Option<Runtime<'py>>);
 
-impl<'py> Metadata<'py> {
-    /// Begins what is active and what the function adds; `None` if that is more than `Runtime`.
-    fn begin(more: &Bound<'py, PyTuple>) -> PyResult<Option<Self>> {
+/// The metadata that a call is going to have: the name of a `Runtime`, or nothing.
+struct Plan<'py>(Option<Bound<'py, PyAny>>);
+
+impl<'py> Plan<'py> {
+    /// What is active, and what the function adds; `None` if that is more than `Runtime`.
+    fn of(more: &Bound<'py, PyTuple>) -> PyResult<Option<Self>> {
         let py = more.py();
         let active = GET_METADATA.get(py)?.call0()?;
         let Ok(active) = active.cast_into::<PyTuple>() else {
@@ -154,14 +160,21 @@ impl<'py> Metadata<'py> {
         if !item.get_type().is(RUNTIME.get(py)?) {
             return Ok(None);
         }
-        let name = item.getattr(intern!(py, "name"))?;
-        let Some(cpu) = cpu_seconds() else {
-            return Ok(None);
-        };
-        let started = now();
-        Ok(Some(Self(Some(Runtime { name, started, cpu }))))
+        Ok(Some(Self(Some(item.getattr(intern!(py, "name"))?))))
     }
 
+    /// To be called right before the body runs; `None` if the system does not tell the time used.
+    fn begin(self) -> Option<Metadata<'py>> {
+        let Some(name) = self.0 else {
+            return Some(Metadata(None));
+        };
+        let cpu = cpu_seconds()?;
+        let started = now();
+        Some(Metadata(Some(Runtime { name, started, cpu })))
+    }
+}
+
+impl<'py> Metadata<'py> {
     /// What `pre` would have given, by the metadata's name.
     fn before(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let recorded = PyDict::new(py);
