@@ -122,6 +122,7 @@ DEFAULT = {
         lambda v: isinstance(v, (str, Mapping, list, tuple)),
     ),
     "metadata": Key("a list of names", _is_strings),
+    "strict": Key("true or false", lambda v: isinstance(v, bool)),
     "digest": Key("one of " + ", ".join(map(repr, DIGEST_SCHEMES)), lambda v: v in DIGEST_SCHEMES),
     "root": _FLAG,
 }

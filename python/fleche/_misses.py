@@ -13,7 +13,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from fleche import _core
 from fleche._profile import (
@@ -34,7 +34,7 @@ from fleche.call import (
     QueryCall,
     warn_of_unsaved_argument,
 )
-from fleche.digest import Digest, Indigestible
+from fleche.digest import Digest, Indigestible, digest
 from fleche.state import get_cache, get_metadata
 from fleche.storage.base import SaveError
 from fleche.storage.base import logger as storage_logger
@@ -48,6 +48,15 @@ if TYPE_CHECKING:
     from fleche.metadata import MetaData
 
 logger = logging.getLogger("fleche")
+
+#: When the code of a function counts.
+HashCode: TypeAlias = bool | Literal["deep"] | None
+_HASH_CODE: dict[HashCode, str] = {
+    None: "unnamed",
+    True: "always",
+    "deep": "deep",
+    False: "never",
+}
 
 Arguments = dict[str, Any]
 Recorded = dict[str, dict[str, Any]]
@@ -64,11 +73,12 @@ class CachedCalls:
         meta: tuple[MetaData, ...],
         hash_version: bool,
         hash_module: bool,
-        hash_code: bool,
+        hash_code: HashCode,
         require: frozenset[str],
         ignore: frozenset[str],
         isolate: bool,
         typed: bool,
+        strict: bool | None,
     ) -> None:
         self.target = target
         self.version = version
@@ -78,6 +88,7 @@ class CachedCalls:
         self.hash_code = hash_code
         self.isolate = isolate
         self.typed = typed
+        self.strict = strict
         self.require = require
         self.ignore = ignore
         self._set_up()
@@ -90,7 +101,6 @@ class CachedCalls:
         self.ignored = self.ignore | ignored
         self.required = self.require | required
         _check_names(self.name, signature, self.ignored, self.required)
-        self._identity: tuple[str, str | None, Version, Digest | None] | None = None
         # Futures whose results are to be saved, with the cache they go to.
         self.pending: dict[Digest, tuple[BaseCache, Future[Any]]] = {}
         self.pending_lock = threading.Lock()
@@ -101,6 +111,7 @@ class CachedCalls:
             required=sorted(self.required),
             typed=self.typed,
             identify=self._identify,
+            hash_code=_HASH_CODE[self.hash_code],
             on_miss=self._on_miss,
             on_uncached=self._on_uncached,
             isolate=self.isolate,
@@ -108,13 +119,14 @@ class CachedCalls:
             pending=self.pending,
             on_unusual=self._on_unusual,
             on_unsaved=self._say_unsaved,
+            is_strict=self.is_strict,
         )
         self.run = self.core.run
 
     # Locks and the compiled part are made again where a pickle is loaded: when they are first
     # used, as a function that refers to itself is still without its defaults while it is loaded.
     def __getstate__(self) -> dict[str, Any]:
-        options = "target", "version", "meta", "isolate", "typed", "require", "ignore"
+        options = "target", "version", "meta", "isolate", "typed", "strict", "require", "ignore"
         counts = "hash_version", "hash_module", "hash_code"
         return {name: self.__dict__[name] for name in (*options, *counts)}
 
@@ -125,16 +137,17 @@ class CachedCalls:
         return getattr(self, name)
 
     def _identify(self) -> tuple[str, str | None, Version, Digest | None]:
-        """Name, module, version and code digest, as far as they count."""
-        # Not before the first call: what the function captured may be bound after its decoration.
-        if self._identity is None:
-            self._identity = (
-                self.name,
-                module_of(self.target.identity) if self.hash_module else None,
-                self._version() if self.hash_version else None,
-                code_digest_of(self.func) if self.hash_code else None,
-            )
-        return self._identity
+        """Name, module, version and, in scheme `sha256`, code digest, as far as they count.
+
+        In scheme `exact` the core finds out by itself whether and how the code counts.
+        """
+        counts = self.hash_code and _core.scheme() == "sha256"
+        return (
+            self.name,
+            module_of(self.target.identity) if self.hash_module else None,
+            self._version() if self.hash_version else None,
+            code_digest_of(self.func) if counts else None,
+        )
 
     def _version(self) -> Version:
         return version_of(self.target.identity) if self.version is None else self.version
@@ -150,8 +163,10 @@ class CachedCalls:
         arguments = {n: v for n, v in bound.arguments.items() if n not in self.ignored}
         return self._call_of(arguments)
 
-    def _call_of(self, arguments: Arguments) -> Call:
-        name, module, version, code_digest = self._identify()
+    def _call_of(self, arguments: Arguments, *code: Digest | None) -> Call:
+        """The call with these arguments; `code`: its code digest, if that is known."""
+        name, module, version, now = self.core.identity()
+        code_digest = code[0] if code else now
         call = Call(name, arguments, {}, module, version, code_digest)
         if self.typed:
             call.__dict__["_typed"] = True
@@ -205,8 +220,10 @@ class CachedCalls:
         """The pattern of the calls with these arguments; those left out match everything."""
         bound = self.signature.bind_partial(*args, **kwargs).arguments
         arguments = {n: bound.get(n) for n in self.signature.parameters if n not in self.ignored}
-        name, module, version, _ = self._identify()
-        return QueryCall(name, arguments, module=module, version=version)
+        name, module, version, code = self.core.identity()
+        # A name that others share does not say whose calls these are.
+        own = code if self.hash_code is None else None
+        return QueryCall(name, arguments, module=module, version=version, code_digest=own)
 
     def _on_uncached(
         self, args: tuple[Any, ...], kwargs: Arguments, reason: tuple[str, Any, Any]
@@ -214,23 +231,42 @@ class CachedCalls:
         """Say why a call is not cached, and run it."""
         kind, subject, detail = reason
         if kind == "cache":
-            logger.warning(
-                "The cache cannot be opened (%s); the call of %s runs without it", detail, self.name
+            self._warn(
+                detail, "The cache cannot be opened (%s); the call of %s runs without it", detail
             )
         elif kind == "indigestible":
-            logger.warning(
-                "No hash for argument: %r of %s (%s); the call runs without a cache",
+            self._warn(
+                detail,
+                "No hash for argument: %r (%s) of %s: the call runs without a cache. Pass what "
+                "has content instead, or give its class a __digest__ or a hook",
                 subject,
-                self.name,
+                _culprit(detail, subject),
+            )
+        elif kind == "captured":
+            self._warn(
+                detail,
+                "No hash for what the function uses (%s): the call of %s runs without a cache. "
+                "Pass what it uses as arguments, or give its class a __digest__ or a hook",
                 _culprit(detail),
             )
         else:
-            logger.warning(
+            missing = ", ".join(subject)
+            self._warn(
+                TypeError(f"{self.name} needs {missing} by keyword to be cached"),
                 "Missing required keyword arguments for caching: %s (calling %s)",
                 subject,
-                self.name,
             )
         return self._run(None, args, kwargs)
+
+    def _warn(self, error: Exception, message: str, *about: Any) -> None:
+        """Say why a call is not cached; raise it where that is what users asked for."""
+        if self.is_strict():
+            raise error
+        logger.warning(message, *about, self.name)
+
+    def is_strict(self) -> bool:
+        """Whether what would go on without the cache, with a warning, raises instead."""
+        return strict_by_default() if self.strict is None else self.strict
 
     def _run(self, key: Digest | None, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         if not self.isolate:
@@ -247,6 +283,7 @@ class CachedCalls:
         args: tuple[Any, ...],
         kwargs: Arguments,
         error: Exception | None,
+        code: Digest | None,
     ) -> Any:
         """Run a call that is not in the cache, and save what it returns."""
         name = self.name
@@ -258,10 +295,12 @@ class CachedCalls:
             )
         if self.pending and (running := self._running(cache, key)) is not None:
             return running
-        call = self._call_of(arguments)
+        call = self._call_of(arguments, code)
         try:
             prepared = _prepare(cache, key, call, digests)
         except Exception as failure:
+            if self.is_strict():
+                raise
             # Once for each call: a cache that is out of reach fails again in the same way.
             if error is None or str(failure) != str(error):
                 logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
@@ -274,12 +313,33 @@ class CachedCalls:
         except BaseException:
             self._abandon(prepared)
             raise
+        if self.is_strict():
+            self._check_unchanged(prepared, call.arguments, digests)
         save = functools.partial(self._save, cache, key, prepared, call, metadata, recorded)
         if _is_future(result):
             self._save_when_done(cache, key, prepared, result, save)
         else:
             save(result)
         return result
+
+    def _check_unchanged(
+        self,
+        prepared: PreparedCall | AdmittedCall,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+    ) -> None:
+        for name, value in arguments.items():
+            try:
+                now = digest(value, typed=self.typed)
+            except Indigestible:
+                # A default that counts as the default.
+                continue
+            if now != digests[name]:
+                self._abandon(prepared)
+                raise ValueError(
+                    f"{self.name} changed its argument {name!r}: its result is not cached, as a "
+                    f"hit would not change it. Let it work on a copy, or ignore the argument"
+                )
 
     def _before(
         self, metadata: tuple[MetaData, ...], call: Call, recorded: Recorded
@@ -321,7 +381,7 @@ class CachedCalls:
         try:
             if result is None:
                 self._abandon(prepared)
-                self._warn_of_none(cache, key)
+                self._on_none(cache, key)
                 return
             self._after(metadata, call, recorded)
             logger.debug("Saving result for %s with key %s", name, key)
@@ -331,6 +391,8 @@ class CachedCalls:
                 warn_of_unsaved_argument(argument)
         except Exception as error:
             self._abandon(prepared)
+            if self.is_strict():
+                raise
             self._say_unsaved(key, error)
 
     def _say_unsaved(self, key: Digest, error: Exception) -> None:
@@ -357,9 +419,10 @@ class CachedCalls:
         plain: _core.PlainCall,
         recorded: Recorded,
         result: Any,
+        code: Digest | None,
     ) -> None:
         """Go on with a call that the core ran, and that returned nothing, or nothing yet."""
-        call = self._call_of(arguments)
+        call = self._call_of(arguments, code)
         prepared = AdmittedCall(plain, cache, key, call, digests)
         metadata = (*get_metadata(), *self.meta)
         save = functools.partial(self._save, cache, key, prepared, call, metadata, recorded)
@@ -374,7 +437,7 @@ class CachedCalls:
         except Exception:
             logger.warning("Cache failed to abandon a call of %s", self.name, exc_info=True)
 
-    def _warn_of_none(self, cache: BaseCache, key: Digest) -> None:
+    def _on_none(self, cache: BaseCache, key: Digest) -> None:
         from fleche.caches import RefreshingCache
 
         if isinstance(cache, RefreshingCache) and (
@@ -382,6 +445,8 @@ class CachedCalls:
         ):
             cache.evict(key)
             logger.warning("Function returned None during rerun, evicted stale cache entry")
+        elif self.is_strict():
+            raise SaveError(f"{self.name} returned None, which is not cached")
         else:
             logger.warning("Function returned None, not caching")
 
@@ -522,10 +587,31 @@ def _check_names(
             )
 
 
-def _culprit(error: Indigestible) -> str:
-    """What has no digest, in words."""
+def _culprit(error: Indigestible, of: str = "") -> str:
+    """What has no digest, and where in the value it is, in words."""
     culprit = error.args[0] if error.args else error
-    return culprit if isinstance(culprit, str) else f"a {_type_name(culprit)}"
+    what = culprit if isinstance(culprit, str) else f"a {_type_name(culprit)}"
+    path = getattr(error, "path", "")
+    return f"{of}{path}: {what}".strip() if path else what
+
+
+@functools.cache
+def strict_by_default() -> bool:
+    """What `FLECHE_STRICT`, or `strict` in section `[default]` of the configuration, says.
+
+    Raises:
+        ValueError: if that is no truth value.
+    """
+    import os
+
+    if (text := os.environ.get("FLECHE_STRICT")) is not None:
+        known = {"": False, "0": False, "false": False, "1": True, "true": True}
+        if text.lower() not in known:
+            raise ValueError(f"FLECHE_STRICT={text!r}: expected 1 or 0")
+        return known[text.lower()]
+    from fleche import config
+
+    return bool(config._default_section(config._load_merged_config()).get("strict", False))
 
 
 def _type_name(value: Any) -> str:

@@ -11,11 +11,12 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from fleche._misses import Arguments, CachedCalls
+from fleche import _core
+from fleche._misses import Arguments, CachedCalls, HashCode
 from fleche._profile import Ignored, Required, Version
 from fleche._targets import merged, placeholder, unbound
 from fleche.call import Call
-from fleche.digest import Digest, digest
+from fleche.digest import Digest
 from fleche.state import BoundWrapper, get_cache
 from fleche.state import cache as set_cache
 
@@ -38,11 +39,12 @@ def fleche(
     meta: tuple[MetaData, ...] = (),
     hash_version: bool = True,
     hash_module: bool = True,
-    hash_code: bool = False,
+    hash_code: HashCode = None,
     require: str | Iterable[str] | None = None,
     ignore: str | Iterable[str] | None = None,
     isolate: bool = False,
     typed: bool = False,
+    strict: bool | None = None,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
 def fleche(
     _func: Any = None,
@@ -51,11 +53,12 @@ def fleche(
     meta: tuple[MetaData, ...] = (),
     hash_version: bool = True,
     hash_module: bool = True,
-    hash_code: bool = False,
+    hash_code: HashCode = None,
     require: str | Iterable[str] | None = None,
     ignore: str | Iterable[str] | None = None,
     isolate: bool = False,
     typed: bool = False,
+    strict: bool | None = None,
 ) -> Any:
     """Cache the calls of a function in the active cache, keyed by the content of the arguments.
 
@@ -67,14 +70,20 @@ def fleche(
         meta: metadata to record besides the active ones.
         hash_version: whether the version counts.
         hash_module: whether the function's module counts.
-        hash_code: whether the function's code, with what it captured, counts.
+        hash_code: whether the function's code counts. `None`: where the name is not the
+            function's alone (in scripts, notebooks and at prompts, for functions made within
+            functions, and lambdas), with what it captured and the globals that it names. `True`:
+            always, with what it captured. `"deep"`: with the functions of your own that it
+            reaches, too. `False`: never.
         require: parameters without whose explicit value a call is not cached.
         ignore: parameters that take no part in keys and records.
         isolate: run each call in a fresh directory, removed afterwards.
         typed: whether arguments count by type and value, as in `functools.lru_cache`, but deep.
+        strict: raise what would otherwise run without the cache, with a warning; and refuse
+            calls that change their arguments. `None`: as `FLECHE_STRICT` or the configuration says.
 
     Raises:
-        ValueError: if `require` or `ignore` names no parameter.
+        ValueError: if `require` or `ignore` names no parameter, or `hash_code` is none of these.
 
     >>> from fleche import cache, fleche
     >>> @fleche
@@ -86,6 +95,9 @@ def fleche(
     computing
     (144, 144)
     """
+
+    if not (hash_code is None or isinstance(hash_code, bool) or hash_code == "deep"):
+        raise ValueError(f"hash_code={hash_code!r}: choose None, True, 'deep' or False")
 
     def decorate(func: Any) -> Any:
         if isinstance(func, staticmethod | classmethod):
@@ -108,6 +120,7 @@ def fleche(
             ignore=_names(ignore),
             isolate=isolate,
             typed=typed,
+            strict=strict,
         )
         return _make_wrapper(calls)
 
@@ -141,7 +154,8 @@ def _make_wrapper(calls: CachedCalls) -> Callable[..., Any]:
     wrapper.__wrapped__ = target.original  # type: ignore[attr-defined]
     if calls.version is not None:
         wrapper.__version__ = calls.version  # type: ignore[attr-defined]
-    wrapper.__digest__ = functools.partial(digest, target.original)  # type: ignore[attr-defined]
+    own = _core.DecoratedDigest(target.original, calls.version)
+    wrapper.__digest__ = own  # type: ignore[attr-defined]
     namespace = types.SimpleNamespace()
     wrapper.fleche = namespace  # type: ignore[attr-defined]
     for helper in _helpers(calls, wrapper):

@@ -43,6 +43,23 @@ impl DebugLogger {
             .is_truthy()
     }
 
+    pub fn warning<'py, A, B>(
+        &'static self,
+        py: Python<'py>,
+        message: &str,
+        a: A,
+        b: B,
+    ) -> PyResult<()>
+    where
+        A: IntoPyObject<'py>,
+        B: IntoPyObject<'py>,
+    {
+        let logger = self.logger.get(py)?;
+        logger
+            .call_method1(intern!(py, "warning"), (message, a, b))
+            .map(drop)
+    }
+
     pub fn debug<'py, A>(&'static self, py: Python<'py>, message: &str, a: A, b: A) -> PyResult<()>
     where
         A: IntoPyObject<'py>,

@@ -30,8 +30,8 @@ pub mod _core {
     #[pymodule_export]
     use super::digest::{
         add_hook, composite::record_of_fields, digest_class, digest_of as digest, get_hooks,
-        manual_hooks, result_digest, scheme_in_force as scheme, set_entry_point_hooks,
-        set_manual_hooks, set_scheme, sha256::is_unambiguous,
+        manual_hooks, record::DecoratedDigest, scheme_in_force as scheme, set_entry_point_hooks,
+        same_definition, set_manual_hooks, set_scheme, sha256::is_unambiguous,
     };
     #[pymodule_export]
     use super::keys::{resolve_prefix, shorten_keys, shrink_keys};
@@ -40,7 +40,7 @@ pub mod _core {
     #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, independent, independent_copy, intern_value, load_value, mend,
-        put_newest, save_value,
+        put_newest, result_digest, save_value,
     };
     #[pymodule_export]
     use super::storage::{

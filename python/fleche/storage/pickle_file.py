@@ -44,7 +44,11 @@ def _cloudpickle_loader() -> tuple[Dumps, Loads]:
         import cloudpickle
     except ImportError as error:
         raise _missing("cloudpickle") from error
-    return cloudpickle.dumps, cloudpickle.loads
+    from fleche.storage import _live_classes as live
+
+    return cloudpickle.dumps, live.with_live_classes(
+        cloudpickle.loads, live.cloudpickle_unpickler
+    )
 
 
 def _dill_loader() -> tuple[Dumps, Loads]:
@@ -52,7 +56,9 @@ def _dill_loader() -> tuple[Dumps, Loads]:
         import dill
     except ImportError as error:
         raise _missing("dill") from error
-    return dill.dumps, dill.loads
+    from fleche.storage import _live_classes as live
+
+    return dill.dumps, live.with_live_classes(dill.loads, live.dill_unpickler)
 
 
 def _missing(package: str) -> ImportError:

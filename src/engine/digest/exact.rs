@@ -30,6 +30,8 @@ pub enum Tag {
     Bool = 0x02,
     Ellipsis = 0x03,
     NotImplemented = 0x04,
+    /// An argument that was left at a default which has no digest.
+    Default = 0x05,
 
     // Numbers by value: equal numbers of any type have one pre-image.
     Integer = 0x10,
@@ -71,6 +73,12 @@ pub enum Tag {
     Flag = 0x44,
     /// What a hook or `__digest__` says of an instance, with its class (typed digests).
     OwnRule = 0x45,
+    /// Any other object, by its class and the parts of its reduction.
+    Reduction = 0x46,
+    /// A result that its serialised bytes tell from all others.
+    Serialised = 0x47,
+    /// A result that nothing tells from others.
+    Unique = 0x48,
 
     Class = 0x50,
     Module = 0x51,
@@ -81,6 +89,14 @@ pub enum Tag {
     Builtin = 0x56,
     Partial = 0x57,
     Descriptor = 0x58,
+    /// Functions, classes and modules by what they do, not by where they are.
+    FunctionDefinition = 0x59,
+    ClassDefinition = 0x5a,
+    ModuleContent = 0x5b,
+    /// Code by its syntax tree.
+    Syntax = 0x5c,
+    /// A decorated function that has a version.
+    Versioned = 0x5d,
 
     DateTime = 0x60,
     Date = 0x61,

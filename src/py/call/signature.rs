@@ -109,6 +109,12 @@ impl Signature {
         self.parameters[index].name.bind(py)
     }
 
+    /// The default of a parameter, if it has one.
+    pub fn default<'py>(&self, py: Python<'py>, index: usize) -> Option<&Bound<'py, PyAny>> {
+        let default = self.parameters[index].default.as_ref();
+        default.map(|default| default.bind(py))
+    }
+
     /// The position of the parameter called `name`.
     pub fn position(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Option<usize>> {
         // Names in calls are interned, as those of parameters are: mostly the address decides.

@@ -8,7 +8,6 @@ use super::scheme::{Scheme, active_scheme, digest_with, sha256_of};
 use super::to_digest;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::engine::digest::{Hash, Hex};
-use crate::py::names::class_identity;
 
 fn digests<'py>(py: Python<'py>, hashes: &[Hash]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     hashes.iter().map(|hash| to_digest(py, hash)).collect()
@@ -69,7 +68,9 @@ pub fn typed_record<'py>(
             let mut fields: Vec<(String, Hash)> = names.zip(hashes.iter().copied()).collect();
             fields.sort_unstable();
             let mut encoder = Encoder::new(Tag::TypedRecord);
-            encoder.text(&class_identity(class)?).length(fields.len());
+            encoder
+                .text(&super::exact::class_name(class)?)
+                .length(fields.len());
             for (name, hash) in &fields {
                 encoder.text(name).child(hash);
             }

@@ -27,11 +27,6 @@ impl Walking {
     }
 }
 
-/// Whether any function is being walked: then a digest may depend on the path to it.
-pub fn walking() -> bool {
-    WALKING.with_borrow(|path| !path.is_empty())
-}
-
 impl Drop for Walking {
     fn drop(&mut self) {
         WALKING.with_borrow_mut(Vec::pop);

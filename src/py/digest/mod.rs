@@ -20,8 +20,9 @@ use crate::engine::digest::exact::Encoder;
 use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::py::names::{DIGEST, INDIGESTIBLE};
 
+pub use exact::definitions::same_definition;
 pub use scheme::{
-    Scheme, active_scheme, content_with, digest_class, digest_of, digest_with, result_digest,
+    Scheme, active_scheme, argument_with, content_in_sha256, digest_class, digest_of, digest_with,
     scheme_in_force, scheme_named, set_scheme, sha256_of,
 };
 
@@ -85,6 +86,12 @@ pub fn is_indigestible(py: Python<'_>, error: &PyErr) -> bool {
     INDIGESTIBLE
         .get(py)
         .is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
+/// Whether this is `Indigestible` because of a generator of random numbers.
+pub fn is_of_random(py: Python<'_>, error: &PyErr) -> bool {
+    let random = error.value(py).getattr_opt(intern!(py, "random"));
+    random.is_ok_and(|random| random.is_some_and(|random| random.is_truthy().unwrap_or(false)))
 }
 
 /// Whether `value` is a `Digest`.

@@ -14,6 +14,45 @@ static FIELD: Imported = Imported::new("dataclasses", "_FIELD");
 static SLOT_NAMES: Imported = Imported::new("copyreg", "_slotnames");
 static OBJECT: Imported = Imported::new("builtins", "object");
 
+/// What a decorated function answers to `__digest__`.
+#[pyclass(frozen, module = "fleche._core")]
+pub struct DecoratedDigest {
+    original: Py<PyAny>,
+    version: Py<PyAny>,
+}
+
+#[pymethods]
+impl DecoratedDigest {
+    #[new]
+    fn new(original: Py<PyAny>, version: Py<PyAny>) -> Self {
+        Self { original, version }
+    }
+
+    /// In the scheme in force.
+    fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        super::digest_of(self.original.bind(py), false, None)
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> (Bound<'py, PyType>, (Py<PyAny>, Py<PyAny>)) {
+        let py = slf.py();
+        let this = slf.get();
+        let parts = (this.original.clone_ref(py), this.version.clone_ref(py));
+        (slf.get_type(), parts)
+    }
+}
+
+impl DecoratedDigest {
+    /// What was decorated, and its version.
+    pub fn parts<'py>(&self, py: Python<'py>) -> (Bound<'py, PyAny>, Bound<'py, PyAny>) {
+        (
+            self.original.bind(py).clone(),
+            self.version.bind(py).clone(),
+        )
+    }
+}
+
 /// The fields of a record, in the order in which its class declares them.
 pub struct Fields<'py> {
     pub names: Vec<Bound<'py, PyString>>,
@@ -104,8 +143,30 @@ pub fn splittable_fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Fiel
     Ok((!pickles_in_its_own_way(&class)?).then_some(fields))
 }
 
+/// Whether a field takes part when instances are compared.
+pub fn is_compared(
+    value: &Bound<'_, PyAny>,
+    fields: &Fields<'_>,
+    name: &Bound<'_, PyString>,
+) -> PyResult<bool> {
+    let py = value.py();
+    let class = value.get_type();
+    if !fields.attrs {
+        let known = class.getattr(intern!(py, "__dataclass_fields__"))?;
+        let compared = known.get_item(name)?.getattr(intern!(py, "compare"))?;
+        return compared.is_truthy();
+    }
+    for field in class.getattr(intern!(py, "__attrs_attrs__"))?.try_iter()? {
+        let field = field?;
+        if field.getattr(intern!(py, "name"))?.eq(name)? {
+            return field.getattr(intern!(py, "eq"))?.is_truthy();
+        }
+    }
+    Ok(true)
+}
+
 /// Whether a class says itself what makes its instances.
-fn pickles_in_its_own_way(class: &Bound<'_, PyType>) -> PyResult<bool> {
+pub fn pickles_in_its_own_way(class: &Bound<'_, PyType>) -> PyResult<bool> {
     let py = class.py();
     let object = OBJECT.get(py)?;
     for name in ["__reduce__", "__reduce_ex__"] {

@@ -100,7 +100,17 @@ pub fn set_scheme(name: Option<&str>) -> PyResult<()> {
 
 /// The digest of a value's content in a scheme; `typed` matters to `exact` only.
 pub fn digest_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
-    match outcome(scheme, value, typed)? {
+    whole(value, outcome(scheme, value, typed, exact::digest)?)
+}
+
+/// The digest of an argument of a call, which in scheme `exact` may be no generator of random
+/// numbers, and hold none.
+pub fn argument_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
+    whole(value, outcome(scheme, value, typed, exact::argument)?)
+}
+
+fn whole(value: &Bound<'_, PyAny>, outcome: Outcome) -> PyResult<Hash> {
+    match outcome {
         Outcome::Hash(hash) => Ok(hash),
         Outcome::Text(text) => Err(indigestible_because(
             value.py(),
@@ -109,10 +119,18 @@ pub fn digest_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyR
     }
 }
 
-fn outcome(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Outcome> {
+/// A walk of scheme `exact`.
+type ExactWalk = fn(&Bound<'_, PyAny>, bool) -> PyResult<Hash>;
+
+fn outcome(
+    scheme: Scheme,
+    value: &Bound<'_, PyAny>,
+    typed: bool,
+    exact_walk: ExactWalk,
+) -> PyResult<Outcome> {
     let walk = || match scheme {
         Scheme::Exact => Walked {
-            outcome: exact_outcome(value, typed),
+            outcome: exact_outcome(value, typed, exact_walk),
             repeatable: true,
         },
         Scheme::Sha256 => sha256::digest(value),
@@ -139,11 +157,11 @@ fn outcome(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Ou
     }
 }
 
-fn exact_outcome(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Outcome> {
+fn exact_outcome(value: &Bound<'_, PyAny>, typed: bool, walk: ExactWalk) -> PyResult<Outcome> {
     if is_digest(value)? {
         return Outcome::of_text(value.cast()?);
     }
-    exact::digest(value, typed).map(Outcome::Hash)
+    walk(value, typed).map(Outcome::Hash)
 }
 
 fn is_indigestible(py: Python<'_>, error: &PyErr) -> bool {
@@ -170,36 +188,21 @@ pub fn digest_of<'py>(
         Some(name) => scheme_named(name, "the argument `scheme`")?,
         None => active_scheme(py)?,
     };
-    match outcome(scheme, value, typed)? {
+    match outcome(scheme, value, typed, exact::digest)? {
         Outcome::Hash(hash) => to_digest(py, &hash),
         Outcome::Text(text) => DIGEST.get(py)?.call1((text,)),
     }
 }
 
-/// The digest under which a result is stored: that of exactly its content. A `Digest` in it is a
-/// value, not the name of one, and must not take that one's place.
-pub fn content_with(scheme: Scheme, value: &Bound<'_, PyAny>) -> PyResult<Hash> {
-    match scheme {
-        Scheme::Exact => match exact::content(value) {
-            Err(error) if is_indigestible(value.py(), &error) && refreshed(value.py())? => {
-                exact::content(value)
-            }
-            done => done,
-        },
+/// The digest of a result in scheme `sha256`: the same as of an argument. A `Digest` is a value,
+/// not the name of one, and must not take that one's place.
+pub fn content_in_sha256(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+    if is_digest(value)? {
         // As the text that it is, by the rule for subclasses of `str`.
-        Scheme::Sha256 if is_digest(value)? => {
-            let text = value.cast::<PyString>()?.to_string_lossy();
-            Ok(sha256_of(&[b"Digest", text.as_bytes()]))
-        }
-        Scheme::Sha256 => digest_with(scheme, value, true),
+        let text = value.cast::<PyString>()?.to_string_lossy();
+        return Ok(sha256_of(&[b"Digest", text.as_bytes()]));
     }
-}
-
-/// The digest under which a result is stored.
-#[pyfunction]
-pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = value.py();
-    to_digest(py, &content_with(active_scheme(py)?, value)?)
+    digest_with(Scheme::Sha256, value, true)
 }
 
 /// The digest of a class by its name, whatever hooks and metaclasses say.

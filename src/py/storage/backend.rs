@@ -3,19 +3,42 @@
 use pyo3::exceptions::PyKeyError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use super::destructure::holds_digests_only;
 use super::file::FileStore;
 use super::memory::{independent, independent_copy};
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::to_digest;
+use crate::py::errors;
 use crate::py::names::Imported;
+
+static DUMPS: Imported = Imported::new("pickle", "dumps");
+/// The newest protocol that every supported Python reads, which `fleche` pickles with.
+const PICKLE_PROTOCOL: u8 = 5;
 
 static VALUE_MEMORY: Imported = Imported::new("fleche.storage.memory", "ValueMemory");
 static CALL_MEMORY: Imported = Imported::new("fleche.storage.memory", "CallMemory");
 static VALUE_FILE: Imported = Imported::new("fleche.storage.pickle_file", "ValuePickleFile");
 static CALL_FILE: Imported = Imported::new("fleche.storage.pickle_file", "CallPickleFile");
+
+/// Something to store.
+pub struct Entry<'py> {
+    pub key: Hash,
+    pub value: Bound<'py, PyAny>,
+    /// What the storage's serialiser makes of it, if that is known already.
+    pub payload: Option<Bound<'py, PyBytes>>,
+}
+
+impl<'py> Entry<'py> {
+    pub fn new(key: Hash, value: Bound<'py, PyAny>) -> Self {
+        Self {
+            key,
+            value,
+            payload: None,
+        }
+    }
+}
 
 /// The entries of a storage.
 pub enum Backend<'py> {
@@ -25,6 +48,16 @@ pub enum Backend<'py> {
     File(Bound<'py, FileStore>),
     /// A storage of another class, subclasses included: through its own `get` and `put`.
     Python(Bound<'py, PyAny>),
+}
+
+/// What `pickle` makes of a value; `None` if it cannot.
+pub fn pickled<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = value.py();
+    match DUMPS.get(py)?.call1((value, PICKLE_PROTOCOL)) {
+        Ok(bytes) => Ok(Some(bytes.cast_into()?)),
+        Err(error) if errors::is_exception(py, &error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl<'py> Backend<'py> {
@@ -73,6 +106,15 @@ impl<'py> Backend<'py> {
         }
     }
 
+    /// What tells a value from all others that are stored here: the bytes that are stored of it, or
+    /// those that `pickle` makes of it; `None` if there are none.
+    pub fn payload(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match self {
+            Self::File(files) => files.get().payload(value).map(Some),
+            Self::Memory(_) | Self::Python(_) => pickled(value),
+        }
+    }
+
     /// Stores an entry, replacing what was there.
     pub fn put(&self, py: Python<'py>, key: &Hash, value: &Bound<'py, PyAny>) -> PyResult<()> {
         match self {
@@ -87,11 +129,11 @@ impl<'py> Backend<'py> {
     }
 
     /// Stores several entries, in this order.
-    pub fn put_many(&self, py: Python<'py>, entries: &[(Hash, Bound<'py, PyAny>)]) -> PyResult<()> {
+    pub fn put_many(&self, py: Python<'py>, entries: &[Entry<'py>]) -> PyResult<()> {
         if let Self::File(files) = self {
             return files.get().put_many(py, entries);
         }
-        for (key, value) in entries {
+        for Entry { key, value, .. } in entries {
             match self {
                 // A parent made just now, which nobody else has.
                 Self::Memory(held) if holds_digests_only(value)? => {

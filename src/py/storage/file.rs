@@ -1,6 +1,6 @@
 //! Folders of pickled objects.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use super::backend::Entry;
 use super::filter::{FilterParts, filter_of};
 use super::records::RecordScan;
 use super::root::{FileRoot, full_key, locked};
@@ -16,7 +17,7 @@ use crate::engine::bulk;
 use crate::engine::codec::{self, GZIP_MAGIC, Payload};
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::error::{Error, Fault};
-use crate::engine::files::{Entry, Store};
+use crate::engine::files::{self, Store};
 use crate::engine::record::Filter;
 use crate::engine::sign::{Keys, SIGNATURE_LENGTH};
 use crate::py::digest::{Scheme, hash_of_text};
@@ -68,13 +69,31 @@ impl std::ops::Deref for PayloadBytes<'_> {
     }
 }
 
+/// `SaveError`: the serialiser refuses a value that was to go to `place`.
+fn unserialised(value: &Bound<'_, PyAny>, error: PyErr, place: &Path) -> PyErr {
+    let py = value.py();
+    if !errors::is_exception(py, &error) {
+        return error;
+    }
+    let class = value.get_type();
+    let class = class.name();
+    let class = class.map_or_else(|_| String::new(), |name| name.to_string());
+    let message = format!(
+        "cannot save {}: its {class} cannot be serialised ({}); return something that can, \
+         or choose another serializer ('cloudpickle' and 'dill' take more than 'pickle')",
+        place.display(),
+        errors::describe(py, &error)
+    );
+    errors::save_error(py, &message, Some(error))
+}
+
 /// What became of reading an entry.
 enum Found {
     Payload(Payload),
     /// It is there, but of no use.
     Fault(PathBuf, Fault),
     /// Too large to be read in passing.
-    Large(Entry),
+    Large(files::Entry),
     Nothing,
 }
 
@@ -185,7 +204,7 @@ impl FileStore {
 
     /// Pickles and stores an object; `SaveError` if it cannot be stored.
     pub fn put(&self, py: Python<'_>, key: &Hash, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let payload = self.dump_for(py, key, value)?;
+        let payload = self.dump_for(key, value)?;
         self.write(py, key, payload.as_bytes())
     }
 
@@ -207,12 +226,20 @@ impl FileStore {
     pub fn put_many<'py>(
         &self,
         py: Python<'py>,
-        entries: &[(Hash, Bound<'py, PyAny>)],
+        entries: &[Entry<'py>],
     ) -> PyResult<()> {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        for (key, value) in entries {
-            let payload = self.dump_for(py, key, value)?;
+        for Entry {
+            key,
+            value,
+            payload,
+        } in entries
+        {
+            let payload = match payload {
+                Some(payload) => payload.clone(),
+                None => self.dump_for(key, value)?,
+            };
             let length = payload.as_bytes().len();
             bytes += length;
             if length > BATCH_BYTES {
@@ -314,7 +341,7 @@ impl FileStore {
         })
     }
 
-    fn read_large<'py>(&self, py: Python<'py>, mut entry: Entry) -> PyResult<PayloadBytes<'py>> {
+    fn read_large<'py>(&self, py: Python<'py>, mut entry: files::Entry) -> PyResult<PayloadBytes<'py>> {
         let path = entry.path().to_owned();
         let mut start = [0; GZIP_MAGIC.len()];
         let peeked = py.detach(|| entry.peek(&mut start));
@@ -402,27 +429,19 @@ impl FileStore {
         }
     }
 
+    /// What is stored of a value, before signature and compression; `SaveError` if it cannot be.
+    pub fn payload<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        self.dump(value)
+            .map_err(|error| unserialised(value, error, self.store.root()))
+    }
+
     fn dump_for<'py>(
         &self,
-        py: Python<'py>,
         key: &Hash,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        self.dump(value).map_err(|error| {
-            if !errors::is_exception(py, &error) {
-                return error;
-            }
-            let class = value.get_type();
-            let class = class.name();
-            let class = class.map_or_else(|_| String::new(), |name| name.to_string());
-            let message = format!(
-                "cannot save {}: its {class} cannot be serialised ({}); return something that can, \
-                 or choose another serializer ('cloudpickle' and 'dill' take more than 'pickle')",
-                self.store.path(key).display(),
-                errors::describe(py, &error)
-            );
-            errors::save_error(py, &message, Some(error))
-        })
+        self.dump(value)
+            .map_err(|error| unserialised(value, error, &self.store.path(key)))
     }
 
     fn rewrite_all(

@@ -8,6 +8,7 @@ use nix::sys::time::TimeVal;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{CachedFunction, Identity};
@@ -31,10 +32,23 @@ pub struct Misses {
     pub pending: Py<PyDict>,
     pub on_unusual: Py<PyAny>,
     pub on_unsaved: Py<PyAny>,
+    /// Whether errors of the cache are raised, and arguments must stay as they are.
+    pub is_strict: Py<PyAny>,
+    pub strict: PyOnceLock<bool>,
+}
+
+impl Misses {
+    fn strict(&self, py: Python<'_>) -> PyResult<bool> {
+        let strict = self.strict.get_or_try_init(py, || {
+            self.is_strict.bind(py).call0()?.extract::<bool>()
+        })?;
+        Ok(*strict)
+    }
 }
 
 /// A call that is not in the cache.
 pub struct PlainMiss<'a, 'py> {
+    pub identity: &'a Identity,
     pub cache: &'a Bound<'py, PyAny>,
     pub key: &'a Bound<'py, PyAny>,
     pub arguments: &'a Bound<'py, PyDict>,
@@ -51,6 +65,7 @@ impl CachedFunction {
         kwargs: &Bound<'py, PyDict>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let PlainMiss {
+            identity,
             cache,
             key,
             arguments,
@@ -58,7 +73,7 @@ impl CachedFunction {
         } = call;
         let py = key.py();
         let misses = &self.misses;
-        if misses.isolate || !misses.pending.bind(py).is_empty() || are_told(py)? {
+        if misses.isolate || misses.strict(py)? || !misses.pending.bind(py).is_empty() || are_told(py)? {
             return Ok(None);
         }
         let Some(metadata) = Plan::of(misses.metadata.bind(py))? else {
@@ -79,12 +94,13 @@ impl CachedFunction {
         if result.is_none() || is_future(&result)? {
             let recorded = metadata.before(py)?;
             let plain = Bound::new(py, plain)?;
-            let call = (cache, key, arguments, digests, plain, recorded, &result);
+            let code = identity.code_digest.bind(py);
+            let call = (cache, key, arguments, digests, plain, recorded, &result, code);
             misses.on_unusual.bind(py).call1(call)?;
             return Ok(Some(result));
         }
         let saved = metadata.end(py).and_then(|metadata| {
-            let record = self.identity(py)?.record(digests, &metadata)?;
+            let record = identity.record(digests, &metadata)?;
             plain.commit_new(cache, &record, &result, arguments)
         });
         match saved {

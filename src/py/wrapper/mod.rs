@@ -1,6 +1,9 @@
 //! Decorated functions: the walk from a call to its cached result.
 
+mod identity;
 mod misses;
+
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyException, PyKeyError, PyOSError, PyTypeError};
 use pyo3::intern;
@@ -10,29 +13,17 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use crate::engine::digest::Hash;
+use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::caches::{self, Wanted};
-use crate::py::call::{Arguments, CallIdentity, Signature, exact_key, lookup_key};
-use crate::py::digest::{self, Scheme, is_digest, to_digest};
-use crate::py::names::{INDIGESTIBLE, Imported};
-use crate::py::older::{OLDER, OlderCall, OlderFunction};
+use crate::py::call::{Arguments, Signature, exact_key, lookup_key};
+use crate::py::digest::{self, Scheme, is_digest, is_indigestible, to_digest};
+use crate::py::names::Imported;
+use crate::py::older::{OLDER, OlderCall};
+use identity::{Identities, Identity};
 use misses::{LOGGER, Misses, PlainMiss};
 
 static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
 static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
-
-/// What decides the keys of a function's calls, besides their arguments.
-struct Identity {
-    name: Py<PyAny>,
-    module: Py<PyAny>,
-    version: Py<PyAny>,
-    code_digest: Py<PyAny>,
-    /// The names of the arguments that a record holds.
-    names: Vec<String>,
-    /// In scheme `exact`: the shape of its calls.
-    shape: Hash,
-    /// What an older scheme makes of the function; `None` if it has no digest for it.
-    older: PyOnceLock<Option<OlderFunction>>,
-}
 
 /// A function whose calls are cached.
 ///
@@ -47,10 +38,7 @@ pub struct CachedFunction {
     /// Names that have to be passed explicitly.
     required: Vec<Py<PyString>>,
     typed: bool,
-    /// Name, module, version and code digest; computed at the first call, as what the function
-    /// captured may be bound after its decoration.
-    identify: Py<PyAny>,
-    identity: PyOnceLock<Identity>,
+    identities: Identities,
     on_miss: Py<PyAny>,
     on_uncached: Py<PyAny>,
     /// What a miss in a plain cache needs.
@@ -59,6 +47,7 @@ pub struct CachedFunction {
 
 /// A call on its way to its key.
 struct Keyed<'py> {
+    identity: Arc<Identity>,
     arguments: Arguments<'py>,
     hashes: SmallVec<[Hash; 8]>,
     key: Hash,
@@ -70,6 +59,8 @@ enum Unkeyed {
     Unbound,
     /// The argument for the parameter of this number has no digest.
     Indigestible(usize, PyErr),
+    /// Something that the function captured has no digest.
+    Captured(PyErr),
     Failed(PyErr),
 }
 
@@ -86,7 +77,7 @@ impl CachedFunction {
         clippy::too_many_arguments,
         reason = "called from one place, by keyword"
     )]
-    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, on_miss, on_uncached, isolate, metadata, pending, on_unusual, on_unsaved))]
+    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, isolate, metadata, pending, on_unusual, on_unsaved, is_strict))]
     fn new(
         py: Python<'_>,
         function: Py<PyAny>,
@@ -95,6 +86,7 @@ impl CachedFunction {
         required: Vec<Py<PyString>>,
         typed: bool,
         identify: Py<PyAny>,
+        hash_code: &str,
         on_miss: Py<PyAny>,
         on_uncached: Py<PyAny>,
         isolate: bool,
@@ -102,6 +94,7 @@ impl CachedFunction {
         pending: Py<PyDict>,
         on_unusual: Py<PyAny>,
         on_unsaved: Py<PyAny>,
+        is_strict: Py<PyAny>,
     ) -> PyResult<Self> {
         let mut flags = vec![false; signature.get().len()];
         for name in &ignored {
@@ -115,8 +108,7 @@ impl CachedFunction {
             ignored: flags,
             required,
             typed,
-            identify,
-            identity: PyOnceLock::new(),
+            identities: Identities::new(identify, hash_code)?,
             on_miss,
             on_uncached,
             misses: Misses {
@@ -125,6 +117,8 @@ impl CachedFunction {
                 pending,
                 on_unusual,
                 on_unsaved,
+                is_strict,
+                strict: PyOnceLock::new(),
             },
         })
     }
@@ -158,6 +152,10 @@ impl CachedFunction {
                 let reason = (intern!(py, "indigestible"), name, error.value(py));
                 return this.on_uncached.bind(py).call1((args, kwargs, reason));
             }
+            Err(Unkeyed::Captured(error)) => {
+                let reason = (intern!(py, "captured"), py.None(), error.value(py));
+                return this.on_uncached.bind(py).call1((args, kwargs, reason));
+            }
         };
         let missing = this.missing_required(py, &keyed.arguments, kwargs)?;
         if !missing.is_empty() {
@@ -165,7 +163,7 @@ impl CachedFunction {
             return this.on_uncached.bind(py).call1((args, kwargs, reason));
         }
         // A cache that fails to load misses; what is no `Exception` (an interrupt) passes.
-        let identity = this.identity(py)?;
+        let identity = &keyed.identity;
         let wanted = Wanted {
             key: &keyed.key,
             identity: identity.of_call(py),
@@ -179,7 +177,7 @@ impl CachedFunction {
         let failure = match found {
             Ok(Some(result)) => {
                 if LOGGER.listens(py)? {
-                    let name = this.identity(py)?.name.bind(py).clone();
+                    let name = identity.name.bind(py).clone();
                     let key = to_digest(py, &keyed.key)?;
                     LOGGER.debug(py, "Cache hit for %s with key %s", name, key)?;
                 }
@@ -193,6 +191,7 @@ impl CachedFunction {
         let key = to_digest(py, &keyed.key)?;
         if failure.is_none() {
             let call = PlainMiss {
+                identity,
                 cache: &cache,
                 key: &key,
                 arguments: &values,
@@ -202,9 +201,10 @@ impl CachedFunction {
                 return Ok(result);
             }
         }
+        let code = identity.code_digest.bind(py);
         this.on_miss
             .bind(py)
-            .call1((cache, key, values, digests, args, kwargs, failure))
+            .call1((cache, key, values, digests, args, kwargs, failure, code))
     }
 
     /// The lookup key of a call; `TypeError` if it does not fit, `Indigestible` if it has none.
@@ -223,8 +223,24 @@ impl CachedFunction {
         match self.keyed(py, args, kwargs) {
             Ok(keyed) => to_digest(py, &keyed.key).map(Some),
             Err(Unkeyed::Unbound) => Err(PyTypeError::new_err("the arguments do not fit")),
-            Err(Unkeyed::Indigestible(_, error) | Unkeyed::Failed(error)) => Err(error),
+            Err(
+                Unkeyed::Indigestible(_, error)
+                | Unkeyed::Captured(error)
+                | Unkeyed::Failed(error),
+            ) => Err(error),
         }
+    }
+
+    /// Name, module, version and code digest, as they count now.
+    fn identity<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let identity = self.identified(py)?;
+        let part = |part: &Py<PyAny>| part.bind(py).clone();
+        Ok((
+            part(&identity.name),
+            part(&identity.module),
+            part(&identity.version),
+            part(&identity.code_digest),
+        ))
     }
 
     /// The call as an older scheme would have filed it; `None` if it is in force itself, has no key
@@ -272,12 +288,8 @@ impl CachedFunction {
     }
 
     fn older_call<'py>(&self, py: Python<'py>, keyed: &Keyed<'py>) -> PyResult<Option<OlderCall>> {
-        let identity = self.identity(py)?;
-        let function = identity.older.get_or_try_init(py, || {
-            let code_counts = !identity.code_digest.is_none(py);
-            OlderFunction::of(self.function.bind(py), code_counts)
-        })?;
-        let Some(function) = function else {
+        let identity = &keyed.identity;
+        let Some(function) = identity.older(self.function.bind(py))? else {
             return Ok(None);
         };
         let (values, digests) = self.by_name(py, keyed)?;
@@ -300,19 +312,24 @@ impl CachedFunction {
             let Some(value) = slot.as_ref().filter(|_| !self.ignored[index]) else {
                 continue;
             };
-            match digest::digest_with(scheme, value, self.typed) {
+            match digest::argument_with(scheme, value, self.typed) {
                 Ok(hash) => hashes.push(hash),
-                Err(error)
-                    if error
-                        .matches(py, INDIGESTIBLE.get(py)?)
-                        .map_err(PyErr::from)? =>
-                {
-                    return Err(Unkeyed::Indigestible(index, error));
+                Err(error) if !is_indigestible(py, &error) => return Err(Unkeyed::Failed(error)),
+                Err(error) => {
+                    let default = signature.default(py, index);
+                    let left = default.is_some_and(|default| default.is(value));
+                    match default_digest(scheme, left, &error) {
+                        Some(hash) => hashes.push(hash),
+                        None => return Err(Unkeyed::Indigestible(index, error)),
+                    }
                 }
-                Err(error) => return Err(Unkeyed::Failed(error)),
             }
         }
-        let identity = self.identity(py)?;
+        let identity = match self.identified(py) {
+            Ok(identity) => identity,
+            Err(error) if is_indigestible(py, &error) => return Err(Unkeyed::Captured(error)),
+            Err(error) => return Err(Unkeyed::Failed(error)),
+        };
         let key = match scheme {
             Scheme::Exact => exact_key(&identity.shape, hashes.iter()),
             Scheme::Sha256 => {
@@ -322,6 +339,7 @@ impl CachedFunction {
             }
         };
         Ok(Keyed {
+            identity,
             arguments,
             hashes,
             key,
@@ -337,25 +355,12 @@ impl CachedFunction {
             .collect()
     }
 
-    fn identity(&self, py: Python<'_>) -> PyResult<&Identity> {
-        self.identity.get_or_try_init(py, || {
-            let (name, module, version, code_digest): (Py<PyAny>, Py<PyAny>, Py<PyAny>, Py<PyAny>) =
-                self.identify.bind(py).call0()?.extract()?;
+    fn identified(&self, py: Python<'_>) -> PyResult<Arc<Identity>> {
+        let names = || {
             let names = self.names(py);
-            let names = names.iter().map(ToString::to_string).collect();
-            let mut identity = Identity {
-                name,
-                module,
-                version,
-                code_digest,
-                names,
-                shape: [0; 32],
-                older: PyOnceLock::new(),
-            };
-            let names = identity.names.iter().map(String::as_str);
-            identity.shape = identity.of_call(py).shape(names)?;
-            Ok(identity)
-        })
+            names.iter().map(ToString::to_string).collect()
+        };
+        self.identities.get(self.function.bind(py), names)
     }
 
     /// Arguments and their digests by name, in the order of the parameters.
@@ -398,15 +403,12 @@ impl CachedFunction {
     }
 }
 
-impl Identity {
-    fn of_call<'a, 'py>(&'a self, py: Python<'py>) -> CallIdentity<'a, 'py> {
-        CallIdentity {
-            name: self.name.bind(py),
-            module: self.module.bind(py),
-            version: self.version.bind(py),
-            code_digest: self.code_digest.bind(py),
-        }
-    }
+/// What stands for an argument that was left at a default which has no digest (a sentinel, a
+/// logger): that default. Whoever passes something else passes something that has one.
+fn default_digest(scheme: Scheme, left: bool, error: &PyErr) -> Option<Hash> {
+    // A generator of random numbers changes, whoever made it.
+    let random = Python::attach(|py| digest::is_of_random(py, error));
+    (scheme == Scheme::Exact && left && !random).then(|| Encoder::new(Tag::Default).finish())
 }
 
 /// The cache of this thread or task.

@@ -1,15 +1,18 @@
-//! Functions by what they do: code, captured values, defaults. Classes, built-in functions and
-//! modules by name.
+//! What can be called, classes and modules: the user's own by what they do ([`definitions`]), those
+//! of the standard library and of installed distributions by name.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyCFunction, PyCode, PyDict, PyFunction, PyList, PyModule, PyString, PyTuple, PyType,
+    PyCFunction, PyCode, PyFunction, PyModule, PyType,
 };
 
+use super::definitions;
+use super::naming::{is_installed, is_installed_module, is_installed_name, is_made_by_a_program, leads_to, module_of};
 use super::{Walker, leaf};
+use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::functions::Walking;
+use crate::py::digest::record::DecoratedDigest;
 use crate::py::names::{Imported, class_identity, identity};
 
 static METHOD: Imported = Imported::new("types", "MethodType");
@@ -21,36 +24,22 @@ static PARTIAL: Imported = Imported::new("functools", "partial");
 static STATIC: Imported = Imported::new("builtins", "staticmethod");
 static CLASS: Imported = Imported::new("builtins", "classmethod");
 static PROPERTY: Imported = Imported::new("builtins", "property");
-/// The cell that `super()` and `__class__` read.
-const CLASS_CELL: &str = "__class__";
-
-/// What of a code object decides its behaviour: not names, places and line numbers.
-const CODE_FIELDS: [&str; 10] = [
-    "co_code",
-    "co_consts",
-    "co_names",
-    "co_varnames",
-    "co_freevars",
-    "co_cellvars",
-    "co_argcount",
-    "co_posonlyargcount",
-    "co_kwonlyargcount",
-    "co_exceptiontable",
-];
-
-/// The flags of a code object that change what it does: variable arguments, generators,
-/// coroutines. Others say where it was defined and what its module imported.
-const BEHAVIOUR: u32 = 0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200;
+static CACHED_PROPERTY: Imported = Imported::new("functools", "cached_property");
+static LRU_CACHE: Imported = Imported::new("functools", "_lru_cache_wrapper");
 
 impl<'py> Walker<'py> {
     #[inline(never)]
-    pub(super) fn callable(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
+    pub(super) fn callable(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Hash>> {
         let encoder = if let Ok(function) = value.cast::<PyFunction>() {
-            self.function(function)?
+            return self.function(function).map(Some);
+        } else if LRU_CACHE.is_instance(value)? {
+            // As what it wraps.
+            let wrapped = value.getattr(intern!(self.py, "__wrapped__"))?;
+            return self.walk(&wrapped).map(Some);
         } else if METHOD.is_instance(value)? {
             self.method(value)?
         } else if let Ok(code) = value.cast::<PyCode>() {
-            self.code(code)?
+            definitions::code(self, code)?
         } else if let Ok(builtin) = value.cast::<PyCFunction>() {
             self.builtin_function(builtin)?
         } else if METHOD_DESCRIPTOR.is_instance(value)?
@@ -82,135 +71,72 @@ impl<'py> Walker<'py> {
                 encoder.child(&self.walk(&value.getattr(accessor)?)?);
             }
             encoder
-        } else if let Ok(module) = value.cast::<PyModule>() {
-            let mut encoder = Encoder::new(Tag::Module);
-            encoder.bytes(&leaf::utf8(&module.name()?)?);
+        } else if CACHED_PROPERTY.is_instance(value)? {
+            let mut encoder = Encoder::new(Tag::Descriptor);
+            encoder.text("cached_property");
+            encoder.child(&self.walk(&value.getattr(intern!(self.py, "func"))?)?);
             encoder
+        } else if let Ok(module) = value.cast::<PyModule>() {
+            if is_installed_module(module)? {
+                let mut encoder = Encoder::new(Tag::Module);
+                encoder.bytes(&leaf::utf8(&module.name()?)?);
+                encoder
+            } else {
+                return definitions::module(self, module).map(Some);
+            }
         } else {
             return Ok(None);
         };
-        Ok(Some(encoder))
+        Ok(Some(encoder.finish()))
     }
 
     /// A class by its name.
-    pub(super) fn class(class: &Bound<'py, PyType>) -> PyResult<Encoder> {
+    pub(super) fn named_class(class: &Bound<'py, PyType>) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(Tag::Class);
         encoder.text(&class_identity(class)?);
         Ok(encoder)
     }
 
-    fn function(&mut self, function: &Bound<'py, PyFunction>) -> PyResult<Encoder> {
-        let py = self.py;
-        let walking = match Walking::enter(function) {
-            Ok(walking) => walking,
-            Err(distance) => {
-                let mut encoder = Encoder::new(Tag::Recursion);
-                encoder.length(distance);
-                return Ok(encoder);
-            }
-        };
-        let code = function.getattr(intern!(py, "__code__"))?;
-        let code = code.cast::<PyCode>()?;
-        let mut encoder = Encoder::new(Tag::Function);
-        encoder.byte(u8::from(self.typed));
-        if self.typed {
-            // Another function with the same body is an equal one, not the same.
-            encoder.text(&identity(function)?);
+    /// A class that is a value: of the standard library or an installed distribution by its name,
+    /// else by what is in it.
+    pub(super) fn class(&mut self, class: &Bound<'py, PyType>) -> PyResult<Hash> {
+        let known = is_installed(self.py, &module_of(class)?)?;
+        if known && (!is_made_by_a_program(class)? || leads_to(class)?) {
+            return Ok(Self::named_class(class)?.finish());
         }
-        encoder.child(&self.code(code)?.finish());
-        self.captured(&mut encoder, function, code)?;
-        self.defaults(&mut encoder, function)?;
-        drop(walking);
+        definitions::class(self, class)
+    }
+
+    /// A function or class by its name alone.
+    pub(super) fn by_name(named: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+        let mut encoder = Encoder::new(Tag::Builtin);
+        encoder.text(&identity(named)?).byte(0);
         Ok(encoder)
     }
 
-    fn captured(
-        &mut self,
-        encoder: &mut Encoder,
-        function: &Bound<'py, PyFunction>,
-        code: &Bound<'py, PyCode>,
-    ) -> PyResult<()> {
-        let py = self.py;
-        let cells = function.getattr(intern!(py, "__closure__"))?;
-        let Ok(cells) = cells.cast::<PyTuple>() else {
-            encoder.length(0);
-            return Ok(());
-        };
-        let names = code.getattr(intern!(py, "co_freevars"))?;
-        encoder.length(cells.len());
-        for (name, cell) in names.cast::<PyTuple>()?.iter().zip(cells.iter()) {
-            let name = name.cast_into::<PyString>()?;
-            encoder.bytes(&leaf::utf8(&name)?);
-            let Ok(content) = cell.getattr(intern!(py, "cell_contents")) else {
-                encoder.byte(0);
-                continue;
-            };
-            let hash = match content.cast::<PyType>() {
-                Ok(class) if name.to_cow()? == CLASS_CELL => Self::class(class)?.finish(),
-                _ => self.walk(&content)?,
-            };
-            encoder.byte(1).child(&hash);
+    /// A function: of the standard library or an installed distribution by its name, else by what
+    /// it does.
+    fn function(&mut self, function: &Bound<'py, PyFunction>) -> PyResult<Hash> {
+        if is_installed_name(function)? {
+            return Ok(Self::by_name(function)?.finish());
         }
-        Ok(())
+        definitions::function(self, function)
     }
 
-    fn defaults(
-        &mut self,
-        encoder: &mut Encoder,
-        function: &Bound<'py, PyFunction>,
-    ) -> PyResult<()> {
-        let py = self.py;
-        let defaults = function.getattr(intern!(py, "__defaults__"))?;
-        let keyword = function.getattr(intern!(py, "__kwdefaults__"))?;
-        match defaults.cast::<PyTuple>() {
-            Ok(defaults) => {
-                encoder.length(defaults.len());
-                for default in defaults.iter() {
-                    encoder.child(&self.walk(&default)?);
-                }
-            }
-            Err(_) => {
-                encoder.length(0);
-            }
-        }
-        let Ok(keyword) = keyword.cast::<PyDict>() else {
-            encoder.length(0);
-            return Ok(());
+    /// A decorated function as the one that it wraps, with its version; `None` if this is not
+    /// what a decorated function says.
+    pub(super) fn decorated(&mut self, own: &Bound<'py, PyAny>) -> PyResult<Option<Hash>> {
+        let Ok(own) = own.cast::<DecoratedDigest>() else {
+            return Ok(None);
         };
-        let mut named = Vec::with_capacity(keyword.len());
-        for (name, default) in keyword.iter() {
-            let name = leaf::utf8(name.cast::<PyString>()?)?.into_owned();
-            named.push((name, self.walk(&default)?));
+        let (original, version) = own.get().parts(self.py);
+        let hash = self.walk(&original)?;
+        if version.is_none() {
+            return Ok(Some(hash));
         }
-        named.sort_unstable();
-        encoder.length(named.len());
-        for (name, hash) in &named {
-            encoder.bytes(name).child(hash);
-        }
-        Ok(())
-    }
-
-    pub(super) fn code(&mut self, code: &Bound<'py, PyCode>) -> PyResult<Encoder> {
-        let mut encoder = Encoder::new(Tag::Code);
-        let flags: u32 = code.getattr(intern!(self.py, "co_flags"))?.extract()?;
-        encoder.u64(u64::from(flags & BEHAVIOUR));
-        // Constants by type and value: a body that says 1.0 is not one that says 1.
-        let typed = std::mem::replace(&mut self.typed, true);
-        for field in CODE_FIELDS {
-            let hash = match code.getattr_opt(field)? {
-                Some(content) => self.walk(&content),
-                None => self.walk(&PyList::empty(self.py)),
-            };
-            match hash {
-                Ok(hash) => encoder.child(&hash),
-                Err(error) => {
-                    self.typed = typed;
-                    return Err(error);
-                }
-            };
-        }
-        self.typed = typed;
-        Ok(encoder)
+        let mut encoder = Encoder::new(Tag::Versioned);
+        encoder.child(&hash).child(&self.walk(&version)?);
+        Ok(Some(encoder.finish()))
     }
 
     /// A bound method is its function and its receiver; a class as receiver goes by name.

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyIterator, PyList, PyMapping, PySet, PyTuple};
 
 use super::state::with_part;
-use super::{Walker, leaf};
+use super::{Walker, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Sink, Tag, Window};
 use crate::py::digest::indigestible_because;
@@ -20,24 +20,52 @@ static ARRAY: Imported = Imported::new("array", "array");
 static KEYS_VIEW: Imported = Imported::new("collections.abc", "KeysView");
 static VALUES_VIEW: Imported = Imported::new("collections.abc", "ValuesView");
 static ITEMS_VIEW: Imported = Imported::new("collections.abc", "ItemsView");
+static ORDERED: Imported = Imported::new("collections", "OrderedDict");
+
+/// What the children of a container are to it.
+#[derive(Clone, Copy)]
+pub enum Children {
+    Elements,
+    /// Keys and values, alternating.
+    Items,
+    /// Elements that have no place.
+    Members,
+}
+
+impl Children {
+    /// The step to the child of this number; `before` is the one before it.
+    fn step(self, number: usize, before: Option<&Bound<'_, PyAny>>) -> String {
+        match (self, before) {
+            (Self::Elements, _) => trail::element(number),
+            (Self::Items, Some(key)) if number % 2 == 1 => trail::item(key),
+            _ => "[...]".into(),
+        }
+    }
+}
 
 impl<'py> Walker<'py> {
     /// Hands the digests of `children` to `sink`, in order.
     pub(super) fn children<S: Sink>(
         &mut self,
         sink: &mut S,
+        are: Children,
         children: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
     ) -> PyResult<usize> {
         let mut window = Window::new(sink);
         let mut count = 0;
+        let mut before = None;
         for child in children {
             let child = child?;
-            count += 1;
             if !self.hooked && leaf::write_block(&child, self.typed, window.next_block()) {
                 window.push_block();
             } else {
-                window.push(self.walk(&child)?);
+                match self.walk(&child) {
+                    Ok(hash) => window.push(hash),
+                    Err(error) => return Err(self.past(error, || are.step(count, before.as_ref()))),
+                }
             }
+            count += 1;
+            before = Some(child);
         }
         window.finish();
         Ok(count)
@@ -63,7 +91,7 @@ impl<'py> Walker<'py> {
     ) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(Tag::Sequence);
         encoder.text(name).length(count);
-        let found = self.children(&mut encoder, elements.map(Ok))?;
+        let found = self.children(&mut encoder, Children::Elements, elements.map(Ok))?;
         self.checked(count, found)?;
         Ok(encoder)
     }
@@ -73,7 +101,7 @@ impl<'py> Walker<'py> {
         let count = value.len()?;
         let mut encoder = Encoder::new(Tag::Sequence);
         encoder.text(name).length(count);
-        let found = self.children(&mut encoder, value.try_iter()?)?;
+        let found = self.children(&mut encoder, Children::Elements, value.try_iter()?)?;
         self.checked(count, found)?;
         Ok(encoder)
     }
@@ -96,7 +124,7 @@ impl<'py> Walker<'py> {
         count: usize,
     ) -> PyResult<Encoder> {
         let mut hashes: Vec<Hash> = Vec::with_capacity(count);
-        let found = self.children(&mut hashes, elements)?;
+        let found = self.children(&mut hashes, Children::Members, elements)?;
         self.checked(count, found)?;
         hashes.sort_unstable();
         let mut encoder = Encoder::new(Tag::Set);
@@ -110,27 +138,28 @@ impl<'py> Walker<'py> {
     pub(super) fn dict(&mut self, dict: &Bound<'py, PyDict>) -> PyResult<Encoder> {
         let count = dict.len();
         let items = dict.iter().flat_map(|(key, value)| [Ok(key), Ok(value)]);
-        self.mapping("dict", count, items)
+        self.mapping("dict", self.typed, count, items)
     }
 
-    /// Keys and values, alternating. Where equality decides, order does not count: the pairs are
-    /// sorted by their key's digest.
+    /// Keys and values, alternating. Where order does not count, the pairs are sorted by their key's
+    /// digest.
     #[inline(never)]
     fn mapping(
         &mut self,
         name: &str,
+        ordered: bool,
         count: usize,
         items: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
     ) -> PyResult<Encoder> {
-        if self.typed {
+        if ordered {
             let mut encoder = Encoder::new(Tag::OrderedMapping);
             encoder.text(name).length(count);
-            let found = self.children(&mut encoder, items)?;
+            let found = self.children(&mut encoder, Children::Items, items)?;
             self.checked(2 * count, found)?;
             return Ok(encoder);
         }
         let mut hashes: Vec<Hash> = Vec::with_capacity(2 * count);
-        let found = self.children(&mut hashes, items)?;
+        let found = self.children(&mut hashes, Children::Items, items)?;
         self.checked(2 * count, found)?;
         let (pairs, _) = hashes.as_chunks_mut::<2>();
         pairs.sort_unstable();
@@ -152,7 +181,8 @@ impl<'py> Walker<'py> {
                 [Err(error), Err(again)]
             }
         });
-        self.mapping(name, count, pairs)
+        let ordered = self.typed || ORDERED.is_instance(value)?;
+        self.mapping(name, ordered, count, pairs)
     }
 
     /// Instances of subclasses of the containers, and of classes that declare themselves
@@ -247,7 +277,7 @@ impl<'py> Walker<'py> {
         for field in &fields {
             encoder.text(field);
         }
-        self.children(&mut encoder, tuple.iter().map(Ok))?;
+        self.children(&mut encoder, Children::Elements, tuple.iter().map(Ok))?;
         Ok(Some(encoder))
     }
 

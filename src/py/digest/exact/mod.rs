@@ -1,22 +1,27 @@
 //! The walk of scheme `exact`: which encoding a Python value has.
 //!
 //! Built-in types are taken by exact type first ([`leaf`], [`containers`]); everything else is
-//! asked for a hook and for `__digest__`, then tried by kind, the more special kinds first.
+//! asked for a hook and for `__digest__`, then tried by kind, the more special kinds first, and
+//! at last by its [`reduction`].
 //!
 //! The walk recurses. The functions on its way are never inlined into each other, as a level of a
 //! nest would otherwise take the stack of all kinds together, not that of one.
 
 mod callables;
 mod containers;
-mod content;
+pub mod definitions;
 mod leaf;
 mod libraries;
+mod naming;
 mod numbers;
 mod records;
+mod reduction;
+mod results;
 mod state;
 mod stdlib;
 mod subclasses;
 mod times;
+mod trail;
 
 use std::collections::HashMap;
 
@@ -26,12 +31,16 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyFunction, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::{
-    as_indigestible, check_depth, functions, hash_of_text, hooks, indigestible,
-    indigestible_because, is_digest, own_digest,
+    as_indigestible, check_depth, hash_of_text, hooks, indigestible, indigestible_because,
+    is_digest, own_digest,
 };
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::names::class_identity;
+use definitions::Dependencies;
+use trail::Trail;
+
+pub use naming::{is_named_function, leads_to};
+pub use results::{decided, serialised, unique};
 
 /// From this depth on values are remembered: what is shared between many places of a deep
 /// structure is walked once, not once for every path that leads to it.
@@ -43,12 +52,27 @@ const WATCHED: usize = 64;
 /// How many values one walk remembers.
 const MOST_REMEMBERED: usize = 1 << 16;
 
+/// How often a walk may come back to a value that it is within: objects that all refer to each
+/// other are reached by more paths than anybody can follow.
+const MOST_RETURNS: usize = 1 << 16;
+
 /// The digest of `value`: by equality, or (`typed`) by identity of content.
 pub fn digest(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
     match unhooked_leaf(value, typed)? {
         Some(hash) => Ok(hash),
-        None => Walker::new(value.py(), typed).walk(value),
+        None => Walker::new(value.py(), typed).walk_outermost(value),
     }
+}
+
+/// The digest of an argument of a call. Generators of random numbers are refused: using one
+/// changes it, so that a hit would replay one draw for ever.
+pub fn argument(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
+    if let Some(hash) = unhooked_leaf(value, typed)? {
+        return Ok(hash);
+    }
+    let mut walker = Walker::new(value.py(), typed);
+    walker.refuses_random = true;
+    walker.walk_outermost(value)
 }
 
 /// The digest of a leaf, for which no walk has to be set up; `None` if `value` may be none.
@@ -59,36 +83,43 @@ fn unhooked_leaf(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Option<Hash>
     Ok(leaf::encode(value, typed)?.map(Encoder::finish))
 }
 
-/// The digest of exactly this content, in which a `Digest` is no other value's name but itself.
-pub fn content(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
-    if let Some(hash) = unhooked_leaf(value, true)? {
-        return Ok(hash);
-    }
-    let mut walker = Walker::new(value.py(), true);
-    walker.literal = true;
-    walker.walk(value)
-}
-
 /// The digest of a class by its name.
 pub fn digest_class(class: &Bound<'_, PyType>) -> PyResult<Hash> {
-    Walker::class(class).map(Encoder::finish)
+    Walker::named_class(class).map(Encoder::finish)
+}
+
+/// How the class of a record takes part in its digest.
+pub fn class_name(class: &Bound<'_, PyType>) -> PyResult<String> {
+    Walker::new(class.py(), true).class_name(class)
 }
 
 /// One walk over one value.
 pub struct Walker<'py> {
     py: Python<'py>,
     typed: bool,
-    /// Whether a `Digest` counts as a value of its own.
-    literal: bool,
     hooked: bool,
     depth: usize,
+    /// Whether generators of random numbers end the walk, and whether one did.
+    refuses_random: bool,
+    met_random: bool,
     /// The values on the way to the current one, from [`WATCHED`] on.
     path: Vec<usize>,
+    /// The objects, functions, classes and modules that the walk is within.
+    within: Vec<usize>,
+    /// The outermost of those that the walk came back to; what is deeper than it depends on the
+    /// path that led there.
+    returned_to: usize,
+    returns: usize,
     /// Digests of deep values by address and question, with the values, which keeps their
     /// addresses from being taken by others.
     remembered: HashMap<(usize, bool), (Bound<'py, PyAny>, Hash)>,
-    /// The content of objects with rules of their own (literal digests); `None` while it is told.
-    states: HashMap<usize, (Bound<'py, PyAny>, Option<Hash>)>,
+    class_names: HashMap<usize, (Bound<'py, PyType>, String)>,
+    /// Whether definitions are compared by what their bodies say alone.
+    compares_bodies: bool,
+    /// What the definition that is being read depends on.
+    dependencies: Option<Dependencies>,
+    /// Where in the value the walk failed.
+    trail: Trail,
 }
 
 impl<'py> Walker<'py> {
@@ -96,13 +127,25 @@ impl<'py> Walker<'py> {
         Self {
             py,
             typed,
-            literal: false,
             hooked: hooks::any(),
             depth: 0,
+            refuses_random: false,
+            met_random: false,
             path: Vec::new(),
+            within: Vec::new(),
+            returned_to: usize::MAX,
+            returns: 0,
             remembered: HashMap::new(),
-            states: HashMap::new(),
+            class_names: HashMap::new(),
+            compares_bodies: false,
+            dependencies: None,
+            trail: Trail::default(),
         }
+    }
+
+    /// The digest of the whole value; an error says where in it.
+    fn walk_outermost(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        self.walk(value).map_err(|error| self.located(error))
     }
 
     /// The digest of a value, at whatever depth.
@@ -137,28 +180,58 @@ impl<'py> Walker<'py> {
     fn walk_deep(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
         let address = value.as_ptr() as usize;
         let key = (address, self.typed);
-        // Within functions the digest of a recursive one depends on the path to it.
-        let independent = !functions::walking();
-        if independent && let Some((_, hash)) = self.remembered.get(&key) {
+        if let Some((_, hash)) = self.remembered.get(&key) {
             return Ok(*hash);
         }
         let watched = self.depth > WATCHED && !value.is_instance_of::<PyFunction>();
         if watched {
-            if self.path.contains(&address) {
+            if self.path.contains(&address) && !self.within.contains(&address) {
                 return Err(indigestible_because(self.py, "contains itself"));
             }
             self.path.push(address);
         }
+        let returns = self.returns;
         let result = self.walk_node(value);
         if watched {
             self.path.pop();
         }
-        if independent && let Ok(hash) = &result {
+        // What the walk came back to depends on the path to it.
+        if self.returns == returns
+            && let Ok(hash) = &result
+        {
             if self.remembered.len() == MOST_REMEMBERED {
                 self.remembered.clear();
             }
             self.remembered.insert(key, (value.clone(), *hash));
         }
+        result
+    }
+
+    /// Walks what `value` is made of. Met again within itself, it counts as how many steps back
+    /// it is: so cycles end, and agree wherever they are entered.
+    fn enter(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        content: impl FnOnce(&mut Self) -> PyResult<Encoder>,
+    ) -> PyResult<Encoder> {
+        let address = value.as_ptr() as usize;
+        if let Some(level) = self.within.iter().position(|entered| *entered == address) {
+            self.returned_to = self.returned_to.min(level);
+            self.returns += 1;
+            if self.returns > MOST_RETURNS {
+                let reason = "refers to itself in more ways than can be followed";
+                return Err(indigestible_because(self.py, reason));
+            }
+            let mut encoder = Encoder::new(Tag::Recursion);
+            encoder.length(self.within.len() - level);
+            return Ok(encoder);
+        }
+        check_depth(self.py, self.depth)?;
+        self.depth += 1;
+        self.within.push(address);
+        let result = content(self);
+        self.within.pop();
+        self.depth -= 1;
         result
     }
 
@@ -212,10 +285,13 @@ impl<'py> Walker<'py> {
                 return Ok(hash);
             }
         }
-        // A function's own answer counts: that of a decorated one names the one it wraps.
+        // A function's own answer counts; a decorated one names the one that it wraps.
         if value.is_instance_of::<PyFunction>()
             && let Some(own) = value.getattr_opt(intern!(self.py, "__digest__"))?
         {
+            if let Some(hash) = self.decorated(&own)? {
+                return Ok(hash);
+            }
             let result = own.call0().map_err(|error| as_indigestible(value, error))?;
             return self.accept(value, &result);
         }
@@ -231,9 +307,6 @@ impl<'py> Walker<'py> {
 
     /// A `Digest` met inside of another value stands for the value it names.
     fn digest_child(&self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
-        if self.literal {
-            return Self::digest_itself(value);
-        }
         value
             .cast::<PyString>()
             .ok()
@@ -244,6 +317,24 @@ impl<'py> Walker<'py> {
                     &format!("{value:?} is not a whole digest: expand it first"),
                 )
             })
+    }
+
+    /// What a hook or `__digest__` says of an instance. Where identity decides, its class counts
+    /// too: an object that digests as its only attribute does is not that attribute.
+    fn accept_own(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        result: &Bound<'py, PyAny>,
+    ) -> PyResult<Hash> {
+        let hash = self.accept(value, result)?;
+        if !self.typed || results::stands_for_another(value)? {
+            return Ok(hash);
+        }
+        let mut encoder = Encoder::new(Tag::OwnRule);
+        encoder
+            .text(&self.class_name(&value.get_type())?)
+            .child(&hash);
+        Ok(encoder.finish())
     }
 
     /// What a hook or `__digest__` returned: a digest, as `Digest` or as text.
@@ -269,34 +360,24 @@ impl<'py> Walker<'py> {
     #[inline(never)]
     fn by_kind(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
         let encoder = if let Some(encoder) = self.library(value)? {
-            Some(encoder)
+            encoder
         } else if let Some(encoder) = self.singleton(value) {
-            Some(encoder)
+            encoder
         } else if let Ok(class) = value.cast::<PyType>() {
-            Some(Self::class(class)?)
-        } else if let Some(encoder) = self.callable(value)? {
-            Some(encoder)
+            return self.class(class);
+        } else if let Some(hash) = self.callable(value)? {
+            return Ok(hash);
         } else if let Some(encoder) = self.standard_library(value)? {
-            Some(encoder)
+            encoder
         } else if let Some(encoder) = self.record(value)? {
-            Some(encoder)
+            encoder
         } else if let Some(encoder) = self.number_object(value)? {
-            Some(encoder)
+            encoder
+        } else if let Some(encoder) = self.subclass(value)? {
+            encoder
         } else {
-            self.subclass(value)?
+            self.reduction(value)?
         };
-        encoder
-            .map(Encoder::finish)
-            .ok_or_else(|| indigestible(value))
-    }
-
-    /// How a class takes part: by its name where equality decides, by its whole name where
-    /// identity does.
-    fn class_name(&self, class: &Bound<'py, PyType>) -> PyResult<String> {
-        if self.typed {
-            class_identity(class)
-        } else {
-            Ok(class.name()?.to_string_lossy().into())
-        }
+        Ok(encoder.finish())
     }
 }

@@ -9,12 +9,12 @@ use pyo3::types::{
 };
 
 use super::state::{with_attributes, with_part};
-use super::{Walker, leaf};
+use super::{Walker, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::record::fields_of;
 use crate::py::digest::{indigestible_because, is_indigestible};
-use crate::py::names::{Imported, class_identity};
+use crate::py::digest::record::{self, Fields, fields_of};
+use crate::py::names::Imported;
 
 static ENUM: Imported = Imported::new("enum", "Enum");
 static FLAG: Imported = Imported::new("enum", "Flag");
@@ -27,7 +27,18 @@ impl<'py> Walker<'py> {
             return self.enum_member(value).map(Some);
         }
         if let Some(fields) = fields_of(value)? {
-            return self.fields(value, &fields.names).map(Some);
+            return match self.fields(value, &fields) {
+                // Its own way of being pickled may leave out what has no digest.
+                Err(error)
+                    if !self.met_random
+                        && is_indigestible(self.py, &error)
+                        && record::pickles_in_its_own_way(&value.get_type())? =>
+                {
+                    self.trail.forget();
+                    self.reduction(value).map(Some)
+                }
+                done => done.map(Some),
+            };
         }
         if NAMESPACE.is_instance(value)? {
             let name = self.class_name(&value.get_type())?;
@@ -40,15 +51,11 @@ impl<'py> Walker<'py> {
         Ok(None)
     }
 
-    /// Fields by name. Where equality decides, a class of the same name with the same fields is
-    /// the same, however it was made and in whichever order it declares them.
-    fn fields(
-        &mut self,
-        value: &Bound<'py, PyAny>,
-        fields: &[Bound<'py, PyString>],
-    ) -> PyResult<Encoder> {
-        let mut children: Vec<(Vec<u8>, Hash)> = Vec::with_capacity(fields.len());
-        for field in fields {
+    /// Fields by name, in whichever order the class declares them. One that takes no part in
+    /// comparison counts if it has a digest.
+    fn fields(&mut self, value: &Bound<'py, PyAny>, fields: &Fields<'py>) -> PyResult<Encoder> {
+        let mut children: Vec<(Vec<u8>, Hash)> = Vec::with_capacity(fields.names.len());
+        for field in &fields.names {
             let child = value.getattr(field).map_err(|error| {
                 if !error.is_instance_of::<PyAttributeError>(self.py) {
                     return error;
@@ -57,19 +64,23 @@ impl<'py> Walker<'py> {
                 let reason = format!("{kind} without a value for its field {field}");
                 indigestible_because(self.py, &reason)
             })?;
-            children.push((leaf::utf8(field)?.into_owned(), self.walk(&child)?));
+            let name = leaf::utf8(field)?.into_owned();
+            match self.walk(&child) {
+                Ok(hash) => children.push((name, hash)),
+                Err(error)
+                    if self.may_be_without(&error) && !record::is_compared(value, fields, field)? => {}
+                Err(error) => return Err(self.past(error, || trail::attribute(&name))),
+            }
         }
         // However the class orders them: HDF5, for one, gives them back sorted.
         children.sort_unstable();
-        let mut encoder = if self.typed {
-            let mut encoder = Encoder::new(Tag::TypedRecord);
-            encoder.text(&class_identity(&value.get_type())?);
-            encoder
+        let tag = if self.typed {
+            Tag::TypedRecord
         } else {
-            let mut encoder = Encoder::new(Tag::Record);
-            encoder.text(&value.get_type().name()?.to_string_lossy());
-            encoder
+            Tag::Record
         };
+        let mut encoder = Encoder::new(tag);
+        encoder.text(&self.class_name(&value.get_type())?);
         encoder.length(children.len());
         for (name, hash) in &children {
             encoder.bytes(name).child(hash);
@@ -80,10 +91,7 @@ impl<'py> Walker<'py> {
         {
             encoder = with_part(encoder, &content.finish());
         }
-        if self.typed {
-            encoder = self.with_more(value, fields, encoder)?;
-        }
-        Ok(encoder)
+        self.with_more(value, &fields.names, encoder)
     }
 
     /// Attributes that are no fields make another content, where one can tell which.
@@ -98,11 +106,8 @@ impl<'py> Walker<'py> {
                 .iter()
                 .any(|field| field.as_any().eq(name).unwrap_or(false))
         };
-        match self.attributes(value, |name| !is_field(name)) {
-            Ok(attributes) => Ok(with_attributes(content, &attributes)),
-            Err(error) if is_indigestible(self.py, &error) => Ok(content),
-            Err(error) => Err(error),
-        }
+        let attributes = self.attributes(value, |name| !is_field(name))?;
+        Ok(with_attributes(content, &attributes))
     }
 
     fn enum_member(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
@@ -125,7 +130,7 @@ impl<'py> Walker<'py> {
         // The value counts where it can: a member that was given another one is another one.
         match self.walk(&value.getattr(intern!(self.py, "_value_"))?) {
             Ok(hash) => encoder.byte(1).child(&hash),
-            Err(error) if is_indigestible(self.py, &error) => encoder.byte(0),
+            Err(error) if self.may_be_without(&error) => encoder.byte(0),
             Err(error) => return Err(error),
         };
         Ok(encoder)

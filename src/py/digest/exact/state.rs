@@ -4,7 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use super::{Walker, leaf};
+use super::{Walker, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::names::Imported;
@@ -43,6 +43,18 @@ impl<'py> Walker<'py> {
         self.attributes(value, |name| !known.contains(name).unwrap_or(false))
     }
 
+    fn attribute(
+        &mut self,
+        name: &Bound<'py, PyString>,
+        content: &Bound<'py, PyAny>,
+    ) -> PyResult<(Vec<u8>, Hash)> {
+        let name = leaf::utf8(name)?.into_owned();
+        match self.walk(content) {
+            Ok(hash) => Ok((name, hash)),
+            Err(error) => Err(self.past(error, || trail::attribute(&name))),
+        }
+    }
+
     /// The attributes of an instance whose names `wanted` picks.
     pub(super) fn attributes(
         &mut self,
@@ -59,7 +71,7 @@ impl<'py> Walker<'py> {
                 if wanted(&name)
                     && let Some(content) = value.getattr_opt(&name)?
                 {
-                    found.push((leaf::utf8(&name)?.into_owned(), self.attribute(&content)?));
+                    found.push(self.attribute(&name, &content)?);
                 }
             }
         }
@@ -71,7 +83,7 @@ impl<'py> Walker<'py> {
                     continue;
                 };
                 if wanted(&name) {
-                    found.push((leaf::utf8(&name)?.into_owned(), self.attribute(&content)?));
+                    found.push(self.attribute(&name, &content)?);
                 }
             }
         }

@@ -162,7 +162,7 @@ impl<'py> Walker<'py> {
         self.with_state(value, content)
     }
 
-    fn named_text(&self, tag: Tag, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+    fn named_text(&mut self, tag: Tag, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let mut encoder = Encoder::new(tag);
         encoder.text(&self.class_name(&value.get_type())?);
         encoder.bytes(&leaf::utf8(&value.str()?)?);

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use super::super::Backend;
+use super::super::backend::{Backend, Entry, pickled};
 use super::{ATTRS, DATACLASS, DICT, ITERABLE};
 use crate::engine::digest::Hash;
 use crate::py::digest::{
@@ -25,11 +25,15 @@ struct Node<'py> {
     stored: Bound<'py, PyAny>,
     depth: usize,
     hash: Hash,
+    /// The bytes that made the hash.
+    payload: Option<Bound<'py, PyBytes>>,
 }
 
-struct Splitter<'py> {
+struct Splitter<'a, 'py> {
     py: Python<'py>,
-    storage: Bound<'py, PyAny>,
+    /// For rules of users; `None` where nothing is stored.
+    storage: Option<Bound<'py, PyAny>>,
+    backend: Option<&'a Backend<'py>>,
     scheme: Scheme,
     remaining_depth: i64,
     custom: Option<Bound<'py, PyList>>,
@@ -37,20 +41,25 @@ struct Splitter<'py> {
     /// Whether the key of the outermost value is given, so that its digest is not needed.
     keyed: bool,
     /// Children to store, each before its parent.
-    children: Vec<(Hash, Bound<'py, PyAny>)>,
+    children: Vec<Entry<'py>>,
     seen: HashSet<Hash>,
 }
 
-impl<'py> Splitter<'py> {
-    fn new(storage: &Bound<'py, PyAny>, remaining_depth: i64) -> PyResult<Self> {
-        let py = storage.py();
+impl<'a, 'py> Splitter<'a, 'py> {
+    fn new(
+        py: Python<'py>,
+        storage: Option<&Bound<'py, PyAny>>,
+        backend: Option<&'a Backend<'py>>,
+        remaining_depth: i64,
+    ) -> PyResult<Self> {
         let custom = DESTRUCTURERS.get(py)?.cast::<PyList>()?;
         Ok(Self {
             py,
-            storage: storage.clone(),
+            storage: storage.cloned(),
+            backend,
             scheme: digest::active_scheme(py)?,
             remaining_depth,
-            custom: (!custom.is_empty()).then(|| custom.clone()),
+            custom: (!custom.is_empty() && storage.is_some()).then(|| custom.clone()),
             level: 0,
             keyed: false,
             children: Vec::new(),
@@ -100,24 +109,47 @@ impl<'py> Splitter<'py> {
             return Ok(node);
         }
         // Stored whole: nobody needs the children that were split off already.
-        for (hash, _) in self.children.drain(before..) {
-            self.seen.remove(&hash);
+        for child in self.children.drain(before..) {
+            self.seen.remove(&child.key);
         }
         self.custom(value)
     }
 
     /// A value that is stored as it is.
     fn whole(&self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
-        let hash = if self.at_keyed_root() {
-            Hash::default()
+        let (hash, payload) = if self.at_keyed_root() {
+            (Hash::default(), None)
         } else {
-            digest::content_with(self.scheme, value)?
+            self.key_of(value)?
         };
         Ok(Node {
             stored: value.clone(),
             depth,
             hash,
+            payload,
         })
+    }
+
+    /// The key of a result that is stored whole, and the bytes of it, if these decide.
+    fn key_of(&self, value: &Bound<'py, PyAny>) -> PyResult<(Hash, Option<Bound<'py, PyBytes>>)> {
+        if self.scheme == Scheme::Sha256 {
+            return Ok((digest::content_in_sha256(value)?, None));
+        }
+        if let Some(hash) = digest::exact::decided(value)? {
+            return Ok((hash, None));
+        }
+        let payload = match self.backend {
+            Some(backend) => backend.payload(value)?,
+            None => pickled(value)?,
+        };
+        match payload {
+            Some(payload) => {
+                let hash = digest::exact::serialised(self.py, payload.as_bytes());
+                Ok((hash, Some(payload)))
+            }
+            // Where it cannot be stored, storing it says so.
+            None => Ok((digest::exact::unique()?, None)),
+        }
     }
 
     /// What the parent holds of a child: the child, or the digest under which it is stored.
@@ -136,7 +168,11 @@ impl<'py> Splitter<'py> {
         }
         *split = true;
         if self.seen.insert(node.hash) {
-            self.children.push((node.hash, node.stored));
+            self.children.push(Entry {
+                key: node.hash,
+                value: node.stored,
+                payload: node.payload,
+            });
         }
         to_digest(self.py, &node.hash)
     }
@@ -150,8 +186,8 @@ impl<'py> Splitter<'py> {
         if self.at_keyed_root() {
             return Ok(Hash::default());
         }
-        if digest::has_own_rule(value)? {
-            return digest::content_with(self.scheme, value);
+        if self.scheme == Scheme::Sha256 && digest::has_own_rule(value)? {
+            return digest::content_in_sha256(value);
         }
         compose(self.scheme)
     }
@@ -191,6 +227,7 @@ impl<'py> Splitter<'py> {
             stored,
             depth: above(deepest),
             hash,
+            payload: None,
         }))
     }
 
@@ -231,6 +268,7 @@ impl<'py> Splitter<'py> {
             stored,
             depth: above(deepest),
             hash,
+            payload: None,
         }))
     }
 
@@ -270,6 +308,7 @@ impl<'py> Splitter<'py> {
             stored,
             depth: above(deepest),
             hash,
+            payload: None,
         }))
     }
 
@@ -280,13 +319,16 @@ impl<'py> Splitter<'py> {
             if !applies.call1((value,))?.is_truthy()? {
                 continue;
             }
-            let intern = self.storage.getattr(intern!(self.py, "_intern_rec"))?;
+            let Some(storage) = &self.storage else {
+                continue;
+            };
+            let intern = storage.getattr(intern!(self.py, "_intern_rec"))?;
             let (stored, depth): (Bound<'py, PyAny>, f64) =
                 split.call1((intern, value))?.extract()?;
-            let hash = if self.at_keyed_root() {
-                Hash::default()
+            let (hash, _) = if self.at_keyed_root() {
+                (Hash::default(), None)
             } else {
-                digest::content_with(self.scheme, value)?
+                self.key_of(value)?
             };
             #[expect(
                 clippy::cast_possible_truncation,
@@ -302,6 +344,7 @@ impl<'py> Splitter<'py> {
                 stored,
                 depth,
                 hash,
+                payload: None,
             });
         }
         self.whole(value, OPAQUE)
@@ -367,11 +410,12 @@ pub fn save<'py>(
     key: &Hash,
     remaining_depth: i64,
 ) -> PyResult<()> {
-    let mut splitter = Splitter::new(storage, remaining_depth)?;
+    let py = storage.py();
+    let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
     splitter.keyed = true;
     let node = splitter.node(value)?;
-    splitter.children.push((*key, node.stored));
-    backend.put_many(storage.py(), &splitter.children)
+    splitter.children.push(Entry::new(*key, node.stored));
+    backend.put_many(py, &splitter.children)
 }
 
 /// Saves a result under the digest of exactly its content, which the one walk over it gives.
@@ -381,16 +425,29 @@ pub fn save_result<'py>(
     value: &Bound<'py, PyAny>,
     remaining_depth: i64,
 ) -> PyResult<Hash> {
-    let mut splitter = Splitter::new(storage, remaining_depth)?;
-    let node = splitter.node(value)?;
-    debug_assert_eq!(
-        node.hash,
-        digest::content_with(splitter.scheme, value)?,
-        "the digest made of children's digests is that of the whole"
-    );
-    splitter.children.push((node.hash, node.stored));
-    backend.put_many(storage.py(), &splitter.children)?;
-    Ok(node.hash)
+    let py = storage.py();
+    let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
+    let Node {
+        stored,
+        hash,
+        payload,
+        ..
+    } = splitter.node(value)?;
+    splitter.children.push(Entry {
+        key: hash,
+        value: stored,
+        payload,
+    });
+    backend.put_many(py, &splitter.children)?;
+    Ok(hash)
+}
+
+/// The digest under which a result is stored, where nothing but `pickle` serialises it.
+#[pyfunction]
+pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    let mut splitter = Splitter::new(py, None, None, i64::MAX)?;
+    to_digest(py, &splitter.node(value)?.hash)
 }
 
 /// What a parent holds of a child of this value, and the child's depth; a child that is deep
@@ -402,10 +459,11 @@ pub fn intern_value<'py>(
     remaining_depth: i64,
 ) -> PyResult<(Bound<'py, PyAny>, f64)> {
     let py = storage.py();
-    let mut splitter = Splitter::new(storage, remaining_depth)?;
+    let backend = Backend::of(storage)?;
+    let mut splitter = Splitter::new(py, Some(storage), Some(&backend), remaining_depth)?;
     let (mut deepest, mut split) = (None, false);
     let held = splitter.child(value.clone(), &mut deepest, &mut Vec::new(), &mut split)?;
-    Backend::of(storage)?.put_many(py, &splitter.children)?;
+    backend.put_many(py, &splitter.children)?;
     #[expect(clippy::cast_precision_loss, reason = "depths are small")]
     let depth = deepest
         .filter(|depth| *depth != OPAQUE)

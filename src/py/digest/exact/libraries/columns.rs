@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use super::text;
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
+use crate::py::digest::exact::containers::Children;
 use crate::py::digest::exact::Walker;
 use crate::py::names::Imported;
 
@@ -121,7 +122,7 @@ impl<'py> Walker<'py> {
                 let mut encoder = column_of(kind::OTHER);
                 encoder.text(&dtype.str()?.to_string_lossy());
                 encoder.length(array.len()?);
-                self.children(&mut encoder, array.try_iter()?)?;
+                self.children(&mut encoder, Children::Elements, array.try_iter()?)?;
                 Ok(encoder)
             }
         }

@@ -161,6 +161,28 @@ fn classify(class: &Bound<'_, PyType>) -> PyResult<Kind> {
     Ok(Kind::Other)
 }
 
+/// Whether a value is an array that loads as it was from its dtype, shape and elements alone.
+pub fn is_plain_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = value.py();
+    let class = value.get_type();
+    if kind(&class)? != Kind::NumpyArray || !class.is(numpy::NDARRAY.get(py)?) {
+        return Ok(false);
+    }
+    let dtype = value.getattr(intern!(py, "dtype"))?;
+    let flags = value.getattr(intern!(py, "flags"))?;
+    let flag = |name: &str| flags.getattr(name)?.is_truthy();
+    Ok(matches!(
+        dtype::kind(&dtype)?,
+        b'b' | b'i' | b'u' | b'f' | b'c' | b'M' | b'm' | b'S' | b'U'
+    ) && dtype.getattr(intern!(py, "metadata"))?.is_none()
+        && dtype.getattr(intern!(py, "isbuiltin"))?.extract::<i32>()? != 2
+        && flag("c_contiguous")?
+        && flag("writeable")?
+        && flag("aligned")?
+        // Of one dimension or none, or empty, both orders are one.
+        && value.getattr(intern!(py, "ndim"))?.extract::<usize>()? > 0)
+}
+
 impl<'py> Walker<'py> {
     /// The encoding of a value of one of the libraries; `None` for all others.
     #[inline(never)]
@@ -206,7 +228,7 @@ impl<'py> Walker<'py> {
     /// The content of an instance of a user's subclass of a library's class, with the class and
     /// the attributes that the instance carries.
     fn of_subclass(
-        &self,
+        &mut self,
         value: &Bound<'py, PyAny>,
         content: Encoder,
         attributes: &Attributes,

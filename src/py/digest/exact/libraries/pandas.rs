@@ -7,7 +7,7 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyRange, PyString};
 
 use super::buffer::Objects;
 use super::{columns, dtype};
@@ -21,12 +21,14 @@ use crate::py::names::Imported;
 static FRAME: Imported = Imported::new("pandas", "DataFrame");
 static INDEX: Imported = Imported::new("pandas", "Index");
 static SERIES: Imported = Imported::new("pandas", "Series");
+static RANGE_INDEX: Imported = Imported::new("pandas", "RangeIndex");
 
 /// The forms of an index.
 mod form {
     pub const SIMPLE: u8 = 0;
     pub const MULTI: u8 = 1;
     pub const LABELS: u8 = 2;
+    pub const RANGE: u8 = 3;
 }
 
 impl<'py> Walker<'py> {
@@ -59,6 +61,15 @@ impl<'py> Walker<'py> {
     pub(super) fn index(&mut self, index: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
         let mut encoder = Encoder::new(Tag::Index);
+        if RANGE_INDEX.is_instance(index)? {
+            // Three numbers, however long it is.
+            let name = self.walk(&index.getattr(intern!(py, "name"))?)?;
+            encoder.byte(form::RANGE).child(&name);
+            let [start, stop, step] = ["start", "stop", "step"].map(|part| index.getattr(part));
+            let range = py.get_type::<PyRange>().call1((start?, stop?, step?))?;
+            encoder.child(&self.walk(&range)?);
+            return Ok(encoder);
+        }
         encoder
             .byte(form::SIMPLE)
             .child(&self.walk(&index.getattr(intern!(py, "name"))?)?)

@@ -1,4 +1,5 @@
-//! numpy's random number generators, by state.
+//! numpy's random number generators, by state. Seeds are values; generators change while they are
+//! used, so that no call is looked up by one.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,6 +17,9 @@ impl<'py> Walker<'py> {
     pub(super) fn random_state(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
         let state = intern!(py, "state");
+        if !SEED_SEQUENCE.is_instance(value)? {
+            self.meets_random(value)?;
+        }
         let mut encoder = Encoder::new(Tag::RandomState);
         encoder.text(&class_identity(&value.get_type())?);
         if SEED_SEQUENCE.is_instance(value)? {

@@ -1,0 +1,195 @@
+//! What a definition depends on: looked at on every call of a function that counts by its code,
+//! so that what stayed as it was is told by a comparison of addresses.
+
+use std::sync::Arc;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyMappingProxy, PyModule, PyString,
+};
+
+use super::Definition;
+use crate::engine::digest::Hash;
+use crate::py::digest::exact::Walker;
+
+/// Texts and bytes up to this size are kept to compare their addresses; larger ones are not kept
+/// alive for that.
+const SMALL: usize = 4096;
+
+/// One thing that a definition depends on.
+pub enum Dependency {
+    /// What a name of a namespace is bound to.
+    Name {
+        namespace: Namespace,
+        name: Py<PyString>,
+        bound: Binding,
+    },
+    /// What a captured cell holds.
+    Cell { cell: Py<PyAny>, bound: Binding },
+    /// An attribute that is replaced as a whole, if at all: a function's code, its defaults.
+    Attribute {
+        object: Py<PyAny>,
+        name: &'static str,
+        value: Option<Py<PyAny>>,
+    },
+    /// How many names a class or module has.
+    Count { namespace: Namespace, count: usize },
+    Definition(Arc<Definition>),
+}
+
+/// Where names are bound.
+pub enum Namespace {
+    /// The globals of a function.
+    Globals(Py<PyDict>),
+    /// The attributes of a class.
+    Class(Py<PyAny>),
+}
+
+impl Namespace {
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self {
+            Self::Globals(names) => names.bind(py).get_item(name),
+            Self::Class(class) => {
+                let names = class.bind(py).getattr(intern!(py, "__dict__"))?;
+                let names = names.cast::<PyMappingProxy>()?;
+                match names.get_item(name) {
+                    Ok(found) => Ok(Some(found)),
+                    Err(_) => Ok(None),
+                }
+            }
+        }
+    }
+
+    fn len(&self, py: Python<'_>) -> PyResult<usize> {
+        match self {
+            Self::Globals(names) => Ok(names.bind(py).len()),
+            Self::Class(class) => class.bind(py).getattr(intern!(py, "__dict__"))?.len(),
+        }
+    }
+}
+
+/// What a name or a cell was found to hold.
+pub enum Binding {
+    Nothing,
+    /// This very object, which cannot change, or whose definition is looked at by itself.
+    This(Py<PyAny>),
+    /// Something of this content.
+    Content(Hash),
+    /// Something that has no digest.
+    Undigested,
+}
+
+impl Binding {
+    fn holds<'py>(
+        &self,
+        py: Python<'py>,
+        found: impl FnOnce() -> PyResult<Option<Bound<'py, PyAny>>>,
+    ) -> PyResult<bool> {
+        Ok(match (self, found()?) {
+            (Self::Nothing, found) => found.is_none(),
+            (_, None) => false,
+            (Self::This(value), Some(found)) => found.is(value.bind(py)),
+            (Self::Content(hash), Some(found)) => content(&found)? == Some(*hash),
+            (Self::Undigested, Some(found)) => content(&found)?.is_none(),
+        })
+    }
+}
+
+/// The digest of a value that is bound to a name; `None` if it has none.
+fn content(value: &Bound<'_, PyAny>) -> PyResult<Option<Hash>> {
+    let mut walker = Walker::new(value.py(), true);
+    walker.refuses_random = true;
+    match walker.walk(value) {
+        Ok(hash) => Ok(Some(hash)),
+        Err(error) if walker.may_be_without(&error) => Ok(None),
+        Err(error) => Err(walker.located(error)),
+    }
+}
+
+/// Whether a value stays what it is as long as it is the same object.
+pub fn is_constant(value: &Bound<'_, PyAny>) -> bool {
+    value.is_none()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyComplex>()
+        || value
+            .cast_exact::<PyString>()
+            .is_ok_and(|text| text.len().is_ok_and(|length| length <= SMALL))
+        || value
+            .cast_exact::<PyBytes>()
+            .is_ok_and(|bytes| bytes.as_bytes().len() <= SMALL)
+        || value.is_instance_of::<PyModule>()
+}
+
+/// Everything that a definition depends on.
+#[derive(Default)]
+pub struct Dependencies(Vec<Dependency>);
+
+impl Dependencies {
+    pub fn push(&mut self, dependency: Dependency) {
+        self.0.push(dependency);
+    }
+
+    /// Whether all is as it was.
+    pub fn hold(&self, py: Python<'_>) -> PyResult<bool> {
+        for dependency in &self.0 {
+            if !dependency.holds(py)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub fn undigested(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for dependency in &self.0 {
+            match dependency {
+                Dependency::Name {
+                    name,
+                    bound: Binding::Undigested,
+                    namespace: Namespace::Globals(_),
+                } => names.push(name.to_string()),
+                Dependency::Definition(inner) => names.extend(inner.undigested()),
+                _ => {}
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+impl Dependency {
+    fn holds(&self, py: Python<'_>) -> PyResult<bool> {
+        match self {
+            Self::Name {
+                namespace,
+                name,
+                bound,
+            } => bound.holds(py, || namespace.get(py, name.bind(py))),
+            Self::Cell { cell, bound } => {
+                bound.holds(py, || Ok(super::functions::cell_content(cell.bind(py))))
+            }
+            Self::Attribute {
+                object,
+                name,
+                value,
+            } => {
+                let found = object.bind(py).getattr_opt(*name)?;
+                Ok(match (found, value) {
+                    (Some(found), Some(value)) => found.is(value.bind(py)),
+                    (None, None) => true,
+                    _ => false,
+                })
+            }
+            Self::Count { namespace, count } => Ok(namespace.len(py)? == *count),
+            Self::Definition(definition) => definition.holds(py),
+        }
+    }
+}

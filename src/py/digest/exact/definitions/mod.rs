@@ -1,0 +1,189 @@
+//! Functions, classes and modules of the user's own, by what is in them.
+//!
+//! A function is its code, the cells it captured, its defaults, and the globals that its code
+//! names; a class its bases and attributes; a module its public names. What they refer to is
+//! followed as long as it is the user's own. Reading a definition takes time: what was read is
+//! kept with what it depends on ([`dependencies`]), and looked at again only where that changed.
+//!
+//! `functions`, `classes` and `modules` say what counts of each; `source` finds the syntax tree of
+//! code, `syntax` writes it down, `bytecode` does both where there is no source.
+
+mod bytecode;
+mod classes;
+mod dependencies;
+mod functions;
+mod luggage;
+mod modules;
+mod source;
+mod syntax;
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyCode, PyFunction, PyModule, PyType};
+
+use super::{Walker, leads_to};
+use crate::engine::digest::Hash;
+use crate::engine::digest::exact::Encoder;
+use crate::py::digest::is_indigestible;
+
+pub use dependencies::{Dependencies, Dependency};
+
+/// A function, class or module as it was read.
+pub struct Definition {
+    pub hash: Hash,
+    dependencies: Dependencies,
+    /// Whether it refers to itself: within another definition it may be read in another way.
+    cyclic: bool,
+}
+
+impl Definition {
+    /// Whether nothing that it depends on has changed since.
+    pub fn holds(&self, py: Python<'_>) -> PyResult<bool> {
+        self.dependencies.hold(py)
+    }
+
+    /// The names of globals that have no digest, and count by name alone.
+    pub fn undigested(&self) -> Vec<String> {
+        self.dependencies.undigested()
+    }
+}
+
+/// Definitions that live as long as their module, by address and question; each is kept alive, so
+/// that no other takes its address.
+static READ: LazyLock<Mutex<HashMap<(usize, Globals), (Py<PyAny>, Arc<Definition>)>>> =
+    LazyLock::new(Mutex::default);
+
+/// Programs that make definitions without end must not keep them all alive here.
+const MOST_READ: usize = 4096;
+
+/// Whether the globals that code names are followed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Globals {
+    Followed,
+    Ignored,
+}
+
+/// The definition of a function, of which nothing is known to be read already.
+pub fn of_function(function: &Bound<'_, PyFunction>, globals: Globals) -> PyResult<Arc<Definition>> {
+    let mut walker = Walker::new(function.py(), true);
+    walker.refuses_random = true;
+    function_definition(&mut walker, function, globals).map_err(|error| walker.located(error))
+}
+
+fn function_definition<'py>(
+    walker: &mut Walker<'py>,
+    function: &Bound<'py, PyFunction>,
+    globals: Globals,
+) -> PyResult<Arc<Definition>> {
+    read(walker, function.as_any(), globals, |walker| {
+        walker.enter(function, |walker| {
+            functions::content(walker, function, globals)
+        })
+    })
+}
+
+/// The digest of a function by its definition.
+pub fn function<'py>(walker: &mut Walker<'py>, function: &Bound<'py, PyFunction>) -> PyResult<Hash> {
+    Ok(function_definition(walker, function, Globals::Followed)?.hash)
+}
+
+/// The pre-image of a code object that is a value.
+pub fn code<'py>(walker: &mut Walker<'py>, code: &Bound<'py, PyCode>) -> PyResult<Encoder> {
+    bytecode::content(walker, code)
+}
+
+/// The digest of a class by its definition.
+pub fn class<'py>(walker: &mut Walker<'py>, class: &Bound<'py, PyType>) -> PyResult<Hash> {
+    let definition = read(walker, class.as_any(), Globals::Followed, |walker| {
+        walker.enter(class, |walker| classes::content(walker, class))
+    })?;
+    Ok(definition.hash)
+}
+
+/// The digest of a module by its public names.
+pub fn module<'py>(walker: &mut Walker<'py>, module: &Bound<'py, PyModule>) -> PyResult<Hash> {
+    let content = walker.enter(module, |walker| modules::content(walker, module))?;
+    Ok(content.finish())
+}
+
+/// Whether two classes are made of the same body, whatever it names: one of a running script, and
+/// one that was unpickled, whose code has no source and whose globals are copies.
+#[pyfunction]
+pub fn same_definition(one: &Bound<'_, PyType>, other: &Bound<'_, PyType>) -> PyResult<bool> {
+    let body = |class: &Bound<'_, PyType>| -> PyResult<Hash> {
+        let mut walker = Walker::new(class.py(), true);
+        walker.compares_bodies = true;
+        self::class(&mut walker, class)
+    };
+    let (one, other) = match (body(one), body(other)) {
+        (Ok(one), Ok(other)) => (one, other),
+        (Err(error), _) | (_, Err(error)) if is_indigestible(one.py(), &error) => return Ok(false),
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    Ok(one == other)
+}
+
+/// The definition of `object`, from `content` if none that still holds is known.
+fn read<'py>(
+    walker: &mut Walker<'py>,
+    object: &Bound<'py, PyAny>,
+    globals: Globals,
+    content: impl FnOnce(&mut Walker<'py>) -> PyResult<Encoder>,
+) -> PyResult<Arc<Definition>> {
+    let py = walker.py;
+    let key = (object.as_ptr() as usize, globals);
+    let lock = || READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = lock().get(&key).map(|(_, known)| known.clone());
+    if let Some(known) = known
+        && !walker.compares_bodies
+        && (!known.cyclic || walker.within.is_empty())
+        && !walker.within.contains(&key.0)
+        && known.holds(py)?
+    {
+        walker.depends_on(Dependency::Definition(known.clone()));
+        return Ok(known);
+    }
+    let level = walker.within.len();
+    let outer = walker.dependencies.replace(Dependencies::default());
+    let returned_to = std::mem::replace(&mut walker.returned_to, usize::MAX);
+    let returns = walker.returns;
+    // Within a definition content counts by type, too.
+    let typed = std::mem::replace(&mut walker.typed, true);
+    let result = content(walker);
+    walker.typed = typed;
+    let dependencies = std::mem::replace(&mut walker.dependencies, outer).unwrap_or_default();
+    let closed = walker.returned_to >= level;
+    let inner = if closed { usize::MAX } else { walker.returned_to };
+    walker.returned_to = returned_to.min(inner);
+    let definition = Arc::new(Definition {
+        hash: result?.finish(),
+        dependencies,
+        cyclic: walker.returns != returns,
+    });
+    walker.depends_on(Dependency::Definition(definition.clone()));
+    if closed && !walker.compares_bodies && leads_to(object)? {
+        let kept = (object.clone().unbind(), definition.clone());
+        let mut read = lock();
+        let forgotten = if read.len() == MOST_READ {
+            std::mem::take(&mut *read)
+        } else {
+            HashMap::new()
+        };
+        let replaced = read.insert(key, kept);
+        drop(read);
+        // After the lock: what ends here may run Python code.
+        drop((forgotten, replaced));
+    }
+    Ok(definition)
+}
+
+impl<'py> Walker<'py> {
+    /// Notes what the definition that is being read depends on.
+    fn depends_on(&mut self, dependency: Dependency) {
+        if let Some(dependencies) = &mut self.dependencies {
+            dependencies.push(dependency);
+        }
+    }
+}
