@@ -23,7 +23,7 @@ use crate::py::names::{DIGEST, INDIGESTIBLE};
 pub use exact::definitions::same_definition;
 pub use scheme::{
     Scheme, active_scheme, argument_with, content_in_sha256, digest_class, digest_of, digest_with,
-    scheme_in_force, scheme_named, set_scheme, sha256_of,
+    refreshed, scheme_in_force, scheme_named, set_scheme, sha256_of,
 };
 
 pub use hooks::{add_hook, get_hooks, manual_hooks, set_entry_point_hooks, set_manual_hooks};

@@ -171,7 +171,7 @@ fn is_indigestible(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 /// Loads the entry points again; whether that brought other hooks, with which to try once more.
-fn refreshed(py: Python<'_>) -> PyResult<bool> {
+pub fn refreshed(py: Python<'_>) -> PyResult<bool> {
     REFRESH.get(py)?.call0()?.is_truthy()
 }
 

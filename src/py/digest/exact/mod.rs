@@ -369,14 +369,14 @@ impl<'py> Walker<'py> {
             return Ok(hash);
         } else if let Some(encoder) = self.standard_library(value)? {
             encoder
-        } else if let Some(encoder) = self.record(value)? {
-            encoder
+        } else if let Some(hash) = self.record(value)? {
+            return Ok(hash);
         } else if let Some(encoder) = self.number_object(value)? {
             encoder
         } else if let Some(encoder) = self.subclass(value)? {
             encoder
         } else {
-            self.reduction(value)?
+            return self.reduction(value);
         };
         Ok(encoder.finish())
     }

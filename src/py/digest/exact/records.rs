@@ -22,9 +22,10 @@ static NAMESPACE: Imported = Imported::new("types", "SimpleNamespace");
 
 impl<'py> Walker<'py> {
     #[inline(never)]
-    pub(super) fn record(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
+    pub(super) fn record(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Hash>> {
+        let finished = |encoder: Encoder| Some(encoder.finish());
         if ENUM.is_instance(value)? {
-            return self.enum_member(value).map(Some);
+            return self.enum_member(value).map(finished);
         }
         if let Some(fields) = fields_of(value)? {
             return match self.fields(value, &fields) {
@@ -37,7 +38,7 @@ impl<'py> Walker<'py> {
                     self.trail.forget();
                     self.reduction(value).map(Some)
                 }
-                done => done.map(Some),
+                done => done.map(finished),
             };
         }
         if NAMESPACE.is_instance(value)? {
@@ -46,7 +47,7 @@ impl<'py> Walker<'py> {
             let attributes = self.walk(&attributes)?;
             let mut encoder = Encoder::new(Tag::Namespace);
             encoder.text(&name).child(&attributes);
-            return Ok(Some(encoder));
+            return Ok(finished(encoder));
         }
         Ok(None)
     }

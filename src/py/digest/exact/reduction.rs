@@ -4,13 +4,18 @@
 //! (callable, arguments, state, items), each digested by the rules of its own kind, are a digest.
 //! What has no reduction, or would be used up or changed by looking at it, has none.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyIterator, PyString, PyTuple, PyType};
 
 use super::{Walker, indigestible, leaf, trail};
+use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::{as_indigestible, indigestible_because};
+use crate::py::digest::{as_indigestible, indigestible_because, refreshed};
 use crate::py::names::Imported;
 
 static DISPATCH_TABLE: Imported = Imported::new("copyreg", "dispatch_table");
@@ -29,6 +34,8 @@ const LOCKS: [&str; 5] = ["Lock", "Event", "Condition", "Semaphore", "BoundedSem
 /// The oldest protocol that every supported Python reads and that tells all of an object's state.
 const PICKLE_PROTOCOL: u8 = 4;
 
+const MOST_CLASSES: usize = 4096;
+
 /// The parts of a reduction, in its order.
 mod part {
     pub const NAME: u8 = 0;
@@ -38,7 +45,12 @@ mod part {
 impl<'py> Walker<'py> {
     /// Any object that pickles.
     #[inline(never)]
-    pub(super) fn reduction(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+    pub(super) fn reduction(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        if is_new(&value.get_type()) && refreshed(self.py)? {
+            // Its package has a rule for it that was not loaded yet.
+            self.hooked = true;
+            return self.walk_node(value);
+        }
         if is_refused(value)? {
             return Err(indigestible(value));
         }
@@ -48,7 +60,8 @@ impl<'py> Walker<'py> {
             }
             self.meets_random(value)?;
         }
-        self.enter(value, |walker| walker.reduced(value))
+        let reduced = self.enter(value, |walker| walker.reduced(value))?;
+        Ok(reduced.finish())
     }
 
     /// A generator of random numbers is no argument that can be looked up again.
@@ -162,7 +175,7 @@ impl<'py> Walker<'py> {
     }
 
     /// A class by the rule for those of instances; a function by its name if that leads to it.
-    fn maker(&mut self, callable: &Bound<'py, PyAny>) -> PyResult<crate::engine::digest::Hash> {
+    fn maker(&mut self, callable: &Bound<'py, PyAny>) -> PyResult<Hash> {
         if let Ok(class) = callable.cast::<PyType>() {
             let mut encoder = Encoder::new(Tag::Class);
             encoder.text(&self.class_name(class)?);
@@ -198,7 +211,7 @@ impl<'py> Walker<'py> {
     }
 
     /// The state, mostly the attributes by name.
-    fn state(&mut self, state: &Bound<'py, PyAny>) -> PyResult<crate::engine::digest::Hash> {
+    fn state(&mut self, state: &Bound<'py, PyAny>) -> PyResult<Hash> {
         let Ok(attributes) = state.cast_exact::<PyDict>() else {
             if let Ok(both) = state.cast_exact::<PyTuple>()
                 && both.len() == 2
@@ -240,6 +253,30 @@ impl<'py> Walker<'py> {
         }
         Ok(encoder.finish())
     }
+}
+
+/// Whether no instance of a class was reduced before.
+fn is_new(class: &Bound<'_, PyType>) -> bool {
+    static SEEN: LazyLock<Mutex<HashMap<usize, Py<PyType>>>> = LazyLock::new(Mutex::default);
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Each is kept alive, so that no other takes its address; not all of those of a program that
+    // makes classes without end.
+    let forgotten = if seen.len() == MOST_CLASSES {
+        std::mem::take(&mut *seen)
+    } else {
+        HashMap::new()
+    };
+    let is_new = match seen.entry(class.as_ptr() as usize) {
+        Entry::Occupied(_) => false,
+        Entry::Vacant(place) => {
+            place.insert(class.clone().unbind());
+            true
+        }
+    };
+    drop(seen);
+    // After the lock: the end of a class may run Python code.
+    drop(forgotten);
+    is_new
 }
 
 /// The reduction that `pickle` would use.

@@ -198,7 +198,7 @@ fn fields<'py>(
             }
             for name in ["default", "default_factory"] {
                 let value = field.getattr(name)?;
-                given(walker, encoder, &value, value.is(MISSING.get(py)?))?;
+                given(walker, encoder, &value, value.is_instance(&MISSING.get(py)?.get_type())?)?;
             }
         }
     } else if let Ok(fields) = names.get_item(intern!(py, "__attrs_attrs__")) {
@@ -213,7 +213,7 @@ fn fields<'py>(
             }
             for name in ["default", "validator", "converter", "eq", "order"] {
                 let value = field.getattr(name)?;
-                given(walker, encoder, &value, value.is(NOTHING.get(py)?))?;
+                given(walker, encoder, &value, value.is_instance(&NOTHING.get(py)?.get_type())?)?;
             }
         }
     } else {
