@@ -179,10 +179,11 @@ def test_mappings_do_not_depend_on_insertion_order(scheme: str) -> None:
     assert digest({"a": 1, 2: "b"}) == digest({2: "b", "a": 1})
 
 
-def test_a_dataclass_and_an_attrs_instance_of_one_name_agree(scheme: str) -> None:
+def test_a_dataclass_and_an_attrs_instance_of_one_name(scheme: str) -> None:
     one = dataclasses.make_dataclass("Point", ["x", "y"])
     two = attrs.make_class("Point", ["x", "y"])
-    assert digest(one(1, [2])) == digest(two(1, [2]))
+    # Two classes are two kinds of values, in scheme `exact`.
+    assert (digest(one(1, [2])) == digest(two(1, [2]))) == (scheme == "sha256")
     assert digest(one(1, 2)) != digest(one(2, 1))
 
 
@@ -471,13 +472,16 @@ def test_an_own_digest_wins_over_everything_built_in(scheme: str) -> None:
 
 
 def test_an_own_digest_is_looked_up_on_the_type(scheme: str) -> None:
-    instance = Plain()
-    instance.__digest__ = lambda: FULL  # type: ignore[attr-defined]
+    class Locked:
+        def __reduce__(self) -> str:
+            raise TypeError("no content")
 
-    class Obliging:
+    class Obliging(Locked):
         def __getattr__(self, name: str) -> Callable[[], str]:
             return lambda: FULL
 
+    instance = Locked()
+    instance.__digest__ = lambda: FULL  # type: ignore[attr-defined]
     for value in (instance, Obliging()):
         with pytest.raises(Indigestible):
             digest(value)

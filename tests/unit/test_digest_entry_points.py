@@ -13,12 +13,17 @@ import pytest
 MODULE = """
 from fleche.digest import Hook, digest
 
-class One: pass
-class Two: pass
-class Three: pass
+class Opaque:
+    def __reduce__(self): raise TypeError("no content")
+
+class One(Opaque): pass
+class Two(Opaque): pass
+class Three(Opaque): pass
+class Plain: pass
 
 hook = Hook(One, lambda value: "11" * 32)
 pair = (Two, lambda value: "22" * 32)
+plain = (Plain, lambda value: "66" * 32)
 several = [Hook(Three, lambda value: "33" * 32), (Two, lambda value: digest("two"))]
 other = (One, lambda value: "44" * 32)
 broken = 7
@@ -177,6 +182,12 @@ def test_one_that_fails_to_load_is_logged_and_skipped(
         "indigestible",
         "indigestible",
     ]
+
+
+def test_one_goes_before_the_reduction_of_an_object(install: Install, run: Run) -> None:
+    install("shop", "digest = shop:plain", module=MODULE)
+    assert run("import shop\ntell([shop.Plain()]); tell(shop.Plain())")[1] == "6666"
+    assert run("import shop\nfrom fleche.digest import digest\nd = digest\nprint(d([shop.Plain()]) == d([D('66' * 32)]))") == ["True"]
 
 
 def test_what_loads_of_a_list_counts(install: Install, run: Run) -> None:

@@ -410,16 +410,23 @@ def test_shared_parts_are_walked_once() -> None:
 # Records.
 
 
-def test_dataclasses_and_attrs_classes_agree() -> None:
-    plain = make_dataclass("Point", ["x", "y"])
-    slotted = make_dataclass("Point", ["y", "x"], slots=True)
-    defined = attrs.make_class("Point", ["x", "y"])
-    other = make_dataclass("Vector", ["x", "y"])
-    assert digest(plain(1, 2)) == digest(defined(1, 2)) == digest(slotted(2, 1))
-    assert digest(plain(1, 2)) == digest(plain(1.0, 2))
-    assert digest(plain(1, 2)) != digest(other(1, 2))
-    assert digest(plain(1, 2)) != digest(plain(2, 1))
-    assert len({digest(make(1, 2), True) for make in (plain, other)}) == 2
+@dataclass
+class Pair:
+    x: Any
+    y: Any
+
+
+@attrs.define
+class AttrsPair:
+    x: Any
+    y: Any
+
+
+def test_records_count_by_class_and_fields() -> None:
+    assert digest(Pair(1, 2)) == digest(Pair(1.0, 2))
+    assert digest(AttrsPair(1, 2)) == digest(AttrsPair(1, 2))
+    assert len({digest(p) for p in (Pair(1, 2), Pair(2, 1), AttrsPair(1, 2))}) == 3
+    assert digest(Pair(1, 2), True) != digest(Pair(1.0, 2), True)
 
 
 def test_a_record_without_a_value_for_a_field_is_indigestible() -> None:
@@ -443,17 +450,13 @@ def test_a_record_that_is_a_container_counts_by_both() -> None:
     assert digest(one) != digest(other)
 
 
-def test_other_attributes_of_a_record_make_another_result() -> None:
-    @dataclass
-    class Point:
-        x: int
-
-    one, other = Point(1), Point(1)
-    other.cached = 5  # type: ignore[attr-defined]
-    assert digest(one) == digest(other)
-    assert digest(one, True) != digest(other, True)
-    other.cached = threading.Lock()  # type: ignore[attr-defined]
-    assert digest(one, True) == digest(other, True)
+def test_other_attributes_of_a_record_count() -> None:
+    one, other = Pair(1, 2), Pair(1, 2)
+    other.more = 5  # type: ignore[attr-defined]
+    assert digest(one) != digest(other)
+    other.more = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(Indigestible):
+        digest(other)
 
 
 @given(st.integers())
@@ -480,11 +483,8 @@ def test_enum_members_count_by_class_and_name() -> None:
     assert digest(Colour["GREEN"]) == digest(Colour.GREEN)
 
 
-def test_an_object_of_a_plain_class_is_indigestible() -> None:
-    class Plain:
-        pass
-
-    for value in (Plain(), object(), threading.Lock(), [Plain()]):
+def test_what_has_no_content_is_indigestible() -> None:
+    for value in (object(), threading.Lock(), [threading.Lock()], threading.local()):
         with pytest.raises(Indigestible):
             digest(value)
 
@@ -507,8 +507,6 @@ def test_equal_bodies_agree_wherever_they_are_defined() -> None:
         return x * by + plus
 
     assert digest(inner) == digest(multiply)
-    # A result is the function that was returned, not one that does the same.
-    assert digest(inner, True) != digest(multiply, True)
     assert len({digest(f) for f in (multiply, other, keyword)}) == 3
 
 
@@ -668,12 +666,6 @@ def test_zones_of_other_packages_count_by_key() -> None:
     ]
     assert len({digest(zone) for zone in zones}) == len(zones)
     assert digest(tz.tzoffset("X", 3600)) == digest(tz.tzoffset("X", 3600))
-
-    class Unknown(dt.tzinfo):
-        pass
-
-    with pytest.raises(Indigestible):
-        digest(Unknown())
 
 
 def test_paths_count_by_text() -> None:

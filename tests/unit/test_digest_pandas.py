@@ -185,10 +185,27 @@ def test_text_in_chunks() -> None:
     )
 
 
-def test_a_range_is_an_index() -> None:
-    assert both(pd.RangeIndex(3)) == both(pd.Index([0, 1, 2]))
-    assert digest(pd.RangeIndex(3)) != digest(pd.Index([0, 1, 2], dtype="i4"))
-    assert both(pd.DataFrame({"a": [1, 2]})) == both(pd.DataFrame({"a": [1, 2]}, index=[0, 1]))
+def test_a_range_is_three_numbers() -> None:
+    assert both(pd.RangeIndex(3)) == both(pd.RangeIndex(0, 3, 1))
+    others = [pd.RangeIndex(4), pd.RangeIndex(3, name="x"), pd.Index([0, 1, 2])]
+    assert len({digest(index) for index in [pd.RangeIndex(3), *others]}) == 4
+    # No column of that many numbers is made.
+    assert digest(pd.RangeIndex(10**15)) != digest(pd.RangeIndex(10**15 + 1))
+
+
+def test_what_was_written_on_a_frame_counts() -> None:
+    frame, other = pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]})
+    other.attrs["unit"] = "m"
+    assert digest(frame) != digest(other)
+    assert digest(frame["a"]) != digest(other["a"])
+
+
+def test_the_frequency_of_an_index_counts() -> None:
+    dates = pd.date_range("2020", periods=3, freq="D")
+    loose = pd.DatetimeIndex(list(dates))
+    assert loose.freq is None
+    assert digest(dates) != digest(loose)
+    assert digest(pd.Series([1, 2, 3], dates)) != digest(pd.Series([1, 2, 3], loose))
 
 
 def test_an_index_counts_without_its_frequency() -> None:

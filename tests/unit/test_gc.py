@@ -52,7 +52,7 @@ class Halfway:
     def __init__(self, body: Callable[[Any], Any] = lambda values: len(values)) -> None:
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-        @fleche
+        @fleche(hash_code=False)
         def function(values):
             self.begun.set()
             assert self.go_on.wait(60)

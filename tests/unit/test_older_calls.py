@@ -62,7 +62,8 @@ class Runs:
             self.ran.append(x)
             return text or ("result", x, *more)
 
-        self.f = fleche(**options)(f)
+        # By name, as the reference: with its code it would have no key of an older scheme.
+        self.f = fleche(**{"hash_code": False, **options})(f)
 
     def __call__(self, *args: Any) -> Any:
         return self.f(*args)

@@ -102,9 +102,11 @@ def _renewed(cache: Cache, key: Digest, record: DigestedCall) -> DigestedCall:
             arguments[name] = today
             if not _is_there(cache, value, today):
                 values.save(value, today)
-    if foreign and missing:
+    if not foreign:
+        return record
+    if missing:
         raise _Stays(f"the value of argument {missing[0]!r} is not stored")
-    if foreign and record.code_digest is not None:
+    if record.code_digest is not None:
         raise _Stays("the digest of its function's code cannot be computed anew")
     return DigestedCall(
         name=record.name,

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyFunction;
@@ -16,6 +17,7 @@ use crate::engine::digest::Hash;
 use crate::py::call::CallIdentity;
 use crate::py::digest::exact::definitions::{Definition, Globals, of_function};
 use crate::py::digest::exact::is_named_function;
+use crate::py::digest::record::DecoratedDigest;
 use crate::py::digest::{self, Scheme, to_digest};
 use crate::py::older::OlderFunction;
 
@@ -72,6 +74,18 @@ impl Identity {
         })?;
         Ok(older.as_ref())
     }
+}
+
+/// The function below decorated ones, which say so themselves.
+fn undecorated<'py>(function: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = function.py();
+    let mut found = function.clone();
+    while let Some(own) = found.getattr_opt(intern!(py, "__digest__"))?
+        && let Ok(own) = own.cast::<DecoratedDigest>()
+    {
+        found = own.get().parts(py).0;
+    }
+    Ok(found)
 }
 
 /// The identity of one function, made anew when what it depends on changes.
@@ -148,12 +162,15 @@ impl Identities {
             };
             // What has no code of its own counts by its name.
             if let Some(globals) = globals
-                && let Ok(function) = function.cast::<PyFunction>()
+                && let Ok(function) = undecorated(function)?.cast::<PyFunction>()
             {
                 let read = of_function(function, globals)?;
                 self.tell_of(py, &name, &read.undigested())?;
                 code_digest = to_digest(py, &read.hash)?.unbind();
-                verifiable = globals == Globals::Ignored;
+                // An older scheme knows nothing of globals.
+                verifiable = self.hash_code == HashCode::Always
+                    && (globals == Globals::Ignored
+                        || of_function(function, Globals::Ignored)?.hash == read.hash);
                 definition = Some(read);
             }
         }

@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyIterator, PyString, PyTuple, PyType};
 
+use super::state::is_derived;
 use super::{Walker, indigestible, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
@@ -109,7 +110,7 @@ impl<'py> Walker<'py> {
         };
         match part(2)? {
             Some(state) => {
-                let hash = self.state(&state)?;
+                let hash = self.state(&class, &state)?;
                 encoder.byte(1).child(&hash);
             }
             None => {
@@ -211,7 +212,11 @@ impl<'py> Walker<'py> {
     }
 
     /// The state, mostly the attributes by name.
-    fn state(&mut self, state: &Bound<'py, PyAny>) -> PyResult<Hash> {
+    fn state(
+        &mut self,
+        class: &Bound<'py, PyType>,
+        state: &Bound<'py, PyAny>,
+    ) -> PyResult<Hash> {
         let Ok(attributes) = state.cast_exact::<PyDict>() else {
             if let Ok(both) = state.cast_exact::<PyTuple>()
                 && both.len() == 2
@@ -221,7 +226,7 @@ impl<'py> Walker<'py> {
                 encoder.text("state").length(2);
                 for part in both.iter() {
                     let hash = if part.is_exact_instance_of::<PyDict>() {
-                        self.state(&part)?
+                        self.state(class, &part)?
                     } else {
                         self.walk(&part)?
                     };
@@ -233,6 +238,11 @@ impl<'py> Walker<'py> {
         };
         let mut found = Vec::with_capacity(attributes.len());
         for (name, content) in attributes.iter() {
+            if let Ok(name) = name.cast::<PyString>()
+                && is_derived(class, name)?
+            {
+                continue;
+            }
             let key = self.walk(&name)?;
             match self.walk(&content) {
                 Ok(hash) => found.push((key, hash)),

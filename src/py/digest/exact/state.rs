@@ -2,13 +2,14 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyType};
 
 use super::{Walker, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::names::Imported;
 
+static CACHED_PROPERTY: Imported = Imported::new("functools", "cached_property");
 static SLOT_NAMES: Imported = Imported::new("copyreg", "_slotnames");
 
 /// What a [`Tag::WithState`] adds to a content.
@@ -82,13 +83,22 @@ impl<'py> Walker<'py> {
                 let Ok(name) = name.cast_into::<PyString>() else {
                     continue;
                 };
-                if wanted(&name) {
+                if wanted(&name) && !is_derived(&class, &name)? {
                     found.push(self.attribute(&name, &content)?);
                 }
             }
         }
         found.sort_unstable();
         Ok(found)
+    }
+}
+
+/// Whether an attribute holds what a `functools.cached_property` computed from the others: using an
+/// object must not make another one of it.
+pub fn is_derived(class: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+    match class.getattr_opt(name)? {
+        Some(of_class) => CACHED_PROPERTY.is_instance(&of_class),
+        None => Ok(false),
     }
 }
 

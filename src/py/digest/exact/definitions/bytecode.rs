@@ -62,14 +62,16 @@ pub fn content<'py>(walker: &mut Walker<'py>, code: &Bound<'py, PyCode>) -> PyRe
 /// Code by its bytecode, with the globals that it names.
 pub fn read<'py>(walker: &mut Walker<'py>, code: &Bound<'py, PyCode>) -> PyResult<Code> {
     let hash = content(walker, code)?.finish();
-    let mut uses = Uses::of(global_names(code)?);
+    let mut uses = Uses::of(outer_names(code)?);
     note_uses(code, &mut uses)?;
     Ok(Code { hash, uses })
 }
 
-/// The names that code, and the code within it, looks up in its globals.
-pub fn global_names(code: &Bound<'_, PyCode>) -> PyResult<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+/// The names of what code did not make itself: those that it, and the code within it, looks up in
+/// its globals, and those of what it captured.
+pub fn outer_names(code: &Bound<'_, PyCode>) -> PyResult<BTreeSet<String>> {
+    let captured = code.getattr(intern!(code.py(), "co_freevars"))?;
+    let mut names: BTreeSet<String> = captured.extract::<Vec<String>>()?.into_iter().collect();
     each_code(code, &mut |code| {
         for instruction in instructions(code)? {
             if instruction.is_global() {
@@ -150,7 +152,10 @@ fn note_uses(code: &Bound<'_, PyCode>, uses: &mut Uses) -> PyResult<()> {
     each_code(code, &mut |code| {
         let instructions = instructions(code)?;
         for (place, instruction) in instructions.iter().enumerate() {
-            if !matches!(instruction.name.as_str(), "LOAD_GLOBAL" | "LOAD_NAME") {
+            if !matches!(
+                instruction.name.as_str(),
+                "LOAD_GLOBAL" | "LOAD_NAME" | "LOAD_DEREF" | "LOAD_CLASSDEREF"
+            ) {
                 continue;
             }
             let name = instruction.text()?;
@@ -160,7 +165,7 @@ fn note_uses(code: &Bound<'_, PyCode>, uses: &mut Uses) -> PyResult<()> {
                 && syntax::is_mutator(&method.text()?)
                 && result_is_dropped(&rest[1..])?
             {
-                uses.note_call(&name);
+                uses.note_changed(&name, Vec::new());
             } else if rest.len() > 2 && is_added_to(&name, rest)? {
                 uses.note_written(&name);
             } else if let Some(attribute) = attribute {
@@ -203,7 +208,9 @@ fn is_added_to(name: &str, rest: &[Instruction<'_>]) -> PyResult<bool> {
         if depth == 1 && instruction.name == "BINARY_OP" {
             let next = rest[place + 1..].iter().find(|next| next.name != "CACHE");
             return match next {
-                Some(next) if next.name == "STORE_GLOBAL" => Ok(next.text()? == name),
+                Some(next) if matches!(next.name.as_str(), "STORE_GLOBAL" | "STORE_DEREF") => {
+                    Ok(next.text()? == name)
+                }
                 _ => Ok(false),
             };
         }

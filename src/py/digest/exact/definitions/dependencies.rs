@@ -88,21 +88,22 @@ impl Binding {
     fn holds<'py>(
         &self,
         py: Python<'py>,
+        typed: bool,
         found: impl FnOnce() -> PyResult<Option<Bound<'py, PyAny>>>,
     ) -> PyResult<bool> {
         Ok(match (self, found()?) {
             (Self::Nothing, found) => found.is_none(),
             (_, None) => false,
             (Self::This(value), Some(found)) => found.is(value.bind(py)),
-            (Self::Content(hash), Some(found)) => content(&found)? == Some(*hash),
-            (Self::Undigested, Some(found)) => content(&found)?.is_none(),
+            (Self::Content(hash), Some(found)) => content(&found, typed)? == Some(*hash),
+            (Self::Undigested, Some(found)) => content(&found, typed)?.is_none(),
         })
     }
 }
 
 /// The digest of a value that is bound to a name; `None` if it has none.
-fn content(value: &Bound<'_, PyAny>) -> PyResult<Option<Hash>> {
-    let mut walker = Walker::new(value.py(), true);
+fn content(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Option<Hash>> {
+    let mut walker = Walker::new(value.py(), typed);
     walker.refuses_random = true;
     match walker.walk(value) {
         Ok(hash) => Ok(Some(hash)),
@@ -128,18 +129,28 @@ pub fn is_constant(value: &Bound<'_, PyAny>) -> bool {
 }
 
 /// Everything that a definition depends on.
-#[derive(Default)]
-pub struct Dependencies(Vec<Dependency>);
+pub struct Dependencies {
+    /// Whether content counts by type.
+    typed: bool,
+    all: Vec<Dependency>,
+}
 
 impl Dependencies {
+    pub fn new(typed: bool) -> Self {
+        Self {
+            typed,
+            all: Vec::new(),
+        }
+    }
+
     pub fn push(&mut self, dependency: Dependency) {
-        self.0.push(dependency);
+        self.all.push(dependency);
     }
 
     /// Whether all is as it was.
     pub fn hold(&self, py: Python<'_>) -> PyResult<bool> {
-        for dependency in &self.0 {
-            if !dependency.holds(py)? {
+        for dependency in &self.all {
+            if !dependency.holds(py, self.typed)? {
                 return Ok(false);
             }
         }
@@ -148,7 +159,7 @@ impl Dependencies {
 
     pub fn undigested(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for dependency in &self.0 {
+        for dependency in &self.all {
             match dependency {
                 Dependency::Name {
                     name,
@@ -166,15 +177,15 @@ impl Dependencies {
 }
 
 impl Dependency {
-    fn holds(&self, py: Python<'_>) -> PyResult<bool> {
+    fn holds(&self, py: Python<'_>, typed: bool) -> PyResult<bool> {
         match self {
             Self::Name {
                 namespace,
                 name,
                 bound,
-            } => bound.holds(py, || namespace.get(py, name.bind(py))),
+            } => bound.holds(py, typed, || namespace.get(py, name.bind(py))),
             Self::Cell { cell, bound } => {
-                bound.holds(py, || Ok(super::functions::cell_content(cell.bind(py))))
+                bound.holds(py, typed, || Ok(super::functions::cell_content(cell.bind(py))))
             }
             Self::Attribute {
                 object,

@@ -1,5 +1,6 @@
 //! What counts of a function: code, captured cells, defaults, and the globals that its code names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pyo3::intern;
@@ -8,26 +9,28 @@ use pyo3::types::{PyCode, PyDict, PyFunction, PyModule, PyString, PyTuple, PyTyp
 
 use super::dependencies::{Binding, Dependency, Namespace, is_constant};
 use super::syntax::{Use, Uses};
+use super::modules::Undigested;
 use super::{Globals, bytecode, modules, source};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::naming::{is_installed, is_installed_module, module_of};
-use crate::py::digest::exact::{Walker, leaf, trail};
+use crate::py::digest::exact::Walker;
 use crate::py::names::Imported;
 
 static BUILTINS: Imported = Imported::new("builtins", "__dict__");
+static OBJECT: Imported = Imported::new("builtins", "object");
 
 /// The cell that `super()` and `__class__` read.
 const CLASS_CELL: &str = "__class__";
 
-/// How a global takes part.
-mod global {
+/// How a global or a captured variable takes part.
+mod variable {
     pub const NOTHING: u8 = 0;
     pub const CONTENT: u8 = 1;
     /// It has no digest: its name is all that counts.
     pub const NAME: u8 = 2;
-    /// A module of the user's own, by the attributes that the code names.
-    pub const MODULE: u8 = 3;
+    /// A module of the user's own or an instance, by the attributes that the code asks it for.
+    pub const ATTRIBUTES: u8 = 3;
 }
 
 /// What a cell holds; `None` if it is empty.
@@ -60,14 +63,14 @@ pub fn content<'py>(
         source::read(walker, function, code)?
     };
     encoder.child(&read.hash);
-    captured(walker, &mut encoder, function, code)?;
+    captured(walker, &mut encoder, function, code, &read.uses)?;
     defaults(walker, &mut encoder, function)?;
     if globals == Globals::Ignored
         || walker.compares_bodies
         || is_installed(py, &module_of(function)?)? {
         encoder.length(0);
     } else {
-        named_globals(walker, &mut encoder, function, &read.uses)?;
+        named_globals(walker, &mut encoder, function, code, &read.uses)?;
     }
     Ok(encoder)
 }
@@ -77,6 +80,7 @@ fn captured<'py>(
     encoder: &mut Encoder,
     function: &Bound<'py, PyFunction>,
     code: &Bound<'py, PyCode>,
+    uses: &Uses,
 ) -> PyResult<()> {
     let py = walker.py;
     let cells = function.getattr(intern!(py, "__closure__"))?;
@@ -85,36 +89,28 @@ fn captured<'py>(
         return Ok(());
     };
     let names = code.getattr(intern!(py, "co_freevars"))?;
-    // By name: versions of Python order them differently.
-    let mut named: Vec<(String, Bound<'py, PyAny>)> = Vec::with_capacity(cells.len());
+    let mut content = Vec::with_capacity(cells.len());
     for (name, cell) in names.cast::<PyTuple>()?.iter().zip(cells.iter()) {
-        named.push((name.extract()?, cell));
-    }
-    named.sort_by(|(one, _), (other, _)| one.cmp(other));
-    encoder.length(named.len());
-    for (name, cell) in named {
-        encoder.text(&name);
+        let name: String = name.extract()?;
         let found = cell_content(&cell);
-        let bound = match &found {
+        let bound = match found {
             None => {
-                encoder.byte(0);
+                content.push((name, variable::NOTHING, None));
                 Binding::Nothing
             }
             Some(class) if name == CLASS_CELL && class.is_instance_of::<PyType>() => {
-                let class = Walker::named_class(class.cast()?)?;
-                encoder.byte(1).child(&class.finish());
-                Binding::This(found.clone().into_iter().next().map_or_else(
-                    || py.None(),
-                    Bound::unbind,
-                ))
+                let hash = Walker::named_class(class.cast()?)?.finish();
+                content.push((name, variable::CONTENT, Some(hash)));
+                Binding::This(class.unbind())
             }
-            Some(value) => match bound_value(walker, value) {
-                Ok((hash, bound)) => {
-                    encoder.byte(1).child(&hash);
+            Some(value) => match used(walker, &value, &uses.get(&name)) {
+                Ok(None) => continue,
+                Ok(Some((kind, hash, bound))) => {
+                    content.push((name, kind, Some(hash)));
                     bound
                 }
                 Err(error) => {
-                    return Err(walker.past(error, || format!(" captured {name}")));
+                    return Err(walker.past(error, || format!("captured variable {name}")));
                 }
             },
         };
@@ -123,7 +119,82 @@ fn captured<'py>(
             bound,
         });
     }
+    write(encoder, content);
     Ok(())
+}
+
+/// Name, kind and digest of the variables that count.
+type Content = Vec<(String, u8, Option<Hash>)>;
+
+/// By name: versions of Python order them differently.
+fn write(encoder: &mut Encoder, mut content: Content) {
+    content.sort_unstable();
+    encoder.length(content.len());
+    for (name, kind, hash) in &content {
+        encoder.text(name).byte(*kind);
+        if let Some(hash) = hash {
+            encoder.child(hash);
+        }
+    }
+}
+
+/// Kind and digest of what a variable holds, and how to tell whether it still does; `None` if the
+/// code only changes it.
+fn used<'py>(
+    walker: &mut Walker<'py>,
+    value: &Bound<'py, PyAny>,
+    usage: &Use,
+) -> PyResult<Option<(u8, Hash, Binding)>> {
+    if usage.is_written_only(value) {
+        return Ok(None);
+    }
+    if let Some(names) = usage.only_attributes(value) {
+        let this = || Binding::This(value.clone().unbind());
+        if let Ok(module) = value.cast::<PyModule>() {
+            if !is_installed_module(module)? {
+                let hash = modules::attributes(walker, module, names)?;
+                return Ok(Some((variable::ATTRIBUTES, hash, this())));
+            }
+        } else if let Some(hash) = attributes(walker, value, names)? {
+            return Ok(Some((variable::ATTRIBUTES, hash, this())));
+        }
+    }
+    let (hash, bound) = bound_value(walker, value)?;
+    Ok(Some((variable::CONTENT, hash, bound)))
+}
+
+/// The attributes of an instance that code asks it for, if these are kept in its `__dict__` and
+/// nothing stands between.
+fn attributes<'py>(
+    walker: &mut Walker<'py>,
+    value: &Bound<'py, PyAny>,
+    names: &BTreeSet<String>,
+) -> PyResult<Option<Hash>> {
+    let py = walker.py;
+    let class = value.get_type();
+    let plain = OBJECT.get(py)?.getattr(intern!(py, "__getattribute__"))?;
+    if !class.getattr(intern!(py, "__getattribute__"))?.is(&plain)
+        || value.is_instance_of::<PyFunction>()
+        || value.is_instance_of::<PyType>()
+    {
+        return Ok(None);
+    }
+    let Some(held) = value.getattr_opt(intern!(py, "__dict__"))? else {
+        return Ok(None);
+    };
+    let Ok(held) = held.cast_into::<PyDict>() else {
+        return Ok(None);
+    };
+    for name in names {
+        // A property or method may look at everything.
+        if !held.contains(name)? || class.hasattr(name.as_str())? {
+            return Ok(None);
+        }
+    }
+    let mut encoder = Encoder::new(Tag::Namespace);
+    encoder.text(&walker.class_name(&class)?);
+    modules::write(walker, &mut encoder, &held, names, Undigested::Refused)?;
+    Ok(Some(encoder.finish()))
 }
 
 /// The digest of what a name or cell holds, and how to tell whether it still does.
@@ -198,13 +269,18 @@ fn named_globals<'py>(
     walker: &mut Walker<'py>,
     encoder: &mut Encoder,
     function: &Bound<'py, PyFunction>,
+    code: &Bound<'py, PyCode>,
     uses: &Uses,
 ) -> PyResult<()> {
     let py = walker.py;
+    let captured: Vec<String> = code.getattr(intern!(py, "co_freevars"))?.extract()?;
     let namespace = function.getattr(intern!(py, "__globals__"))?;
     let namespace = namespace.cast::<PyDict>()?;
     let mut content = Vec::new();
     for (name, usage) in uses.iter() {
+        if captured.iter().any(|captured| captured == name) {
+            continue;
+        }
         let name = PyString::new(py, name);
         let found = namespace.get_item(&name)?;
         let Some(bound) = one_global(walker, &mut content, &name, found.as_ref(), usage)? else {
@@ -216,18 +292,9 @@ fn named_globals<'py>(
             bound,
         });
     }
-    encoder.length(content.len());
-    for (name, kind, hash) in &content {
-        encoder.bytes(name).byte(*kind);
-        if let Some(hash) = hash {
-            encoder.child(hash);
-        }
-    }
+    write(encoder, content);
     Ok(())
 }
-
-/// Name, kind and digest of the globals that count.
-type Content = Vec<(Vec<u8>, u8, Option<Hash>)>;
 
 /// What one global adds; `None` if it does not count, whatever it is.
 fn one_global<'py>(
@@ -237,37 +304,24 @@ fn one_global<'py>(
     found: Option<&Bound<'py, PyAny>>,
     usage: &Use,
 ) -> PyResult<Option<Binding>> {
-    let py = walker.py;
-    let written = leaf::utf8(name)?.into_owned();
+    let text: String = name.extract()?;
     let Some(value) = found else {
         // A builtin, or something that is not there yet.
-        if !BUILTINS.get(py)?.contains(name)? {
-            content.push((written, global::NOTHING, None));
+        if !BUILTINS.get(walker.py)?.contains(name)? {
+            content.push((text, variable::NOTHING, None));
         }
         return Ok(Some(Binding::Nothing));
     };
-    if usage.is_written_only(value) {
-        return Ok(None);
-    }
-    if let Ok(module) = value.cast::<PyModule>()
-        && !is_installed_module(module)?
-        && let Some(attributes) = usage.only_attributes()
-    {
-        let hash = modules::attributes(walker, module, attributes)?;
-        content.push((written, global::MODULE, Some(hash)));
-        return Ok(Some(Binding::This(value.clone().unbind())));
-    }
-    match bound_value(walker, value) {
-        Ok((hash, bound)) => {
-            content.push((written, global::CONTENT, Some(hash)));
+    match used(walker, value, usage) {
+        Ok(None) => Ok(None),
+        Ok(Some((kind, hash, bound))) => {
+            content.push((text, kind, Some(hash)));
             Ok(Some(bound))
         }
         Err(error) if walker.may_be_without(&error) => {
-            content.push((written, global::NAME, None));
+            content.push((text, variable::NAME, None));
             Ok(Some(Binding::Undigested))
         }
-        Err(error) => Err(walker.past(error, || {
-            trail::attribute(name.to_string_lossy().as_bytes()).replace('.', " global ")
-        })),
+        Err(error) => Err(walker.past(error, || format!("global {text}"))),
     }
 }

@@ -52,8 +52,11 @@ impl Definition {
 
 /// Definitions that live as long as their module, by address and question; each is kept alive, so
 /// that no other takes its address.
-static READ: LazyLock<Mutex<HashMap<(usize, Globals), (Py<PyAny>, Arc<Definition>)>>> =
+static READ: LazyLock<Mutex<HashMap<Question, (Py<PyAny>, Arc<Definition>)>>> =
     LazyLock::new(Mutex::default);
+
+/// An object's address, whether globals are followed, and whether content counts by type.
+type Question = (usize, Globals, bool);
 
 /// Programs that make definitions without end must not keep them all alive here.
 const MOST_READ: usize = 4096;
@@ -133,7 +136,7 @@ fn read<'py>(
     content: impl FnOnce(&mut Walker<'py>) -> PyResult<Encoder>,
 ) -> PyResult<Arc<Definition>> {
     let py = walker.py;
-    let key = (object.as_ptr() as usize, globals);
+    let key = (object.as_ptr() as usize, globals, walker.typed);
     let lock = || READ.lock().unwrap_or_else(PoisonError::into_inner);
     let known = lock().get(&key).map(|(_, known)| known.clone());
     if let Some(known) = known
@@ -146,14 +149,13 @@ fn read<'py>(
         return Ok(known);
     }
     let level = walker.within.len();
-    let outer = walker.dependencies.replace(Dependencies::default());
+    let begun = Dependencies::new(walker.typed);
+    let outer = walker.dependencies.replace(begun);
     let returned_to = std::mem::replace(&mut walker.returned_to, usize::MAX);
     let returns = walker.returns;
-    // Within a definition content counts by type, too.
-    let typed = std::mem::replace(&mut walker.typed, true);
     let result = content(walker);
-    walker.typed = typed;
-    let dependencies = std::mem::replace(&mut walker.dependencies, outer).unwrap_or_default();
+    let dependencies = std::mem::replace(&mut walker.dependencies, outer);
+    let dependencies = dependencies.unwrap_or_else(|| Dependencies::new(walker.typed));
     let closed = walker.returned_to >= level;
     let inner = if closed { usize::MAX } else { walker.returned_to };
     walker.returned_to = returned_to.min(inner);

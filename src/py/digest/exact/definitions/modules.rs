@@ -36,7 +36,7 @@ pub fn content<'py>(walker: &mut Walker<'py>, module: &Bound<'py, PyModule>) -> 
     });
     let mut encoder = Encoder::new(Tag::ModuleContent);
     encoder.bytes(&leaf::utf8(&module.name()?)?);
-    write(walker, &mut encoder, &names, &public)?;
+    write(walker, &mut encoder, &names, &public, Undigested::ByName)?;
     Ok(encoder)
 }
 
@@ -49,15 +49,25 @@ pub fn attributes<'py>(
     // Not entered: within it, other names of the module may be asked for.
     let mut encoder = Encoder::new(Tag::ModuleContent);
     encoder.bytes(&leaf::utf8(&module.name()?)?);
-    write(walker, &mut encoder, &module.dict(), names)?;
+    let held = module.dict();
+    write(walker, &mut encoder, &held, names, Undigested::ByName)?;
     Ok(encoder.finish())
 }
 
-fn write<'py>(
+/// What becomes of a name whose value has no digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Undigested {
+    ByName,
+    Refused,
+}
+
+/// What these names of a namespace are bound to.
+pub fn write<'py>(
     walker: &mut Walker<'py>,
     encoder: &mut Encoder,
     namespace: &Bound<'py, PyDict>,
     names: &BTreeSet<String>,
+    undigested: Undigested,
 ) -> PyResult<()> {
     encoder.length(names.len());
     for name in names {
@@ -73,7 +83,9 @@ fn write<'py>(
                     encoder.byte(1).child(&hash);
                     bound
                 }
-                Err(error) if walker.may_be_without(&error) => {
+                Err(error)
+                    if undigested == Undigested::ByName && walker.may_be_without(&error) =>
+                {
                     encoder.byte(2);
                     Binding::Undigested
                 }

@@ -63,7 +63,11 @@ pub fn read<'py>(
         return Ok(known.clone());
     }
     let py = walker.py;
-    let by_syntax = match by_syntax(walker, code) {
+    // Constants count by type: a body that says 1.0 is not one that says 1.
+    let typed = std::mem::replace(&mut walker.typed, true);
+    let found = by_syntax(walker, code);
+    walker.typed = typed;
+    let by_syntax = match found {
         // Source that cannot be parsed, or a loader that fails.
         Err(error) if error.is_instance_of::<PyException>(py) => None,
         done => done?,
@@ -102,7 +106,7 @@ fn by_syntax<'py>(walker: &mut Walker<'py>, code: &Bound<'py, PyCode>) -> PyResu
         if !compiles_to(function.code.bind(py), code.as_any())? {
             continue;
         }
-        let names = bytecode::global_names(code)?;
+        let names = bytecode::outer_names(code)?;
         let found = syntax::read(walker, function.node.bind(py), names)?;
         match &read {
             None => read = Some(found),

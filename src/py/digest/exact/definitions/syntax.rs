@@ -49,30 +49,44 @@ pub fn is_mutator(name: &str) -> bool {
     MUTATORS.contains(&name)
 }
 
-/// What code does with one global.
-#[derive(Default)]
+/// What code does with one global or captured variable.
+#[derive(Default, Clone)]
 pub struct Use {
     read: bool,
     /// The attributes that it is asked for.
     attributes: BTreeSet<String>,
-    /// Whether methods that change a container are called, their results dropped.
-    called: bool,
+    /// The containers that methods change, their results dropped: attributes on the way to each.
+    changed: BTreeSet<Vec<String>>,
     /// Whether it is changed in other ways.
     written: bool,
 }
 
 impl Use {
-    /// Whether the code only changes what the global holds: a list that calls are noted in, a
+    /// Whether the code only changes what the name holds: a list that calls are noted in, a
     /// counter. What it holds then decides nothing.
     pub fn is_written_only(&self, value: &Bound<'_, PyAny>) -> bool {
-        let changed = self.called || self.written;
-        let read = self.read || !self.attributes.is_empty();
-        changed && !read && (!self.called || is_container(value))
+        let writes = self.written || !self.changed.is_empty();
+        writes && !self.read && self.attributes.is_empty() && self.changes_containers(value)
     }
 
-    /// The attributes, if they are all that the code wants of the global.
-    pub fn only_attributes(&self) -> Option<&BTreeSet<String>> {
-        (!self.read && !self.called && !self.attributes.is_empty()).then_some(&self.attributes)
+    /// The attributes, if they are all that the code wants of what the name holds.
+    pub fn only_attributes(&self, value: &Bound<'_, PyAny>) -> Option<&BTreeSet<String>> {
+        let only = !self.read && !self.attributes.is_empty();
+        (only && self.changes_containers(value)).then_some(&self.attributes)
+    }
+
+    /// Whether the methods that are called are those of built-in containers.
+    fn changes_containers(&self, value: &Bound<'_, PyAny>) -> bool {
+        self.changed.iter().all(|path| {
+            let mut found = value.clone();
+            for attribute in path {
+                match found.getattr(attribute.as_str()) {
+                    Ok(next) => found = next,
+                    Err(_) => return false,
+                }
+            }
+            is_container(&found)
+        })
     }
 }
 
@@ -90,10 +104,10 @@ fn is_container(value: &Bound<'_, PyAny>) -> bool {
         })
 }
 
-/// A use as it travels: name, read, attributes, called, written.
-pub type Packed = (String, bool, Vec<String>, bool, bool);
+/// A use as it travels: name, read, attributes, changed, written.
+pub type Packed = (String, bool, Vec<String>, Vec<Vec<String>>, bool);
 
-/// What code does with the globals that it names.
+/// What code does with the globals and captured variables that it names.
 pub struct Uses(BTreeMap<String, Use>);
 
 impl Uses {
@@ -104,18 +118,18 @@ impl Uses {
     pub fn pack(&self) -> Vec<Packed> {
         let pack = |(name, usage): (&String, &Use)| {
             let attributes = usage.attributes.iter().cloned().collect();
-            (name.clone(), usage.read, attributes, usage.called, usage.written)
+            let changed = usage.changed.iter().cloned().collect();
+            (name.clone(), usage.read, attributes, changed, usage.written)
         };
         self.0.iter().map(pack).collect()
     }
 
     pub fn unpack(packed: Vec<Packed>) -> Self {
-        let unpack = |(name, read, attributes, called, written): Packed| {
-            let attributes = attributes.into_iter().collect();
+        let unpack = |(name, read, attributes, changed, written): Packed| {
             let usage = Use {
                 read,
-                attributes,
-                called,
+                attributes: attributes.into_iter().collect(),
+                changed: changed.into_iter().collect(),
                 written,
             };
             (name, usage)
@@ -139,9 +153,14 @@ impl Uses {
         }
     }
 
-    pub fn note_call(&mut self, name: &str) {
+    pub fn get(&self, name: &str) -> Use {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+
+    /// A method that changes what `name`, or what these attributes lead to, is called.
+    pub fn note_changed(&mut self, name: &str, attributes: Vec<String>) {
         if let Some(usage) = self.0.get_mut(name) {
-            usage.called = true;
+            usage.changed.insert(attributes);
         }
     }
 
@@ -440,13 +459,13 @@ impl<'py> Writer<'_, 'py> {
         let py = node.py();
         if kind == "Expr" {
             let call = node.getattr(intern!(py, "value"))?;
-            let Some((receiver, method)) = method_call(&call)? else {
+            let Some((receiver, mut path)) = method_call(&call)? else {
                 return Ok(Vec::new());
             };
-            if !is_mutator(&method) {
+            if !path.pop().is_some_and(|method| is_mutator(&method)) {
                 return Ok(Vec::new());
             }
-            self.uses.note_call(&name_of(&receiver)?);
+            self.uses.note_changed(&name_of(&receiver)?, path);
             return Ok(vec![receiver]);
         }
         let target = match kind {
@@ -472,7 +491,7 @@ impl<'py> Writer<'_, 'py> {
             if kind_of(&value)? == "BinOp" {
                 let left = value.getattr(intern!(py, "left"))?;
                 let own = match method_call(&left)? {
-                    Some((receiver, method)) if method == "get" => Some(receiver),
+                    Some((receiver, path)) if path == ["get"] => Some(receiver),
                     Some(_) => None,
                     None => held_name(&left)?,
                 };
@@ -576,22 +595,22 @@ fn held_name<'py>(target: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAn
     Ok((kind_of(&held)? == "Name").then_some(held))
 }
 
-/// The name and the method in `name.method(...)`.
-fn method_call<'py>(call: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, String)>> {
+/// The name and the attributes in `name.attribute.method(...)`.
+fn method_call<'py>(
+    call: &Bound<'py, PyAny>,
+) -> PyResult<Option<(Bound<'py, PyAny>, Vec<String>)>> {
     let py = call.py();
     if kind_of(call)? != "Call" {
         return Ok(None);
     }
-    let function = call.getattr(intern!(py, "func"))?;
-    if kind_of(&function)? != "Attribute" {
-        return Ok(None);
+    let mut found = call.getattr(intern!(py, "func"))?;
+    let mut path = Vec::new();
+    while kind_of(&found)? == "Attribute" {
+        path.push(found.getattr(intern!(py, "attr"))?.extract()?);
+        found = found.getattr(intern!(py, "value"))?;
     }
-    let receiver = function.getattr(intern!(py, "value"))?;
-    if kind_of(&receiver)? != "Name" {
-        return Ok(None);
-    }
-    let method = function.getattr(intern!(py, "attr"))?.extract()?;
-    Ok(Some((receiver, method)))
+    path.reverse();
+    Ok((kind_of(&found)? == "Name" && !path.is_empty()).then_some((found, path)))
 }
 
 /// Whether a node stands between a statement and one of these names.

@@ -1,9 +1,8 @@
 //! pandas: frames, series, indexes.
 //!
 //! What counts is what a frame holds: column labels, index, and the dtype and values of every
-//! column. How it holds them (blocks, views, chunks, caches, the index's own shorthand for
-//! ranges) does not, and neither do `attrs` and an index's `freq`, which copying and re-reading
-//! lose.
+//! column; `attrs` and an index's `freq` where there are any. How it holds them (blocks, views,
+//! chunks, caches) does not.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -14,7 +13,7 @@ use super::{columns, dtype};
 use crate::engine::digest::Hash;
 use crate::engine::digest::columns::Texts;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::exact::state::Attributes;
+use crate::py::digest::exact::state::{Attributes, with_part};
 use crate::py::digest::exact::{Walker, leaf};
 use crate::py::names::Imported;
 
@@ -44,7 +43,20 @@ impl<'py> Walker<'py> {
         for column in &columns {
             encoder.child(column);
         }
+        let encoder = self.with_attrs(frame, encoder)?;
         self.or_of_pandas_subclass(frame, encoder, &FRAME)
+    }
+
+    /// What users wrote on a frame or series.
+    fn with_attrs(&mut self, value: &Bound<'py, PyAny>, content: Encoder) -> PyResult<Encoder> {
+        let attrs = value.getattr(intern!(self.py, "attrs"))?;
+        if attrs.is_empty()? {
+            return Ok(content);
+        }
+        match self.walk(&attrs) {
+            Ok(hash) => Ok(with_part(content, &hash)),
+            Err(error) => Err(self.past(error, || ".attrs".into())),
+        }
     }
 
     pub(super) fn series(&mut self, series: &Bound<'py, PyAny>) -> PyResult<Encoder> {
@@ -55,6 +67,7 @@ impl<'py> Walker<'py> {
             .child(&self.walk(&series.getattr(intern!(py, "index"))?)?);
         self.flags(&mut encoder, series)?;
         encoder.child(&self.column(&series.getattr(intern!(py, "array"))?)?);
+        let encoder = self.with_attrs(series, encoder)?;
         self.or_of_pandas_subclass(series, encoder, &SERIES)
     }
 
@@ -74,6 +87,13 @@ impl<'py> Walker<'py> {
             .byte(form::SIMPLE)
             .child(&self.walk(&index.getattr(intern!(py, "name"))?)?)
             .child(&self.column(&index.getattr(intern!(py, "array"))?)?);
+        // Of dates: the step that shifting them takes. That of periods is their dtype.
+        if let Some(frequency) = index.getattr_opt(intern!(py, "freqstr"))?
+            && dtype::kind(&index.getattr(intern!(py, "dtype"))?)? != b'O'
+            && !frequency.is_none()
+        {
+            return Ok(with_part(encoder, &self.walk(&frequency)?));
+        }
         Ok(encoder)
     }
 
