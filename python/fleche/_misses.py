@@ -6,6 +6,7 @@ preparing the record, running the function, saving what it returned, and saying 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import sys
@@ -126,6 +127,9 @@ class CachedCalls:
     # Locks and the compiled part are made again where a pickle is loaded: when they are first
     # used, as a function that refers to itself is still without its defaults while it is loaded.
     def __getstate__(self) -> dict[str, Any]:
+        # Read here, where its source is: what was read goes along with the function.
+        with contextlib.suppress(Exception):
+            self.core.identity()
         options = "target", "version", "meta", "isolate", "typed", "strict", "require", "ignore"
         counts = "hash_version", "hash_module", "hash_code"
         return {name: self.__dict__[name] for name in (*options, *counts)}
@@ -232,21 +236,26 @@ class CachedCalls:
         kind, subject, detail = reason
         if kind == "cache":
             self._warn(
-                detail, "The cache cannot be opened (%s); the call of %s runs without it", detail
+                detail,
+                "The cache cannot be opened (%s); the call of %s runs without it",
+                detail,
+                self.name,
             )
         elif kind == "indigestible":
             self._warn(
                 detail,
-                "No hash for argument: %r (%s) of %s: the call runs without a cache. Pass what "
-                "has content instead, or give its class a __digest__ or a hook",
+                "No hash for argument: %r of %s (%s); the call runs without a cache. Pass "
+                "something that has content, or give its class a __digest__ or a hook",
                 subject,
+                self.name,
                 _culprit(detail, subject),
             )
         elif kind == "captured":
             self._warn(
                 detail,
-                "No hash for what the function uses (%s): the call of %s runs without a cache. "
-                "Pass what it uses as arguments, or give its class a __digest__ or a hook",
+                "No hash for what %s uses (%s); the call runs without a cache. Pass it as an "
+                "argument, or give its class a __digest__ or a hook",
+                self.name,
                 _culprit(detail),
             )
         else:
@@ -255,6 +264,7 @@ class CachedCalls:
                 TypeError(f"{self.name} needs {missing} by keyword to be cached"),
                 "Missing required keyword arguments for caching: %s (calling %s)",
                 subject,
+                self.name,
             )
         return self._run(None, args, kwargs)
 
@@ -262,7 +272,7 @@ class CachedCalls:
         """Say why a call is not cached; raise it where that is what users asked for."""
         if self.is_strict():
             raise error
-        logger.warning(message, *about, self.name)
+        logger.warning(message, *about)
 
     def is_strict(self) -> bool:
         """Whether what would go on without the cache, with a warning, raises instead."""
@@ -645,7 +655,6 @@ def _get_working_directory_root() -> pathlib.Path:
 @contextmanager
 def _fresh_directory(name: str) -> Iterator[None]:
     """Run in a new directory, which is removed afterwards."""
-    import contextlib
     import tempfile
 
     root = _get_working_directory_root()

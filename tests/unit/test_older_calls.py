@@ -240,7 +240,7 @@ class TestHits:
     def test_without_arguments(self, held: Cache) -> None:
         ran = []
 
-        @fleche
+        @fleche(hash_code=False)
         def f() -> int:
             ran.append(1)
             return 1

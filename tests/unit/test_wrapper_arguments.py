@@ -201,12 +201,12 @@ def test_query_by_metadata() -> None:
 def test_rerun_replaces_it_and_what_it_calls() -> None:
     runs: list[str] = []
 
-    @fleche
+    @fleche(hash_code=False)
     def inner(x: int) -> int:
         runs.append("inner")
         return len(runs)
 
-    @fleche
+    @fleche(hash_code=False)
     def outer(x: int) -> list[int]:
         runs.append("outer")
         return [inner(x), inner(x)]

@@ -194,7 +194,7 @@ def test_a_call_that_cannot_be_abandoned_does_not_hide_the_error() -> None:
 
 def test_a_future_is_returned_and_its_result_cached() -> None:
     with ThreadPoolExecutor(1) as pool:
-        f = fleche(lambda x: pool.submit(lambda: x * 2))
+        f = fleche(hash_code=False)(lambda x: pool.submit(lambda: x * 2))
         future = f(3)
         assert isinstance(future, Future)
         assert future.result() == 6
@@ -206,7 +206,7 @@ def test_a_future_is_returned_and_its_result_cached() -> None:
 def test_a_finished_future_is_cached_at_once() -> None:
     done: Future[int] = Future()
     done.set_result(5)
-    f = fleche(lambda: done)
+    f = fleche(hash_code=False)(lambda: done)
     assert f() is done
     assert f() == 5
 
@@ -214,7 +214,7 @@ def test_a_finished_future_is_cached_at_once() -> None:
 def test_a_second_caller_gets_the_future_that_runs() -> None:
     futures: list[Future[int]] = []
 
-    @fleche
+    @fleche(hash_code=False)
     def f(x: int) -> Any:
         futures.append(Future())
         return futures[-1]
@@ -230,7 +230,7 @@ def test_a_second_caller_gets_the_future_that_runs() -> None:
 def test_a_second_caller_with_another_cache_runs_its_own() -> None:
     futures: list[Future[int]] = []
 
-    @fleche
+    @fleche(hash_code=False)
     def f(x: int) -> Any:
         futures.append(Future())
         return futures[-1]
@@ -255,7 +255,7 @@ def test_futures_that_bring_nothing_are_not_cached(
 ) -> None:
     futures: list[Future[Any]] = []
 
-    @fleche
+    @fleche(hash_code=False)
     def f() -> Any:
         futures.append(Future())
         return futures[-1]

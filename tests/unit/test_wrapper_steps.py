@@ -107,7 +107,7 @@ def test_an_indigestible_argument_is_named(caplog: pytest.LogCaptureFixture) -> 
     assert counted.calls == 2
     [first, _] = warnings_of(caplog)
     assert first.startswith("No hash for argument: 'y' of ")
-    assert "a builtins.object" in first
+    assert "(a builtins.object)" in first
 
 
 class Broken:
@@ -256,7 +256,7 @@ def test_none_is_not_cached(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_none_after_a_rerun_evicts_the_stale_record(caplog: pytest.LogCaptureFixture) -> None:
     results = [1, None, 3]
-    f = fleche(lambda: results.pop(0))
+    f = fleche(hash_code=False)(lambda: results.pop(0))
     assert f() == f() == 1
     assert f.rerun() is None
     assert warnings_of(caplog) == ["Function returned None during rerun, evicted stale cache entry"]
@@ -279,7 +279,6 @@ def test_coroutines_and_generators_are_returned_uncached(
         coroutine.send(None)
     assert end.value.value == 5
     assert list(count()) == list(count()) == [0, 1, 2]
-    assert "No hash for the result of" in warnings_of(caplog)[0]
     assert "coroutine" in warnings_of(caplog)[0]
     assert count.query().empty()
 

@@ -10,6 +10,7 @@ use crate::engine::digest::Hash;
 use crate::engine::digest::arrow::{ArrowArrayStream, ArrowSchema, Column, Stream, describe};
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
+use crate::py::digest::exact::state::with_part;
 use crate::py::names::Imported;
 
 static ARRAY: Imported = Imported::new("pyarrow", "Array");
@@ -70,14 +71,36 @@ fn exported_type(value: &Bound<'_, PyAny>) -> PyResult<Encoder> {
 
 impl<'py> Walker<'py> {
     /// Tables and record batches: kind, column names and types, values.
-    pub(super) fn arrow_table(table: &Bound<'py, PyAny>) -> PyResult<Encoder> {
+    pub(super) fn arrow_table(&mut self, table: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let read = read(table)?;
         let mut encoder = Encoder::new(Tag::ArrowTable);
         encoder
             .text(&table.get_type().name()?.to_string_lossy())
             .child(&read.kind)
             .child(&read.content);
-        Ok(encoder)
+        self.with_metadata(&table.getattr(intern!(table.py(), "schema"))?, encoder)
+    }
+
+    /// What was written on a schema and on its fields counts where there is any.
+    fn with_metadata(
+        &mut self,
+        schema: &Bound<'py, PyAny>,
+        content: Encoder,
+    ) -> PyResult<Encoder> {
+        let name = intern!(self.py, "metadata");
+        let mut written = vec![schema.getattr(name)?];
+        for field in schema.try_iter()? {
+            written.push(field?.getattr(name)?);
+        }
+        if written.iter().all(Bound::is_none) {
+            return Ok(content);
+        }
+        let mut encoder = Encoder::new(Tag::Sequence);
+        encoder.text("metadata").length(written.len());
+        for metadata in &written {
+            encoder.child(&self.walk(metadata)?);
+        }
+        Ok(with_part(content, &encoder.finish()))
     }
 
     /// Arrays, and arrays in chunks: one kind and another, each by type and values.

@@ -68,6 +68,41 @@ pub fn hash_array(encoder: &mut Encoder, array: &Bound<'_, PyAny>) -> PyResult<(
     hash_buffer(encoder, &contiguous)
 }
 
+/// Start, stop and step of an array of 64-bit integers, if these are as far from each other as those
+/// of a range.
+pub fn progression(array: &Bound<'_, PyAny>) -> PyResult<Option<(i64, i128, i64)>> {
+    let py = array.py();
+    let dtype = array.getattr(intern!(py, "dtype"))?;
+    if dtype.getattr(intern!(py, "str"))?.extract::<String>()? != "<i8" {
+        return Ok(None);
+    }
+    let contiguous = CONTIGUOUS.get(py)?.call1((array,))?;
+    let buffer = PyUntypedBuffer::get(&contiguous)?;
+    let Some(bytes) = bytes(&buffer) else {
+        return Ok(None);
+    };
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let number = |place: usize| i64::from_le_bytes(numbers[place]);
+    if numbers.len() < 2 {
+        let start = numbers.first().map_or(0, |first| i64::from_le_bytes(*first));
+        let stop = i128::from(start) + numbers.len() as i128;
+        return Ok(Some((start, stop, 1)));
+    }
+    let Some(step) = number(1).checked_sub(number(0)).filter(|step| *step != 0) else {
+        return Ok(None);
+    };
+    let mut next = number(1);
+    for number in &numbers[2..] {
+        let number = i64::from_le_bytes(*number);
+        if next.checked_add(step) != Some(number) {
+            return Ok(None);
+        }
+        next = number;
+    }
+    let stop = i128::from(next) + i128::from(step.signum());
+    Ok(Some((number(0), stop, step)))
+}
+
 /// The elements of an array of Python objects, in order.
 pub struct Objects<'py> {
     py: Python<'py>,

@@ -207,7 +207,7 @@ impl<'py> Walker<'py> {
             Kind::PolarsFrame => self.polars_frame(value)?,
             Kind::PolarsSeries => self.polars_series(value)?,
             Kind::PolarsDtype => Self::polars_dtype(value)?,
-            Kind::ArrowTable => Self::arrow_table(value)?,
+            Kind::ArrowTable => self.arrow_table(value)?,
             Kind::ArrowArray => self.arrow_array(value)?,
             Kind::ArrowScalar => self.arrow_scalar(value)?,
             Kind::ArrowType => Self::arrow_type(value)?,

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyRange, PyString};
 
 use super::buffer::Objects;
-use super::{columns, dtype};
+use super::{buffer, columns, dtype};
 use crate::engine::digest::Hash;
 use crate::engine::digest::columns::Texts;
 use crate::engine::digest::exact::{Encoder, Tag};
@@ -28,6 +28,31 @@ mod form {
     pub const MULTI: u8 = 1;
     pub const LABELS: u8 = 2;
     pub const RANGE: u8 = 3;
+}
+
+/// The range that an index is. One that is stored as a range costs three numbers, however long it is;
+/// one that holds the numbers of a range is equal to it.
+fn range_of<'py>(index: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = index.py();
+    let range = py.get_type::<PyRange>();
+    if RANGE_INDEX.is_instance(index)? {
+        let [start, stop, step] = ["start", "stop", "step"].map(|part| index.getattr(part));
+        return range.call1((start?, stop?, step?)).map(Some);
+    }
+    let numbers = index.getattr(intern!(py, "array"))?;
+    if !numbers
+        .get_type()
+        .name()?
+        .to_string_lossy()
+        .ends_with("NumpyExtensionArray")
+    {
+        return Ok(None);
+    }
+    let numbers = numbers.call_method0(intern!(py, "to_numpy"))?;
+    match buffer::progression(&numbers)? {
+        Some((start, stop, step)) => range.call1((start, stop, step)).map(Some),
+        None => Ok(None),
+    }
 }
 
 impl<'py> Walker<'py> {
@@ -74,13 +99,12 @@ impl<'py> Walker<'py> {
     pub(super) fn index(&mut self, index: &Bound<'py, PyAny>) -> PyResult<Encoder> {
         let py = self.py;
         let mut encoder = Encoder::new(Tag::Index);
-        if RANGE_INDEX.is_instance(index)? {
-            // Three numbers, however long it is.
+        if let Some(range) = range_of(index)? {
             let name = self.walk(&index.getattr(intern!(py, "name"))?)?;
-            encoder.byte(form::RANGE).child(&name);
-            let [start, stop, step] = ["start", "stop", "step"].map(|part| index.getattr(part));
-            let range = py.get_type::<PyRange>().call1((start?, stop?, step?))?;
-            encoder.child(&self.walk(&range)?);
+            encoder
+                .byte(form::RANGE)
+                .child(&name)
+                .child(&self.walk(&range)?);
             return Ok(encoder);
         }
         encoder
