@@ -69,7 +69,8 @@ impl<'py> Walker<'py> {
             match self.walk(&child) {
                 Ok(hash) => children.push((name, hash)),
                 Err(error)
-                    if self.may_be_without(&error) && !record::is_compared(value, fields, field)? => {}
+                    if !record::is_compared(value, fields, field)?
+                        && self.may_be_without(&error) => {}
                 Err(error) => return Err(self.past(error, || trail::attribute(&name))),
             }
         }

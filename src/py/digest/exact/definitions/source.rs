@@ -203,7 +203,7 @@ fn file_of(code: &Bound<'_, PyCode>) -> PyResult<Option<Arc<File>>> {
 /// The `from __future__` features under which code was compiled: at a prompt they were asked for
 /// in an earlier input.
 fn future_flags(code: &Bound<'_, PyCode>) -> PyResult<u32> {
-    const FEATURES: u32 = 0x0fff_0000 & !0x0100_0000;
+    const FEATURES: u32 = 0x01fe_0000;
     let flags: u32 = code.getattr(intern!(code.py(), "co_flags"))?.extract()?;
     Ok(flags & FEATURES)
 }
