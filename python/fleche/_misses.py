@@ -6,7 +6,6 @@ preparing the record, running the function, saving what it returned, and saying 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import sys
@@ -127,9 +126,6 @@ class CachedCalls:
     # Locks and the compiled part are made again where a pickle is loaded: when they are first
     # used, as a function that refers to itself is still without its defaults while it is loaded.
     def __getstate__(self) -> dict[str, Any]:
-        # Read here, where its source is: what was read goes along with the function.
-        with contextlib.suppress(Exception):
-            self.core.identity()
         options = "target", "version", "meta", "isolate", "typed", "strict", "require", "ignore"
         counts = "hash_version", "hash_module", "hash_code"
         return {name: self.__dict__[name] for name in (*options, *counts)}
@@ -655,6 +651,7 @@ def _get_working_directory_root() -> pathlib.Path:
 @contextmanager
 def _fresh_directory(name: str) -> Iterator[None]:
     """Run in a new directory, which is removed afterwards."""
+    import contextlib
     import tempfile
 
     root = _get_working_directory_root()

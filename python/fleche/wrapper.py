@@ -146,6 +146,9 @@ def _make_wrapper(calls: CachedCalls) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             return calls.run(args, kwargs)
 
+    # First of its attributes: where the function is pickled by value, it is read before it goes.
+    own = _core.DecoratedDigest(target.original, calls.version)
+    wrapper.__digest__ = own  # type: ignore[attr-defined]
     functools.update_wrapper(wrapper, target.function)
     if target.named is not None:
         kind = type(target.named)
@@ -154,7 +157,6 @@ def _make_wrapper(calls: CachedCalls) -> Callable[..., Any]:
     wrapper.__wrapped__ = target.original  # type: ignore[attr-defined]
     if calls.version is not None:
         wrapper.__version__ = calls.version  # type: ignore[attr-defined]
-    own = _core.DecoratedDigest(target.original, calls.version)
     wrapper.__digest__ = own  # type: ignore[attr-defined]
     namespace = types.SimpleNamespace()
     wrapper.fleche = namespace  # type: ignore[attr-defined]

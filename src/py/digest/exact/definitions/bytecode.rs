@@ -250,6 +250,7 @@ pub fn qualified_name(code: &Bound<'_, PyAny>) -> PyResult<String> {
     let mut name: String = name.extract()?;
     for comprehension in ["<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"] {
         name = name.replace(&format!("{comprehension}.<locals>."), "");
+        name = name.replace(&format!("{comprehension}."), "");
     }
     Ok(name)
 }

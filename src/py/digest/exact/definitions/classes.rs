@@ -161,7 +161,13 @@ fn is_generated(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(true);
     }
     let name: String = code.getattr(intern!(py, "co_qualname"))?.extract()?;
-    if name.starts_with("__create_fn__") || name.contains("_recursive_repr.<locals>") {
+    if name.starts_with("__create_fn__") {
+        return Ok(true);
+    }
+    // The `__repr__` of a dataclass is wrapped so that it may meet itself.
+    if let Some(wrapped) = function.getattr_opt(intern!(py, "__wrapped__"))?
+        && is_generated(&wrapped)?
+    {
         return Ok(true);
     }
     let globals = function.getattr(intern!(py, "__globals__"))?;
@@ -169,7 +175,9 @@ fn is_generated(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         .cast::<PyDict>()?
         .get_item(intern!(py, "__name__"))?
         .and_then(|module| module.extract::<String>().ok());
-    Ok(module.is_some_and(|module| module.starts_with("namedtuple_")))
+    Ok(module.is_some_and(|module| {
+        module == "collections" || module == "dataclasses" || module.starts_with("namedtuple_")
+    }))
 }
 
 /// The fields of a dataclass or attrs class, and how it treats them.

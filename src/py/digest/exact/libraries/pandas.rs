@@ -37,7 +37,17 @@ fn range_of<'py>(index: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>
     let range = py.get_type::<PyRange>();
     if RANGE_INDEX.is_instance(index)? {
         let [start, stop, step] = ["start", "stop", "step"].map(|part| index.getattr(part));
-        return range.call1((start?, stop?, step?)).map(Some);
+        let (start, step): (i64, i64) = (start?.extract()?, step?.extract()?);
+        let numbers = range.call1((start, stop?, step))?;
+        return match numbers.len()? {
+            0 => range.call1((0, 0, 1)).map(Some),
+            1 => range.call1((start, i128::from(start) + 1, 1)).map(Some),
+            _ => {
+                let last: i128 = numbers.get_item(-1)?.extract()?;
+                let stop = last + i128::from(step.signum());
+                range.call1((start, stop, step)).map(Some)
+            }
+        };
     }
     let numbers = index.getattr(intern!(py, "array"))?;
     if !numbers
