@@ -151,8 +151,8 @@ fn is_generated(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         _ => value.clone(),
     };
     let Ok(function) = inner.cast::<PyFunction>() else {
-        // A dataclass that compares has no hash.
-        return Ok(false);
+        // What a named tuple keeps its fields with.
+        return Ok(value.get_type().name()?.to_string_lossy() == "_tuplegetter");
     };
     let code = function.getattr(intern!(py, "__code__"))?;
     let code = code.cast::<PyCode>()?;
