@@ -7,6 +7,7 @@ Standard library only: that nothing else arrived is what it checks.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -48,8 +49,17 @@ def check_quickstart() -> None:
             assert output.count(word) == 2, f"expected two results to be {word}"
 
 
+def check_code_digests() -> None:
+    """Code has the same digest in every supported version of Python."""
+    show = [sys.executable, str(ROOT / "tests" / "data" / "make_code_digests.py"), "--show"]
+    output = subprocess.run(show, check=True, stdout=subprocess.PIPE, text=True).stdout
+    recorded = (ROOT / "tests" / "data" / "code_digests.json").read_text("utf-8")
+    assert json.loads(output) == json.loads(recorded), output
+
+
 if __name__ == "__main__":
     check_nothing_else_arrived()
     check_package()
     check_quickstart()
+    check_code_digests()
     print(f"fleche works on Python {sys.version.split()[0]}")
