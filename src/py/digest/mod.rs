@@ -126,6 +126,11 @@ pub fn has_own_rule(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(hooks::any() || own_digest(value)?.is_some())
 }
 
+/// As `has_own_rule`, of this very value.
+pub fn decides_itself(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(hooks::apply_to(value)? || own_digest(value)?.is_some())
+}
+
 /// Large buffers are hashed without the GIL; below this size giving it up costs more.
 const WITHOUT_GIL: usize = 1 << 16;
 

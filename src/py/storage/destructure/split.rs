@@ -94,25 +94,34 @@ impl<'a, 'py> Splitter<'a, 'py> {
             return self.whole(value, 0);
         }
         let before = self.children.len();
-        let node = if let Ok(list) = value.cast_exact::<PyList>() {
-            self.elements(value, true, list.iter(), list.len())?
-        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            self.elements(value, false, tuple.iter(), tuple.len())?
-        } else if let Ok(dict) = value.cast_exact::<PyDict>() {
-            self.items(value, dict)?
-        } else if let Some(names) = record::splittable_fields(value)? {
-            self.fields(value, &names)?
-        } else {
-            None
-        };
-        if let Some(node) = node {
-            return Ok(node);
+        match self.parent(value) {
+            Ok(Some(node)) => return Ok(node),
+            Ok(None) => {}
+            // A child has no digest, which is no matter where the whole has one without it.
+            Err(error)
+                if digest::is_indigestible(self.py, &error) && digest::decides_itself(value)? => {}
+            Err(error) => return Err(error),
         }
         // Stored whole: nobody needs the children that were split off already.
         for child in self.children.drain(before..) {
             self.seen.remove(&child.key);
         }
         self.custom(value)
+    }
+
+    /// A value that holds others, if it can be split.
+    fn parent(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Node<'py>>> {
+        if let Ok(list) = value.cast_exact::<PyList>() {
+            self.elements(value, true, list.iter(), list.len())
+        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            self.elements(value, false, tuple.iter(), tuple.len())
+        } else if let Ok(dict) = value.cast_exact::<PyDict>() {
+            self.items(value, dict)
+        } else if let Some(names) = record::splittable_fields(value)? {
+            self.fields(value, &names)
+        } else {
+            Ok(None)
+        }
     }
 
     /// A value that is stored as it is.
