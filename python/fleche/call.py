@@ -177,8 +177,9 @@ class Call:
             try:
                 # Never over what is there: an equal argument, or the very content that the key
                 # names, whereas an argument may have its digest by a rule of its own.
-                if not values.contains(digests[name]):
-                    values.save(value, digests[name])
+                key = _core.storage_key(digests[name])
+                if not values.contains(key):
+                    values.save(value, key)
             except SaveError:
                 if self._unsaved is None:
                     warn_of_unsaved_argument(name)
@@ -285,7 +286,7 @@ class LazyArguments(Mapping[str, Any]):
         if not isinstance(value, Digest):
             return value
         try:
-            return self._cache.load_value(value)
+            return self._cache.load_value(_core.storage_key(value))
         except KeyError:
             return value
 
@@ -351,7 +352,7 @@ class LazyCall:
         if load_all is not None:
             # All at once, where each one by itself takes a way to another machine.
             held = (*self._arguments.values(), self._result)
-            found = load_all([key for key in held if isinstance(key, Digest)])
+            found = load_all([_core.storage_key(key) for key in held if isinstance(key, Digest)])
             source = replace(self, _cache=_Loaded(found))
         return Call(
             name=self.name,
@@ -542,15 +543,15 @@ def store_again(
     from fleche.storage.base import SaveError
 
     for name, value in arguments.items():
-        key = digests[name]
         if type(value) is Digest:
             continue
+        key = _core.storage_key(digests[name])
         try:
             values.load(key)
         except KeyError:
             try:
                 # The body may have changed it.
-                if key not in (digest(value), digest(value, typed=True)):
+                if digests[name] not in (digest(value), digest(value, typed=True)):
                     raise SaveError(f"the argument {name!r} is no longer what it was") from None
                 values.save(value, key)
             except (SaveError, Indigestible):

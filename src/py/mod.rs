@@ -30,8 +30,9 @@ pub mod _core {
     #[pymodule_export]
     use super::digest::{
         add_hook, composite::record_of_fields, digest_class, digest_of as digest, get_hooks,
-        manual_hooks, record::DecoratedDigest, scheme_in_force as scheme, set_entry_point_hooks,
-        same_definition, set_manual_hooks, set_scheme, sha256::is_unambiguous,
+        manual_hooks, record::DecoratedDigest, same_definition, scheme_in_force as scheme,
+        set_entry_point_hooks, set_manual_hooks, set_scheme, sha256::is_unambiguous,
+        storage_key_of as storage_key,
     };
     #[pymodule_export]
     use super::keys::{resolve_prefix, shorten_keys, shrink_keys};

@@ -76,12 +76,12 @@ impl OlderCall {
         let py = arguments.py();
         let mut pairs = Vec::with_capacity(arguments.len());
         for (name, value) in arguments.iter() {
-            let hash = match digest::digest_with(OLDER, &value, false) {
-                Ok(hash) => hash,
+            let digest = match digest::outcome_with(OLDER, &value, false) {
+                Ok(digest) => digest,
                 Err(error) if is_indigestible(py, &error) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            pairs.push((name.extract::<String>()?, hash));
+            pairs.push((name.extract::<String>()?, digest));
         }
         let older = CallIdentity {
             name: identity.name,

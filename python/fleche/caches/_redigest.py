@@ -92,7 +92,7 @@ def _renewed(cache: Cache, key: Digest, record: DigestedCall) -> DigestedCall:
     values, arguments, missing = cache.values, dict(record.arguments), []
     for name, held in record.arguments.items():
         try:
-            value = values.load(held)
+            value = values.load(_core.storage_key(held))
         except KeyError:
             missing.append(name)
             continue
@@ -100,8 +100,9 @@ def _renewed(cache: Cache, key: Digest, record: DigestedCall) -> DigestedCall:
         if held not in (today, digest(value, typed=True)):
             foreign = True
             arguments[name] = today
-            if not _is_there(cache, value, today):
-                values.save(value, today)
+            key = _core.storage_key(today)
+            if not _is_there(cache, value, key):
+                values.save(value, key)
     if not foreign:
         return record
     if missing:

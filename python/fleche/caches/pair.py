@@ -154,7 +154,7 @@ class Cache(PerKeyLockMixin, BaseCache):
         waiting = [*waiting]
         for record in records:
             held = [*record.arguments.values(), record.result]
-            waiting.extend(key for key in held if isinstance(key, Digest))
+            waiting.extend(_core.storage_key(key) for key in held if isinstance(key, Digest))
         children = self.values.child_digests if isinstance(self.values, HasChildDigests) else None
         while waiting:
             key = waiting.pop()

@@ -363,7 +363,7 @@ class ValueMixin(ValueStorage, StorageBackend):
 
     def save(self, value: Any, key: Digest | None = None) -> Digest:
         if key is None:
-            key = digest(value)
+            key = _core.storage_key(digest(value))
         logger.debug("Saving value with key %s", key)
         with self._operation_context(key):
             return self.put(value, key)

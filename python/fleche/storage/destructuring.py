@@ -152,7 +152,7 @@ class DestructuringMixin(ValueStorage):
 
     def save(self, value: Any, key: Digest | None = None) -> Digest:
         if key is None:
-            key = digest(value)
+            key = _core.storage_key(digest(value))
         logger.debug("Saving value with key %s", key)
         with self._operation_context(key):
             return _core.save_value(self, value, key, self.remaining_depth)

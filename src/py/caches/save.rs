@@ -63,7 +63,7 @@ impl PlainCall {
                     .iter()
                     .filter_map(|digest| digest.cast_into::<PyString>().ok())
                     .collect(),
-            ),
+            )?,
             Err(_) => return Ok(None),
         };
         let mut failed = Vec::new();
@@ -71,9 +71,7 @@ impl PlainCall {
             if is_digest(&value)? {
                 continue;
             }
-            let Some(hash) = digest.cast::<PyString>().ok().and_then(hash_of_text) else {
-                continue;
-            };
+            let hash = digest::storage_key(digest.cast()?)?;
             // Never over what is there: an equal argument, or the very content that the key
             // names, whereas an argument may have its digest by a rule of its own.
             if backend.contains(py, &hash)? {

@@ -109,7 +109,7 @@ fn key_of(py: Python<'_>, record: &Record<'_>) -> PyResult<Hash> {
     };
     let arguments = record.arguments.iter();
     let arguments: Vec<_> = arguments
-        .map(|(n, hash)| ((*n).to_owned(), *hash))
+        .map(|(n, hash)| ((*n).to_owned(), (*hash).into()))
         .collect();
     lookup_key(py, digest::active_scheme(py)?, &identity, &arguments)
 }

@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::engine::digest::{Hash, Hex};
-use crate::py::digest::{self, Scheme, hash_of_text, indigestible_because, to_digest};
+use crate::py::digest::{self, Outcome, Scheme, hash_of_text, indigestible_because, to_digest};
 
 /// What of a call besides its arguments decides its key.
 pub struct CallIdentity<'a, 'py> {
@@ -58,17 +58,22 @@ pub fn lookup_key(
     py: Python<'_>,
     scheme: Scheme,
     identity: &CallIdentity<'_, '_>,
-    arguments: &[(String, Hash)],
+    arguments: &[(String, Outcome)],
 ) -> PyResult<Hash> {
     match scheme {
         Scheme::Exact => {
             let shape = identity.shape(arguments.iter().map(|(name, _)| name.as_str()))?;
-            Ok(exact_key(&shape, arguments.iter().map(|(_, hash)| hash)))
+            // A record of scheme `sha256` may hold the text that a `__digest__` said.
+            let hashes = arguments.iter().map(|(_, digest)| match digest {
+                Outcome::Hash(hash) => *hash,
+                Outcome::Text(text) => digest::exact::named_by(text.as_bytes()),
+            });
+            Ok(exact_key(&shape, hashes.collect::<Vec<_>>().iter()))
         }
         Scheme::Sha256 => {
             let pairs = arguments
                 .iter()
-                .map(|(name, hash)| Ok((PyString::new(py, name), to_digest(py, hash)?)))
+                .map(|(name, digest)| Ok((PyString::new(py, name), digest.to_digest(py)?)))
                 .collect::<PyResult<Vec<_>>>()?;
             let fields = identity.fields(py)?;
             fields.set_item(intern!(py, "arguments"), PyTuple::new(py, pairs)?)?;
@@ -117,11 +122,11 @@ fn digests_of(
     scheme: Scheme,
     arguments: &Bound<'_, PyDict>,
     typed: bool,
-) -> PyResult<Vec<(String, Hash)>> {
+) -> PyResult<Vec<(String, Outcome)>> {
     let mut digests = Vec::with_capacity(arguments.len());
     for (name, value) in arguments.iter() {
         let name: String = name.extract()?;
-        digests.push((name, digest::digest_with(scheme, &value, typed)?));
+        digests.push((name, digest::outcome_with(scheme, &value, typed)?));
     }
     Ok(digests)
 }

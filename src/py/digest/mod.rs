@@ -23,8 +23,11 @@ use crate::py::names::{DIGEST, INDIGESTIBLE};
 pub use exact::definitions::same_definition;
 pub use scheme::{
     Scheme, active_scheme, argument_with, content_in_sha256, digest_class, digest_of, digest_with,
-    refreshed, scheme_in_force, scheme_named, set_scheme, sha256_of,
+    outcome_with, refreshed, scheme_in_force, scheme_named, set_scheme, sha256_of, storage_key,
+    storage_key_of,
 };
+
+pub use sha256::Outcome;
 
 pub use hooks::{add_hook, get_hooks, manual_hooks, set_entry_point_hooks, set_manual_hooks};
 

@@ -33,9 +33,7 @@ impl DecoratedDigest {
         super::digest_of(self.original.bind(py), false, None)
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> (Bound<'py, PyType>, (Py<PyAny>, Py<PyAny>)) {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (Py<PyAny>, Py<PyAny>)) {
         let py = slf.py();
         let this = slf.get();
         // Read here, where its source is: what was read goes along with the function. One that

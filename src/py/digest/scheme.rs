@@ -11,11 +11,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::sha256::{Outcome, Walked};
-use super::{exact, indigestible_because, is_digest, sha256, to_digest};
+use super::{exact, hash_of_text, indigestible_because, is_digest, sha256, to_digest};
 use crate::engine::digest::Hash;
 pub use crate::engine::schemes::Scheme;
 use crate::engine::schemes::Schemes;
-use crate::py::names::{DIGEST, INDIGESTIBLE, Imported};
+use crate::py::names::{INDIGESTIBLE, Imported};
 
 static CONFIGURED: Imported = Imported::new("fleche.digest", "_configured_scheme");
 static REFRESH: Imported = Imported::new("fleche.digest", "_refresh_entry_points");
@@ -100,23 +100,24 @@ pub fn set_scheme(name: Option<&str>) -> PyResult<()> {
 
 /// The digest of a value's content in a scheme; `typed` matters to `exact` only.
 pub fn digest_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
-    whole(value, outcome(scheme, value, typed, exact::digest)?)
-}
-
-/// The digest of an argument of a call, which in scheme `exact` may be no generator of random
-/// numbers, and hold none.
-pub fn argument_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Hash> {
-    whole(value, outcome(scheme, value, typed, exact::argument)?)
-}
-
-fn whole(value: &Bound<'_, PyAny>, outcome: Outcome) -> PyResult<Hash> {
-    match outcome {
+    match outcome_with(scheme, value, typed)? {
         Outcome::Hash(hash) => Ok(hash),
         Outcome::Text(text) => Err(indigestible_because(
             value.py(),
             &format!("{text:?} is not a whole digest"),
         )),
     }
+}
+
+/// The same; in scheme `sha256` a hook or `__digest__` may say any text instead.
+pub fn outcome_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Outcome> {
+    outcome(scheme, value, typed, exact::digest)
+}
+
+/// The digest of an argument of a call, which in scheme `exact` may be no generator of random
+/// numbers, and hold none.
+pub fn argument_with(scheme: Scheme, value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Outcome> {
+    outcome(scheme, value, typed, exact::argument)
 }
 
 /// A walk of scheme `exact`.
@@ -188,21 +189,35 @@ pub fn digest_of<'py>(
         Some(name) => scheme_named(name, "the argument `scheme`")?,
         None => active_scheme(py)?,
     };
-    match outcome(scheme, value, typed, exact::digest)? {
-        Outcome::Hash(hash) => to_digest(py, &hash),
-        Outcome::Text(text) => DIGEST.get(py)?.call1((text,)),
-    }
+    outcome_with(scheme, value, typed)?.to_digest(py)
 }
 
-/// The digest of a result in scheme `sha256`: the same as of an argument. A `Digest` is a value,
-/// not the name of one, and must not take that one's place.
-pub fn content_in_sha256(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+/// The key of a result in scheme `sha256`, and whether that is its digest, which may be another
+/// text. A `Digest` is a value, not the name of one, and must not take that one's place.
+pub fn content_in_sha256(value: &Bound<'_, PyAny>) -> PyResult<(Hash, bool)> {
     if is_digest(value)? {
         // As the text that it is, by the rule for subclasses of `str`.
         let text = value.cast::<PyString>()?.to_string_lossy();
-        return Ok(sha256_of(&[b"Digest", text.as_bytes()]));
+        return Ok((sha256_of(&[b"Digest", text.as_bytes()]), true));
     }
-    digest_with(Scheme::Sha256, value, true)
+    let digest = outcome_with(Scheme::Sha256, value, true)?;
+    Ok((digest.storage_key(), matches!(digest, Outcome::Hash(_))))
+}
+
+/// The key under which a value is stored that has this digest, which is any text in scheme
+/// `sha256`.
+pub fn storage_key(digest: &Bound<'_, PyString>) -> PyResult<Hash> {
+    Outcome::of_text(digest).map(|outcome| outcome.storage_key())
+}
+
+/// The key under which a value is stored that has this digest.
+#[pyfunction]
+#[pyo3(name = "storage_key")]
+pub fn storage_key_of<'py>(digest: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    if hash_of_text(digest).is_some() && is_digest(digest)? {
+        return Ok(digest.clone().into_any());
+    }
+    to_digest(digest.py(), &storage_key(digest)?)
 }
 
 /// The digest of a class by its name, whatever hooks and metaclasses say.

@@ -8,7 +8,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use super::root::FileRoot;
 use crate::engine::collection::{self, Mark, Passage};
 use crate::engine::digest::Hash;
-use crate::py::digest::{hash_of_text, to_digest};
+use crate::py::digest::{storage_key, to_digest};
 use crate::py::errors;
 
 /// What keeps collections of a storage's values from calls that are being saved.
@@ -28,10 +28,10 @@ impl Collection {
         ))
     }
 
-    /// A call that is about to store these values: they are left alone while it lives.
-    pub fn begin(&self, keys: Vec<Bound<'_, PyString>>) -> Flight {
-        let keys = keys.iter().filter_map(hash_of_text).collect();
-        Flight::new(&self.0, keys)
+    /// A call that is about to store the values of these digests: they are left alone while it lives.
+    pub fn begin(&self, digests: Vec<Bound<'_, PyString>>) -> PyResult<Flight> {
+        let keys = digests.iter().map(storage_key).collect::<PyResult<_>>()?;
+        Ok(Flight::new(&self.0, keys))
     }
 
     /// The context in which a result and its record are stored.

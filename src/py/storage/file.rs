@@ -223,11 +223,7 @@ impl FileStore {
 
     /// As `put` for each of them, in this order; small ones that are there already are left alone:
     /// replacing a file makes some file systems wait for the disk.
-    pub fn put_many<'py>(
-        &self,
-        py: Python<'py>,
-        entries: &[Entry<'py>],
-    ) -> PyResult<()> {
+    pub fn put_many<'py>(&self, py: Python<'py>, entries: &[Entry<'py>]) -> PyResult<()> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         for Entry {
@@ -341,7 +337,11 @@ impl FileStore {
         })
     }
 
-    fn read_large<'py>(&self, py: Python<'py>, mut entry: files::Entry) -> PyResult<PayloadBytes<'py>> {
+    fn read_large<'py>(
+        &self,
+        py: Python<'py>,
+        mut entry: files::Entry,
+    ) -> PyResult<PayloadBytes<'py>> {
         let path = entry.path().to_owned();
         let mut start = [0; GZIP_MAGIC.len()];
         let peeked = py.detach(|| entry.peek(&mut start));

@@ -272,9 +272,8 @@ fn text_of(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<String> {
         return value.extract();
     }
     let scheme = digest::active_scheme(value.py())?;
-    Ok(Hex::of(&digest::digest_with(scheme, value, typed)?)
-        .as_str()
-        .to_owned())
+    let digest = digest::outcome_with(scheme, value, typed)?;
+    Ok(digest.text().into_owned())
 }
 
 /// The record of a row; `None`, and said so, for one that is damaged.

@@ -142,12 +142,8 @@ impl Identities {
 
     fn identity(&self, function: &Bound<'_, PyAny>, names: Vec<String>) -> PyResult<Identity> {
         let py = function.py();
-        let (name, module, version, mut code_digest): (
-            Py<PyAny>,
-            Py<PyAny>,
-            Py<PyAny>,
-            Py<PyAny>,
-        ) = self.identify.bind(py).call0()?.extract()?;
+        let (name, module, version, mut code_digest): (Py<PyAny>, Py<PyAny>, Py<PyAny>, Py<PyAny>) =
+            self.identify.bind(py).call0()?.extract()?;
         let mut definition = None;
         let mut verifiable = true;
         let scheme = digest::active_scheme(py)?;
@@ -198,7 +194,11 @@ impl Identities {
         if new.is_empty() {
             return Ok(());
         }
-        let shown = new.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let shown = new
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
         told.extend(names.iter().cloned());
         drop(told);
         LOGGER.warning(

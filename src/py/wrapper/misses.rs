@@ -39,9 +39,9 @@ pub struct Misses {
 
 impl Misses {
     fn strict(&self, py: Python<'_>) -> PyResult<bool> {
-        let strict = self.strict.get_or_try_init(py, || {
-            self.is_strict.bind(py).call0()?.extract::<bool>()
-        })?;
+        let strict = self
+            .strict
+            .get_or_try_init(py, || self.is_strict.bind(py).call0()?.extract::<bool>())?;
         Ok(*strict)
     }
 }
@@ -73,7 +73,11 @@ impl CachedFunction {
         } = call;
         let py = key.py();
         let misses = &self.misses;
-        if misses.isolate || misses.strict(py)? || !misses.pending.bind(py).is_empty() || are_told(py)? {
+        if misses.isolate
+            || misses.strict(py)?
+            || !misses.pending.bind(py).is_empty()
+            || are_told(py)?
+        {
             return Ok(None);
         }
         let Some(metadata) = Plan::of(misses.metadata.bind(py))? else {
@@ -95,7 +99,9 @@ impl CachedFunction {
             let recorded = metadata.before(py)?;
             let plain = Bound::new(py, plain)?;
             let code = identity.code_digest.bind(py);
-            let call = (cache, key, arguments, digests, plain, recorded, &result, code);
+            let call = (
+                cache, key, arguments, digests, plain, recorded, &result, code,
+            );
             misses.on_unusual.bind(py).call1(call)?;
             return Ok(Some(result));
         }

@@ -16,7 +16,7 @@ use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::caches::{self, Wanted};
 use crate::py::call::{Arguments, Signature, exact_key, lookup_key};
-use crate::py::digest::{self, Scheme, is_digest, is_indigestible, to_digest};
+use crate::py::digest::{self, Outcome, Scheme, is_digest, is_indigestible, to_digest};
 use crate::py::names::Imported;
 use crate::py::older::{OLDER, OlderCall};
 use identity::{Identities, Identity};
@@ -49,7 +49,10 @@ pub struct CachedFunction {
 struct Keyed<'py> {
     identity: Arc<Identity>,
     arguments: Arguments<'py>,
+    /// The digests of the arguments; of those in `texts`, the keys under which they are stored.
     hashes: SmallVec<[Hash; 8]>,
+    /// Digests that are other texts, as hooks may say in scheme `sha256`, by position.
+    texts: Vec<(usize, Outcome)>,
     key: Hash,
 }
 
@@ -224,15 +227,21 @@ impl CachedFunction {
             Ok(keyed) => to_digest(py, &keyed.key).map(Some),
             Err(Unkeyed::Unbound) => Err(PyTypeError::new_err("the arguments do not fit")),
             Err(
-                Unkeyed::Indigestible(_, error)
-                | Unkeyed::Captured(error)
-                | Unkeyed::Failed(error),
+                Unkeyed::Indigestible(_, error) | Unkeyed::Captured(error) | Unkeyed::Failed(error),
             ) => Err(error),
         }
     }
 
     /// Name, module, version and code digest, as they count now.
-    fn identity<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    fn identity<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(
+        Bound<'py, PyAny>,
+        Bound<'py, PyAny>,
+        Bound<'py, PyAny>,
+        Bound<'py, PyAny>,
+    )> {
         let identity = self.identified(py)?;
         let part = |part: &Py<PyAny>| part.bind(py).clone();
         Ok((
@@ -307,13 +316,18 @@ impl CachedFunction {
         let bound = signature.bind(py, args, Some(kwargs), true, false)?;
         let arguments = bound.ok_or(Unkeyed::Unbound)?;
         let scheme = digest::active_scheme(py)?;
-        let mut hashes = SmallVec::new();
+        let (mut hashes, mut texts) = (SmallVec::new(), Vec::new());
         for (index, slot) in arguments.slots.iter().enumerate() {
             let Some(value) = slot.as_ref().filter(|_| !self.ignored[index]) else {
                 continue;
             };
             match digest::argument_with(scheme, value, self.typed) {
-                Ok(hash) => hashes.push(hash),
+                Ok(Outcome::Hash(hash)) => hashes.push(hash),
+                Ok(text) => {
+                    let key = text.storage_key();
+                    texts.push((hashes.len(), text));
+                    hashes.push(key);
+                }
                 Err(error) if !is_indigestible(py, &error) => return Err(Unkeyed::Failed(error)),
                 Err(error) => {
                     let default = signature.default(py, index);
@@ -334,7 +348,12 @@ impl CachedFunction {
             Scheme::Exact => exact_key(&identity.shape, hashes.iter()),
             Scheme::Sha256 => {
                 let names = self.names(py).into_iter().map(|name| name.to_string());
-                let pairs: Vec<_> = names.zip(hashes.iter().copied()).collect();
+                let mut pairs: Vec<_> = names
+                    .zip(hashes.iter().copied().map(Outcome::Hash))
+                    .collect();
+                for (position, text) in &texts {
+                    pairs[*position].1 = text.clone();
+                }
                 lookup_key(py, scheme, &identity.of_call(py), &pairs)?
             }
         };
@@ -342,6 +361,7 @@ impl CachedFunction {
             identity,
             arguments,
             hashes,
+            texts,
             key,
         })
     }
@@ -376,6 +396,9 @@ impl CachedFunction {
             let name = self.signature.get().name(py, index);
             values.set_item(name, value)?;
             digests.set_item(name, to_digest(py, hash)?)?;
+        }
+        for (position, text) in &keyed.texts {
+            digests.set_item(digests.keys().get_item(*position)?, text.to_digest(py)?)?;
         }
         Ok((values, digests))
     }

@@ -3,12 +3,12 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyCFunction, PyCode, PyFunction, PyModule, PyType,
-};
+use pyo3::types::{PyCFunction, PyCode, PyFunction, PyModule, PyType};
 
 use super::definitions;
-use super::naming::{is_installed, is_installed_module, is_installed_name, is_made_by_a_program, leads_to, module_of};
+use super::naming::{
+    is_installed, is_installed_module, is_installed_name, is_made_by_a_program, leads_to, module_of,
+};
 use super::{Walker, leaf};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};

@@ -93,6 +93,13 @@ pub fn class_name(class: &Bound<'_, PyType>) -> PyResult<String> {
     Walker::new(class.py(), true).class_name(class)
 }
 
+/// The digest of a value of which a hook or `__digest__` says some text: its content, then.
+pub fn named_by(text: &[u8]) -> Hash {
+    let mut encoder = Encoder::new(Tag::NamedText);
+    encoder.text("\0__digest__").bytes(text);
+    encoder.finish()
+}
+
 /// One walk over one value.
 pub struct Walker<'py> {
     py: Python<'py>,
@@ -350,10 +357,7 @@ impl<'py> Walker<'py> {
         if let Some(hash) = hash_of_text(text) {
             return Ok(hash);
         }
-        // Any other text is taken as the content that makes the value.
-        let mut encoder = Encoder::new(Tag::NamedText);
-        encoder.text("\0__digest__").bytes(&leaf::utf8(text)?);
-        Ok(encoder.finish())
+        Ok(named_by(&leaf::utf8(text)?))
     }
 
     /// Everything that is no exact built-in container, number or text.

@@ -143,12 +143,16 @@ fn is_installed_file(py: Python<'_>, file: &str) -> PyResult<bool> {
     static STANDARD: PyOnceLock<String> = PyOnceLock::new();
     let standard = STANDARD.get_or_try_init(py, || {
         let file: String = py.import("os")?.getattr("__file__")?.extract()?;
-        let folder = file.rsplit_once(['/', '\\']).map_or("", |(folder, _)| folder);
+        let folder = file
+            .rsplit_once(['/', '\\'])
+            .map_or("", |(folder, _)| folder);
         Ok::<_, PyErr>(folder.to_owned())
     })?;
     let mut folders = file.split(['/', '\\']);
-    Ok(folders.any(|folder| folder == "site-packages" || folder == "dist-packages")
-        || (!standard.is_empty() && file.starts_with(standard.as_str())))
+    Ok(
+        folders.any(|folder| folder == "site-packages" || folder == "dist-packages")
+            || (!standard.is_empty() && file.starts_with(standard.as_str())),
+    )
 }
 
 /// Whether a function or class is of the standard library or an installed distribution, and its

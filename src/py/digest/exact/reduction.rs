@@ -30,7 +30,13 @@ static SYSTEM_RANDOM: Imported = Imported::new("random", "SystemRandom");
 static WHICH_MODULE: Imported = Imported::new("pickle", "whichmodule");
 
 /// Primitives of asyncio have a reduction, and yet no content: who waits for them does not tell.
-const LOCKS: [&str; 5] = ["Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore"];
+const LOCKS: [&str; 5] = [
+    "Lock",
+    "Event",
+    "Condition",
+    "Semaphore",
+    "BoundedSemaphore",
+];
 
 /// The oldest protocol that every supported Python reads and that tells all of an object's state.
 const PICKLE_PROTOCOL: u8 = 4;
@@ -76,7 +82,9 @@ impl<'py> Walker<'py> {
             value.get_type().name()?
         );
         let error = indigestible_because(self.py, &reason);
-        error.value(self.py).setattr(intern!(self.py, "random"), true)?;
+        error
+            .value(self.py)
+            .setattr(intern!(self.py, "random"), true)?;
         Err(error)
     }
 
@@ -101,7 +109,12 @@ impl<'py> Walker<'py> {
             return Err(indigestible(value));
         }
         encoder.byte(part::MADE).text(&self.class_name(&class)?);
-        self.made(&mut encoder, &class, &parts.get_item(0)?, &parts.get_item(1)?)?;
+        self.made(
+            &mut encoder,
+            &class,
+            &parts.get_item(0)?,
+            &parts.get_item(1)?,
+        )?;
         let part = |place: usize| -> PyResult<Option<Bound<'py, PyAny>>> {
             match parts.get_item(place) {
                 Ok(part) if !part.is_none() => Ok(Some(part)),
@@ -212,11 +225,7 @@ impl<'py> Walker<'py> {
     }
 
     /// The state, mostly the attributes by name.
-    fn state(
-        &mut self,
-        class: &Bound<'py, PyType>,
-        state: &Bound<'py, PyAny>,
-    ) -> PyResult<Hash> {
+    fn state(&mut self, class: &Bound<'py, PyType>, state: &Bound<'py, PyAny>) -> PyResult<Hash> {
         let Ok(attributes) = state.cast_exact::<PyDict>() else {
             if let Ok(both) = state.cast_exact::<PyTuple>()
                 && both.len() == 2
@@ -293,10 +302,7 @@ fn is_new(class: &Bound<'_, PyType>) -> bool {
 fn reduce<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
     let class = value.get_type();
-    let registered = DISPATCH_TABLE
-        .get(py)?
-        .cast::<PyDict>()?
-        .get_item(&class)?;
+    let registered = DISPATCH_TABLE.get(py)?.cast::<PyDict>()?.get_item(&class)?;
     match registered {
         Some(reduce) => reduce.call1((value,)),
         None => value.call_method1(intern!(py, "__reduce_ex__"), (PICKLE_PROTOCOL,)),

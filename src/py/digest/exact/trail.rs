@@ -70,7 +70,8 @@ pub fn attribute(name: &[u8]) -> String {
 /// The step to the value under a key.
 pub fn item(key: &Bound<'_, PyAny>) -> String {
     // Only keys whose `repr` is no user's code.
-    let plain = key.is_exact_instance_of::<PyString>() || key.is_exact_instance_of::<pyo3::types::PyInt>();
+    let plain =
+        key.is_exact_instance_of::<PyString>() || key.is_exact_instance_of::<pyo3::types::PyInt>();
     let shown = if plain { key.repr().ok() } else { None };
     match shown {
         Some(shown) => {

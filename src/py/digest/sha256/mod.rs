@@ -20,18 +20,26 @@ use pyo3::types::PyString;
 
 use super::{
     as_indigestible, check_depth, hash_of_text, hooks, indigestible, indigestible_because,
-    own_digest,
+    own_digest, to_digest,
 };
-use crate::engine::digest::sha256::Hasher;
+use crate::engine::digest::sha256::{Hasher, of};
 use crate::engine::digest::{Hash, Hex};
+use crate::py::names::DIGEST;
 
 pub use ambiguity::{is_unambiguous, is_unambiguous_function};
 
 /// What a value digests to. The text of a `Digest`, of a hook or of `__digest__` is taken as it
 /// is, whatever it says: a prefix stays a prefix.
+#[derive(Clone)]
 pub enum Outcome {
     Hash(Hash),
     Text(String),
+}
+
+impl From<Hash> for Outcome {
+    fn from(hash: Hash) -> Self {
+        Self::Hash(hash)
+    }
 }
 
 impl Outcome {
@@ -46,6 +54,23 @@ impl Outcome {
         match self {
             Self::Hash(hash) => Cow::Owned(Hex::of(hash).as_str().to_owned()),
             Self::Text(text) => Cow::Borrowed(text),
+        }
+    }
+
+    /// The key under which a value of this digest is stored. Any text may be one in this scheme,
+    /// but no key, which names files and is shortened.
+    pub fn storage_key(&self) -> Hash {
+        match self {
+            Self::Hash(hash) => *hash,
+            Self::Text(text) => of(&[b"__fleche_own_digest__", text.as_bytes()]),
+        }
+    }
+
+    /// As the `Digest` that Python sees.
+    pub fn to_digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Hash(hash) => to_digest(py, hash),
+            Self::Text(text) => DIGEST.get(py)?.call1((text,)),
         }
     }
 

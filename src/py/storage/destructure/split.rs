@@ -43,6 +43,8 @@ struct Splitter<'a, 'py> {
     /// Children to store, each before its parent.
     children: Vec<Entry<'py>>,
     seen: HashSet<Hash>,
+    /// The keys of values whose digest is another text, as hooks may say in scheme `sha256`.
+    named: HashSet<Hash>,
 }
 
 impl<'a, 'py> Splitter<'a, 'py> {
@@ -64,6 +66,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
             keyed: false,
             children: Vec::new(),
             seen: HashSet::new(),
+            named: HashSet::new(),
         })
     }
 
@@ -125,7 +128,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
     }
 
     /// A value that is stored as it is.
-    fn whole(&self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
+    fn whole(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
         let (hash, payload) = if self.at_keyed_root() {
             (Hash::default(), None)
         } else {
@@ -140,9 +143,12 @@ impl<'a, 'py> Splitter<'a, 'py> {
     }
 
     /// The key of a result that is stored whole, and the bytes of it, if these decide.
-    fn key_of(&self, value: &Bound<'py, PyAny>) -> PyResult<(Hash, Option<Bound<'py, PyBytes>>)> {
+    fn key_of(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<(Hash, Option<Bound<'py, PyBytes>>)> {
         if self.scheme == Scheme::Sha256 {
-            return Ok((digest::content_in_sha256(value)?, None));
+            return Ok((self.content_in_sha256(value)?, None));
         }
         if let Some(hash) = digest::exact::decided(value)? {
             return Ok((hash, None));
@@ -159,6 +165,14 @@ impl<'a, 'py> Splitter<'a, 'py> {
             // Where it cannot be stored, storing it says so.
             None => Ok((digest::exact::unique()?, None)),
         }
+    }
+
+    fn content_in_sha256(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
+        let (hash, is_digest) = digest::content_in_sha256(value)?;
+        if !is_digest {
+            self.named.insert(hash);
+        }
+        Ok(hash)
     }
 
     /// What the parent holds of a child: the child, or the digest under which it is stored.
@@ -188,15 +202,17 @@ impl<'a, 'py> Splitter<'a, 'py> {
 
     /// The digest of a parent: from its children's, unless it is digested in a way of its own.
     fn parent_hash(
-        &self,
+        &mut self,
         value: &Bound<'py, PyAny>,
+        hashes: &[Hash],
         compose: impl FnOnce(Scheme) -> PyResult<Hash>,
     ) -> PyResult<Hash> {
         if self.at_keyed_root() {
             return Ok(Hash::default());
         }
-        if self.scheme == Scheme::Sha256 && digest::has_own_rule(value)? {
-            return digest::content_in_sha256(value);
+        let named = || hashes.iter().any(|hash| self.named.contains(hash));
+        if self.scheme == Scheme::Sha256 && (digest::has_own_rule(value)? || named()) {
+            return self.content_in_sha256(value);
         }
         compose(self.scheme)
     }
@@ -218,8 +234,9 @@ impl<'a, 'py> Splitter<'a, 'py> {
         for element in elements {
             slots.push(self.child(element, &mut deepest, &mut hashes, &mut split)?);
         }
-        let hash = self.parent_hash(value, |scheme| {
-            composite::sequence(self.py, scheme, list, &hashes)
+        let py = self.py;
+        let hash = self.parent_hash(value, &hashes, |scheme| {
+            composite::sequence(py, scheme, list, &hashes)
         })?;
         let stored = if !split {
             value.clone()
@@ -265,8 +282,9 @@ impl<'a, 'py> Splitter<'a, 'py> {
             // Several keys that are the same content, as NaNs are, would become one.
             return Ok(None);
         }
-        let hash = self.parent_hash(value, |scheme| {
-            composite::typed_dict(self.py, scheme, &hashes)
+        let py = self.py;
+        let hash = self.parent_hash(value, &hashes, |scheme| {
+            composite::typed_dict(py, scheme, &hashes)
         })?;
         let stored = if split {
             DICT.get(self.py)?.call1((slots,))?
@@ -304,7 +322,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
             slots.set_item(name, field)?;
         }
         let class = value.get_type();
-        let hash = self.parent_hash(value, |scheme| {
+        let hash = self.parent_hash(value, &hashes, |scheme| {
             composite::typed_record(scheme, &class, &fields.names, &hashes)
         })?;
         let holder = if fields.attrs { &ATTRS } else { &DATACLASS };

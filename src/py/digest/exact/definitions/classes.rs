@@ -92,26 +92,25 @@ pub fn content<'py>(walker: &mut Walker<'py>, class: &Bound<'py, PyType>) -> PyR
             continue;
         }
         let written = leaf::utf8(&name)?.into_owned();
-        let bound = if MEMBER_DESCRIPTOR.is_instance(&value)?
-            || GETSET_DESCRIPTOR.is_instance(&value)?
-        {
-            found.push((written, attribute::NAME, None));
-            Binding::This(value.unbind())
-        } else {
-            match bound_value(walker, &value) {
-                Ok((hash, bound)) => {
-                    found.push((written, attribute::CONTENT, Some(hash)));
-                    bound
+        let bound =
+            if MEMBER_DESCRIPTOR.is_instance(&value)? || GETSET_DESCRIPTOR.is_instance(&value)? {
+                found.push((written, attribute::NAME, None));
+                Binding::This(value.unbind())
+            } else {
+                match bound_value(walker, &value) {
+                    Ok((hash, bound)) => {
+                        found.push((written, attribute::CONTENT, Some(hash)));
+                        bound
+                    }
+                    Err(error) if walker.may_be_without(&error) => {
+                        found.push((written, attribute::NAME, None));
+                        Binding::Undigested
+                    }
+                    Err(error) => {
+                        return Err(walker.past(error, || format!(".{text}")));
+                    }
                 }
-                Err(error) if walker.may_be_without(&error) => {
-                    found.push((written, attribute::NAME, None));
-                    Binding::Undigested
-                }
-                Err(error) => {
-                    return Err(walker.past(error, || format!(".{text}")));
-                }
-            }
-        };
+            };
         walker.depends_on(Dependency::Name {
             namespace: Namespace::Class(class.clone().into_any().unbind()),
             name: name.unbind(),
@@ -140,7 +139,9 @@ fn is_added(name: &str) -> bool {
 /// What `enum` puts in place of, or beside, what the body says. Methods of the body stay.
 fn is_made_by_enum(name: &str, value: &Bound<'_, PyAny>) -> bool {
     let hidden = name.starts_with('_') && name.ends_with('_');
-    hidden && !value.is_instance_of::<PyFunction>() || name == "__new__" || name == "_generate_next_value_"
+    hidden && !value.is_instance_of::<PyFunction>()
+        || name == "__new__"
+        || name == "_generate_next_value_"
 }
 
 /// Whether a function was made by `dataclasses`, attrs or `collections.namedtuple`.
@@ -206,7 +207,12 @@ fn fields<'py>(
             }
             for name in ["default", "default_factory"] {
                 let value = field.getattr(name)?;
-                given(walker, encoder, &value, value.is_instance(&MISSING.get(py)?.get_type())?)?;
+                given(
+                    walker,
+                    encoder,
+                    &value,
+                    value.is_instance(&MISSING.get(py)?.get_type())?,
+                )?;
             }
         }
     } else if let Ok(fields) = names.get_item(intern!(py, "__attrs_attrs__")) {
@@ -221,7 +227,12 @@ fn fields<'py>(
             }
             for name in ["default", "validator", "converter", "eq", "order"] {
                 let value = field.getattr(name)?;
-                given(walker, encoder, &value, value.is_instance(&NOTHING.get(py)?.get_type())?)?;
+                given(
+                    walker,
+                    encoder,
+                    &value,
+                    value.is_instance(&NOTHING.get(py)?.get_type())?,
+                )?;
             }
         }
     } else {

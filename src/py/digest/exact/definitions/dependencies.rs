@@ -26,7 +26,10 @@ pub enum Dependency {
         bound: Binding,
     },
     /// What a captured cell holds.
-    Cell { cell: Py<PyAny>, bound: Binding },
+    Cell {
+        cell: Py<PyAny>,
+        bound: Binding,
+    },
     /// An attribute that is replaced as a whole, if at all: a function's code, its defaults.
     Attribute {
         object: Py<PyAny>,
@@ -34,7 +37,10 @@ pub enum Dependency {
         value: Option<Py<PyAny>>,
     },
     /// How many names a class or module has.
-    Count { namespace: Namespace, count: usize },
+    Count {
+        namespace: Namespace,
+        count: usize,
+    },
     Definition(Arc<Definition>),
 }
 
@@ -184,9 +190,9 @@ impl Dependency {
                 name,
                 bound,
             } => bound.holds(py, typed, || namespace.get(py, name.bind(py))),
-            Self::Cell { cell, bound } => {
-                bound.holds(py, typed, || Ok(super::functions::cell_content(cell.bind(py))))
-            }
+            Self::Cell { cell, bound } => bound.holds(py, typed, || {
+                Ok(super::functions::cell_content(cell.bind(py)))
+            }),
             Self::Attribute {
                 object,
                 name,

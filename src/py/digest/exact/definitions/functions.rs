@@ -8,13 +8,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyFunction, PyModule, PyString, PyTuple, PyType};
 
 use super::dependencies::{Binding, Dependency, Namespace, is_constant};
-use super::syntax::{Use, Uses};
 use super::modules::Undigested;
+use super::syntax::{Use, Uses};
 use super::{Globals, bytecode, modules, source};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::exact::naming::{is_installed, is_installed_module, module_of};
 use crate::py::digest::exact::Walker;
+use crate::py::digest::exact::naming::{is_installed, is_installed_module, module_of};
 use crate::py::names::Imported;
 
 static BUILTINS: Imported = Imported::new("builtins", "__dict__");
@@ -67,7 +67,8 @@ pub fn content<'py>(
     defaults(walker, &mut encoder, function)?;
     if globals == Globals::Ignored
         || walker.compares_bodies
-        || is_installed(py, &module_of(function)?)? {
+        || is_installed(py, &module_of(function)?)?
+    {
         encoder.length(0);
     } else {
         named_globals(walker, &mut encoder, function, code, &read.uses)?;

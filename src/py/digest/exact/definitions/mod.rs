@@ -69,7 +69,10 @@ pub enum Globals {
 }
 
 /// The definition of a function, of which nothing is known to be read already.
-pub fn of_function(function: &Bound<'_, PyFunction>, globals: Globals) -> PyResult<Arc<Definition>> {
+pub fn of_function(
+    function: &Bound<'_, PyFunction>,
+    globals: Globals,
+) -> PyResult<Arc<Definition>> {
     let mut walker = Walker::new(function.py(), true);
     walker.refuses_random = true;
     function_definition(&mut walker, function, globals).map_err(|error| walker.located(error))
@@ -88,7 +91,10 @@ fn function_definition<'py>(
 }
 
 /// The digest of a function by its definition.
-pub fn function<'py>(walker: &mut Walker<'py>, function: &Bound<'py, PyFunction>) -> PyResult<Hash> {
+pub fn function<'py>(
+    walker: &mut Walker<'py>,
+    function: &Bound<'py, PyFunction>,
+) -> PyResult<Hash> {
     Ok(function_definition(walker, function, Globals::Followed)?.hash)
 }
 
@@ -157,7 +163,11 @@ fn read<'py>(
     let dependencies = std::mem::replace(&mut walker.dependencies, outer);
     let dependencies = dependencies.unwrap_or_else(|| Dependencies::new(walker.typed));
     let closed = walker.returned_to >= level;
-    let inner = if closed { usize::MAX } else { walker.returned_to };
+    let inner = if closed {
+        usize::MAX
+    } else {
+        walker.returned_to
+    };
     walker.returned_to = returned_to.min(inner);
     let definition = Arc::new(Definition {
         hash: result?.finish(),

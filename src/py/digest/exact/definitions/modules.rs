@@ -83,9 +83,7 @@ pub fn write<'py>(
                     encoder.byte(1).child(&hash);
                     bound
                 }
-                Err(error)
-                    if undigested == Undigested::ByName && walker.may_be_without(&error) =>
-                {
+                Err(error) if undigested == Undigested::ByName && walker.may_be_without(&error) => {
                     encoder.byte(2);
                     Binding::Undigested
                 }

@@ -12,8 +12,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCode, PyFunction, PyList, PyString, PyTuple};
 
-use super::{bytecode, luggage};
 use super::syntax::{self, Uses};
+use super::{bytecode, luggage};
 use crate::engine::digest::Hash;
 use crate::py::digest::exact::Walker;
 use crate::py::names::Imported;
@@ -30,7 +30,8 @@ pub struct Code {
 }
 
 /// Code objects read before, by address; each is kept alive, so that no other takes its address.
-static READ: LazyLock<Mutex<HashMap<usize, (Py<PyAny>, Arc<Code>)>>> = LazyLock::new(Mutex::default);
+static READ: LazyLock<Mutex<HashMap<usize, (Py<PyAny>, Arc<Code>)>>> =
+    LazyLock::new(Mutex::default);
 
 /// Files read before: their lines as `linecache` has them, and the functions in them.
 static FILES: LazyLock<Mutex<HashMap<String, Arc<File>>>> = LazyLock::new(Mutex::default);

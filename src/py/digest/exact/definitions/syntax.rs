@@ -112,7 +112,12 @@ pub struct Uses(BTreeMap<String, Use>);
 
 impl Uses {
     pub fn of(names: BTreeSet<String>) -> Self {
-        Self(names.into_iter().map(|name| (name, Use::default())).collect())
+        Self(
+            names
+                .into_iter()
+                .map(|name| (name, Use::default()))
+                .collect(),
+        )
     }
 
     pub fn pack(&self) -> Vec<Packed> {
@@ -206,7 +211,11 @@ pub fn functions<'py>(
             continue;
         };
         // Decorators, defaults and annotations belong to what is around.
-        let prefix = if field == "body" { &body_prefix } else { prefix };
+        let prefix = if field == "body" {
+            &body_prefix
+        } else {
+            prefix
+        };
         each_node(&value, &mut |child| functions(child, prefix, found))?;
     }
     Ok(())
@@ -421,11 +430,7 @@ impl<'py> Writer<'_, 'py> {
         Ok(())
     }
 
-    fn field(
-        &mut self,
-        value: &Bound<'py, PyAny>,
-        unread: &[Bound<'py, PyAny>],
-    ) -> PyResult<()> {
+    fn field(&mut self, value: &Bound<'py, PyAny>, unread: &[Bound<'py, PyAny>]) -> PyResult<()> {
         if unread.is_empty() {
             return self.value(value);
         }
@@ -451,11 +456,7 @@ impl<'py> Writer<'_, 'py> {
     /// The name of a global that a statement changes and does not read, each time that it stands
     /// there: in `seen.append(x)`, `count += 1`, `count = count + 1`, `count[x] += 1`,
     /// `count[x] = count.get(x, 0) + 1`, `results[x] = y`, `del results[x]`, `state.last = x`.
-    fn unread(
-        &mut self,
-        node: &Bound<'py, PyAny>,
-        kind: &str,
-    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    fn unread(&mut self, node: &Bound<'py, PyAny>, kind: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let py = node.py();
         if kind == "Expr" {
             let call = node.getattr(intern!(py, "value"))?;

@@ -82,11 +82,7 @@ impl<'py> Walker<'py> {
     }
 
     /// What was written on a schema and on its fields counts where there is any.
-    fn with_metadata(
-        &mut self,
-        schema: &Bound<'py, PyAny>,
-        content: Encoder,
-    ) -> PyResult<Encoder> {
+    fn with_metadata(&mut self, schema: &Bound<'py, PyAny>, content: Encoder) -> PyResult<Encoder> {
         let name = intern!(self.py, "metadata");
         let mut written = vec![schema.getattr(name)?];
         for field in schema.try_iter()? {

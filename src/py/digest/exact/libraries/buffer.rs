@@ -84,7 +84,9 @@ pub fn progression(array: &Bound<'_, PyAny>) -> PyResult<Option<(i64, i128, i64)
     let (numbers, _) = bytes.as_chunks::<8>();
     let number = |place: usize| i64::from_le_bytes(numbers[place]);
     if numbers.len() < 2 {
-        let start = numbers.first().map_or(0, |first| i64::from_le_bytes(*first));
+        let start = numbers
+            .first()
+            .map_or(0, |first| i64::from_le_bytes(*first));
         let stop = i128::from(start) + numbers.len() as i128;
         return Ok(Some((start, stop, 1)));
     }

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use super::text;
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::exact::containers::Children;
 use crate::py::digest::exact::Walker;
+use crate::py::digest::exact::containers::Children;
 use crate::py::names::Imported;
 
 static NDARRAY: Imported = Imported::new("numpy", "ndarray");

@@ -6,8 +6,8 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::{buffer, dtype};
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::exact::containers::Children;
 use crate::py::digest::exact::Walker;
+use crate::py::digest::exact::containers::Children;
 use crate::py::digest::exact::state::Attributes;
 use crate::py::names::Imported;
 
@@ -107,7 +107,11 @@ impl<'py> Walker<'py> {
         shape(&mut encoder, array)?;
         let flat = array.call_method1(intern!(py, "reshape"), (-1,))?;
         if dtype::kind(dtype)? == b'O' {
-            self.children(&mut encoder, Children::Elements, buffer::Objects::of(&flat)?)?;
+            self.children(
+                &mut encoder,
+                Children::Elements,
+                buffer::Objects::of(&flat)?,
+            )?;
         } else {
             let elements = flat.call_method0(intern!(py, "tolist"))?;
             let elements = elements.cast::<PyList>()?.iter().map(Ok);
