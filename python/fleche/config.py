@@ -17,12 +17,18 @@ from fleche import _config_keys as keys
 from fleche import _core, caches
 from fleche._config_forms import expand_template, non_default_fields, toml_value
 from fleche._config_types import is_built_in, ssh_cache, storage_constructor, storage_types
+from fleche._lazy import names_of
 from fleche.storage.base import _STORAGE_CONSTRUCTORS, is_registered_storage
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache
     from fleche.metadata import MetaData
     from fleche.storage import CallStorage, ValueStorage
+
+__getattr__, __dir__ = names_of(
+    __name__,
+    {"SshCache": "fleche.remote", "metadata": "fleche.metadata", "storage": "fleche.storage"},
+)
 
 logger = logging.getLogger("fleche.config")
 

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from fleche import state as state
+
 __all__ = ["wrap_executor"]
 
 _E = TypeVar("_E")

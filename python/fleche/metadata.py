@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 try:
     from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
@@ -17,8 +17,7 @@ except ImportError:  # Windows counts no finished children
     getrusage = None  # type: ignore[assignment]
 from time import process_time, time
 
-if TYPE_CHECKING:
-    from fleche.call import Call
+from fleche.call import Call
 
 JSONValue: TypeAlias = str | int | float | bool | list["JSONValue"] | dict[str, "JSONValue"] | None
 

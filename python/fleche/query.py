@@ -21,6 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleche import _core
+from fleche._lazy import names_of
 from fleche.call import Call, DigestedCall, LazyCall, QueryCall
 from fleche.digest import Digest, digest
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import pandas
 
     from fleche.caches import BaseCache
+
+__getattr__, __dir__ = names_of(__name__, {"call": "fleche.call"})
 
 logger = logging.getLogger("fleche.query")
 

@@ -12,9 +12,15 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+from fleche._lazy import names_of
+
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
     from fleche.metadata import MetaData
+
+__getattr__, __dir__ = names_of(
+    __name__, {name: f"fleche.{name}" for name in ("caches", "config", "metadata")}
+)
 
 _T = TypeVar("_T")
 

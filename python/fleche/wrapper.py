@@ -12,10 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from fleche import _core
+from fleche import state as state
+from fleche._lazy import names_of
 from fleche._misses import Arguments, CachedCalls, HashCode
+from fleche._misses import logger as logger
 from fleche._profile import Ignored, Required, Version
 from fleche._targets import merged, placeholder, unbound
+from fleche.call import AnyCall as AnyCall
 from fleche.call import Call
+from fleche.call import FunctionProfile as FunctionProfile
+from fleche.call import QueryCall as QueryCall
+from fleche.call import bind as bind
 from fleche.digest import Digest
 from fleche.state import BoundWrapper, get_cache
 from fleche.state import cache as set_cache
@@ -24,6 +31,14 @@ if TYPE_CHECKING:
     from fleche.metadata import MetaData
 
 __all__ = ["Ignored", "Required", "fleche"]
+
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        **dict.fromkeys(("BaseCache", "RefreshingCache", "Rejected"), "fleche.caches"),
+        "metadata": "fleche.metadata",
+    },
+)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -33,6 +33,7 @@ INTENDED = (
     "fleche.storage.sql.Sql.(fields)",
     "fleche.wrapper.make_*",
     "fleche.wrapper.process_ignore_required_args",
+    "fleche.*.digest",  # the function, where it is the module
     "fleche.call.FunctionProfile.(parameters)",
     "fleche.caches.ReadOnlyMixin.(bases)",
     "fleche.caches.ReadOnlyMixin.(abstract)",

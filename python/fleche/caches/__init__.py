@@ -10,7 +10,12 @@
 1
 """
 
+# Not ours, but programs that are written for the reference import them from here, too.
+from fleche import call as call
+from fleche import query as query
+from fleche import storage as storage
 from fleche.caches.base import BaseCache, Rejected
+from fleche.caches.base import logger as logger
 from fleche.caches.pair import Cache
 from fleche.caches.size_limited import SizeLimitedCache, SizeLimitedMixin
 from fleche.caches.union import CachePool, CacheStack
@@ -22,6 +27,17 @@ from fleche.caches.views import (
     ReadOnlyMixin,
     RefreshingCache,
 )
+from fleche.call import Call as Call
+from fleche.call import LazyCall as LazyCall
+from fleche.call import PreparedCall as PreparedCall
+from fleche.call import QueryCall as QueryCall
+from fleche.digest import Digest as Digest
+from fleche.storage.base import Intent as Intent
+from fleche.storage.base import OperationContext as OperationContext
+from fleche.storage.destructuring import DigestedDict as DigestedDict
+from fleche.storage.destructuring import DigestedIterable as DigestedIterable
+from fleche.storage.destructuring import HasChildDigests as HasChildDigests
+from fleche.storage.thread_safe import PerKeyLockMixin as PerKeyLockMixin
 
 __all__ = [
     "BaseCache",

@@ -11,9 +11,19 @@ pickled: connect only where you would log in.
 ('user@bigpc.example.com', 'python3')
 """
 
+# Not ours, but programs that are written for the reference import them from here, too.
+from fleche.caches import BaseCache as BaseCache
+from fleche.caches import Rejected as Rejected
+from fleche.call import DigestedCall as DigestedCall
+from fleche.call import LazyCall as LazyCall
+from fleche.call import PreparedCall as PreparedCall
+from fleche.call import QueryCall as QueryCall
+from fleche.digest import Digest as Digest
 from fleche.remote.client import SshCache
 from fleche.remote.connection import RemoteConnectionError
+from fleche.remote.connection import logger as logger
 from fleche.remote.server import serve
+from fleche.storage.base import SaveError as SaveError
 
 __all__ = ["RemoteConnectionError", "SshCache", "serve"]
 

@@ -33,17 +33,16 @@ import importlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from fleche import _core
+from fleche.call import DigestedCall, QueryCall
 from fleche.digest import DIGEST_LENGTH, Digest, digest
-
-if TYPE_CHECKING:
-    from fleche.call import DigestedCall, QueryCall
 
 logger = logging.getLogger("fleche.storage")
 
 Kind = Literal["value", "call"]
+StorageKind = Kind
 _Class = TypeVar("_Class")
 
 _STORAGE_CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {}
@@ -315,7 +314,7 @@ class CallStorage(KeyManagement):
     """A storage of call records under their lookup keys."""
 
     @abstractmethod
-    def save(self, call: "DigestedCall") -> Digest:
+    def save(self, call: DigestedCall) -> Digest:
         """Store a record under its lookup key, replacing the one that is there.
 
         Raises:
@@ -323,7 +322,7 @@ class CallStorage(KeyManagement):
         """
 
     @abstractmethod
-    def load(self, key: Digest | str) -> "DigestedCall":
+    def load(self, key: Digest | str) -> DigestedCall:
         """The record under `key`, which may be a prefix.
 
         Raises:
@@ -331,10 +330,10 @@ class CallStorage(KeyManagement):
         """
 
     @abstractmethod
-    def query(self, template: "QueryCall") -> Iterable["DigestedCall"]:
+    def query(self, template: QueryCall) -> Iterable[DigestedCall]:
         """The records that match `template`, one by one."""
 
-    def transform(self, func: "Callable[[DigestedCall], DigestedCall] | None" = None) -> None:
+    def transform(self, func: Callable[[DigestedCall], DigestedCall] | None = None) -> None:
         """Rewrite every record, and file it anew where its lookup key changed.
 
         A record is stored under its new key before the old one is evicted, so that a reader finds
@@ -378,7 +377,7 @@ class ValueMixin(ValueStorage, StorageBackend):
 class CallMixin(CallStorage, StorageBackend):
     """Makes a call storage of a backend, which stands before it among the bases."""
 
-    def save(self, call: "DigestedCall") -> Digest:
+    def save(self, call: DigestedCall) -> Digest:
         key = call.to_lookup_key()
         logger.debug("Saving call %s", key)
         with self._operation_context(key):
@@ -387,7 +386,7 @@ class CallMixin(CallStorage, StorageBackend):
                 self._evict(key)
             return self.put(call, key)
 
-    def load(self, key: Digest | str) -> "DigestedCall":
+    def load(self, key: Digest | str) -> DigestedCall:
         full = self._full_key(key)
         logger.debug("Loading call with key %s", full)
         with self._operation_context(full, intent=Intent.READ):
@@ -398,13 +397,13 @@ class CallMixin(CallStorage, StorageBackend):
             raise KeyError(full)
         return record
 
-    def query(self, template: "QueryCall") -> Iterator["DigestedCall"]:
+    def query(self, template: QueryCall) -> Iterator[DigestedCall]:
         for key in builtins.list(self.list()):
             record = self._load_or_none(key)
             if record is not None and template.matches(record):
                 yield record
 
-    def _load_or_none(self, key: Digest) -> "DigestedCall | None":
+    def _load_or_none(self, key: Digest) -> DigestedCall | None:
         """The record under `key`, unless it cannot be read, which is said."""
         try:
             return self.load(key)

@@ -20,6 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from fleche import _core
 from fleche.digest import Digest, digest
+from fleche.storage import base as base
 from fleche.storage.base import Intent, ValueStorage, logger
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fleche import _core
 from fleche.digest import Digest
+from fleche.security import SignatureError as SignatureError
+from fleche.security import SignedBytes as SignedBytes
 from fleche.security import get_secret_key, normalize_secret_key
 from fleche.storage.base import CallMixin, OperationContext, ValueMixin, register_storage
 from fleche.storage.destructuring import DestructuringMixin

@@ -22,12 +22,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fleche import _core
+from fleche.call import DigestedCall, QueryCall
+from fleche.digest import DIGEST_LENGTH as DIGEST_LENGTH
 from fleche.digest import Digest
+from fleche.digest import digest as digest
 from fleche.storage.base import CallStorage, SaveError, logger, register_storage
+from fleche.storage.base import Intent as Intent
+from fleche.storage.base import KeyManagement as KeyManagement
 from fleche.storage.thread_safe import PerKeyLockMixin
 
 if TYPE_CHECKING:
-    from fleche.call import DigestedCall, QueryCall
     from fleche.storage._filters import Filter
 
 _IN_MEMORY = "sqlite:///:memory:"

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import logging
 from types import ModuleType
 from typing import Any
 
@@ -84,13 +85,20 @@ def surface(module: ModuleType) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in dir(module):
         item = getattr(module, name)
-        home = getattr(item, "__module__", None)
-        if name.startswith("_") or inspect.ismodule(item) or not str(home).startswith("fleche"):
+        if name.startswith("_"):
             continue
-        if home == module.__name__ or module.__name__ == "fleche":
+        if isinstance(item, logging.Logger):
+            found[f"{module.__name__}.{name}"] = ["logger", item.name]
+        home = item.__name__ if inspect.ismodule(item) else getattr(item, "__module__", None)
+        if not str(home).startswith("fleche"):
+            continue
+        if inspect.ismodule(item):
+            found[f"{module.__name__}.{name}"] = ["module"]
+        elif home == module.__name__ or module.__name__ == "fleche":
             for part, shown in described(item).items():
                 found[f"{module.__name__}.{name}" + (f".{part}" if part else "")] = shown
-        elif name in getattr(module, "__all__", ()):
+        else:
+            # Defined elsewhere, but programs import it from here.
             found[f"{module.__name__}.{name}"] = ["name"]
     return found
 
