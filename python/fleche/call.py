@@ -191,7 +191,7 @@ class Call:
             name=self.name,
             arguments=arguments,
             result=result,
-            metadata=self.metadata,
+            metadata=_copy_json(self.metadata),
             module=self.module,
             version=self.version,
             code_digest=self.code_digest,
@@ -257,10 +257,10 @@ class DigestedCall:
         # Queries make many of these; the constructor of a frozen class takes three times as long.
         lazy.__dict__.update(
             name=self.name,
-            _arguments=self.arguments,
+            _arguments=dict(self.arguments),
             _result=self.result,
             _cache=cache,
-            metadata=self.metadata,
+            metadata=_copy_json(self.metadata),
             module=self.module,
             version=self.version,
             code_digest=self.code_digest,
@@ -353,11 +353,11 @@ class LazyCall:
             # All at once, where each one by itself takes a way to another machine.
             held = (*self._arguments.values(), self._result)
             found = load_all([_core.storage_key(key) for key in held if isinstance(key, Digest)])
-            source = replace(self, _cache=_Loaded(found))
+            source = replace(self, _cache=_Loaded(found, self._cache))
         return Call(
             name=self.name,
             arguments=dict(source.arguments),
-            metadata=self.metadata,
+            metadata=_copy_json(self.metadata),
             module=self.module,
             version=self.version,
             code_digest=self.code_digest,
@@ -365,12 +365,12 @@ class LazyCall:
         )
 
     def detach(self) -> DigestedCall:
-        """The record of the call, without its cache."""
+        """The record of the call, without its cache; it shares nothing with this one."""
         return DigestedCall(
             name=self.name,
-            arguments=self._arguments,
+            arguments=dict(self._arguments),
             result=self._result,
-            metadata=self.metadata,
+            metadata=_copy_json(self.metadata),
             module=self.module,
             version=self.version,
             code_digest=self.code_digest,
@@ -387,11 +387,18 @@ class LazyCall:
 class _Loaded:
     """Values that were loaded, as the cache that they are from."""
 
-    def __init__(self, values: dict[Digest, Any]) -> None:
+    def __init__(self, values: dict[Digest, Any], cache: BaseCache) -> None:
         self._values = values
+        self._cache = cache
+        self._given: set[Digest] = set()
 
     def load_value(self, key: Digest) -> Any:
-        return self._values[key]
+        # Equal arguments are objects of their own, as from any cache.
+        if key in self._given:
+            return self._cache.load_value(key)
+        value = self._values[key]
+        self._given.add(key)
+        return value
 
 
 AnyCall: TypeAlias = Call | LazyCall

@@ -48,7 +48,7 @@ class MetaData(ABC):
     @property
     def keys(self) -> dict[str, type]:
         """The names of the recorded values and their types."""
-        return self._keys
+        return dict(self._keys)
 
     def pre(self, call: Call) -> dict[str, JSONValue]:
         """Values known before the call's body runs.

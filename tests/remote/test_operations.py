@@ -56,6 +56,40 @@ def test_save_and_load(served: BaseCache, remote: Remote) -> None:
     assert served.load(key[:8]).to_lookup_key() == key
 
 
+def test_equal_arguments_are_objects_of_their_own(served: BaseCache) -> None:
+    fetched = served.load(served.save(Call("f", {"x": [1], "y": [1]}, result=[1]))).fetch()
+    fetched.arguments["x"].append(2)
+    assert fetched.arguments["y"] == fetched.result == [1]
+
+
+class Named:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __digest__(self) -> Digest:
+        return Digest(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Named and other.name == self.name
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_digest_may_be_any_text(served: BaseCache) -> None:
+    ran = []
+
+    @fleche
+    def twice(value: Any) -> Any:
+        ran.append(value)
+        return [value, value]
+
+    with cache(served):
+        for _ in range(2):
+            assert twice(Named("17")) == [Named("17")] * 2
+        assert twice.query(Named("17")).only().arguments["value"] == Named("17")
+    assert ran == [Named("17")]
+
+
 def test_a_record_is_saved_as_it_is(served: BaseCache) -> None:
     served.save(call(1))
     record = served.load(call(1).to_lookup_key()).detach()

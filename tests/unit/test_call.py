@@ -341,6 +341,53 @@ def test_what_does_not_match(fields: dict[str, Any]) -> None:
         assert not QueryCall(**fields).matches(call)
 
 
+# What is given out is the caller's own
+
+NESTED: dict[str, Any] = {"m": {"list": [1, {"in": [2]}]}}
+
+
+@pytest.mark.parametrize(
+    "get",
+    [
+        lambda lazy: lazy.detach(),
+        lambda lazy: lazy.detach().fetch(lazy._cache),
+        lambda lazy: lazy.fetch(),
+        lambda lazy: lazy.fetch().digest(),
+        lambda lazy: lazy.fetch().stash(lazy._cache.values),
+        lambda lazy: lazy._cache.query().only(),
+        lambda lazy: lazy._cache.load(lazy.to_lookup_key()),
+    ],
+    ids=["detach", "record", "fetch", "digest", "stash", "query", "load"],
+)
+def test_what_a_getter_gives_shares_nothing(get: Callable[[LazyCall], Any]) -> None:
+    held = memory_cache()
+    lazy = held.load(held.save(Call("f", {"a": [1], "b": [1]}, NESTED, result=[1])))
+    expected = lazy.detach()
+    given = get(lazy)
+    given.metadata["m"]["list"][1]["in"].append(3)
+    given.metadata["more"] = {}
+    arguments = given.arguments if isinstance(given.arguments, dict) else given._arguments
+    arguments["more"] = arguments["a"]
+    if isinstance(given, Call):
+        given.arguments["a"].append(2)
+        given.result.append(2)
+        assert given.arguments["b"] == [1]
+    assert lazy.detach() == expected
+    assert lazy.fetch() == Call("f", {"a": [1], "b": [1]}, NESTED, result=[1])
+    assert NESTED == {"m": {"list": [1, {"in": [2]}]}}
+
+
+def test_a_call_and_its_record_share_nothing() -> None:
+    call = Call("f", {"a": 1}, {"m": {"list": [1]}}, result=2)
+    record = call.digest()
+    record.metadata["m"]["list"].append(2)
+    record.arguments["b"] = record.arguments["a"]
+    lazy = record.fetch(memory_cache())
+    lazy.metadata["m"]["list"].append(3)
+    assert call == Call("f", {"a": 1}, {"m": {"list": [1]}}, result=2)
+    assert record.metadata == {"m": {"list": [1, 2]}}
+
+
 def test_an_indigestible_pattern() -> None:
     with pytest.raises(Indigestible):
         QueryCall("f", {"x": object()}).matches(CALL)

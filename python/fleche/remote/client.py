@@ -126,7 +126,7 @@ class SshCache(BaseCache):
         server = self._conn.known_server()
         if refresh:
             return dict(self._answer("info", pack(("info", (), {}), plain=True)))
-        return dict(server.info)
+        return copy.deepcopy(server.info)
 
     @property
     def read_only(self) -> bool:
