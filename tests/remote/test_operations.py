@@ -62,32 +62,26 @@ def test_equal_arguments_are_objects_of_their_own(served: BaseCache) -> None:
     assert fetched.arguments["y"] == fetched.result == [1]
 
 
-class Named:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __digest__(self) -> Digest:
-        return Digest(self.name)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Named and other.name == self.name
-
-    __hash__ = None  # type: ignore[assignment]
-
-
 def test_a_digest_may_be_any_text(served: BaseCache) -> None:
+    class Named:  # not of a module, so that it travels
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __digest__(self) -> Digest:
+            return Digest(self.name)
+
     ran = []
 
     @fleche
-    def twice(value: Any) -> Any:
-        ran.append(value)
-        return [value, value]
+    def name_of(value: Any) -> Any:
+        ran.append(value.name)
+        return [value, value.name]
 
     with cache(served):
         for _ in range(2):
-            assert twice(Named("17")) == [Named("17")] * 2
-        assert twice.query(Named("17")).only().arguments["value"] == Named("17")
-    assert ran == [Named("17")]
+            assert name_of(Named("17"))[0].name == "17"
+        assert name_of.query(Named("17")).only().arguments["value"].name == "17"
+    assert ran == ["17"]
 
 
 def test_a_record_is_saved_as_it_is(served: BaseCache) -> None:
