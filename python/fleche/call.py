@@ -87,7 +87,7 @@ class Call:
     _returned_digest: ClassVar[bool] = False
 
     @classmethod
-    def from_call(cls, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
+    def from_call(cls, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
         """The call `func(*args, **kwargs)`, with defaults applied and ignored arguments dropped.
 
         Args:
@@ -430,7 +430,7 @@ class QueryCall:
     result: AnyQueryType = None
 
     @classmethod
-    def from_call(cls, func: Callable[..., Any], *args: Any, **kwargs: Any) -> QueryCall:
+    def from_call(cls, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> QueryCall:
         """The pattern of `func`'s calls with these arguments; those left out match everything.
 
         Raises:

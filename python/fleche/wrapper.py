@@ -214,7 +214,9 @@ def _helpers(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callab
 
     yield helper(f"The key of the call of `{name}` with these arguments.", Digest, digest)
 
-    def query(*args: Any, metadata: Any = None, **kwargs: Any) -> QueryIterator:
+    def query(*args: Any, **kwargs: Any) -> QueryIterator:
+        # Of a function that has such a parameter it is an argument, as in a call.
+        metadata = None if _takes(calls, "metadata") else kwargs.pop("metadata", None)
         # A gap that is left matches everything, as any argument that is left out.
         held = (None if a is placeholder() else a for a in merged(target.args, args))
         template = calls.query_call(tuple(held), {**target.kwargs, **kwargs})
@@ -265,6 +267,15 @@ def _helpers(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callab
         f"processes.",
         BoundWrapper,
         bind,
+    )
+
+
+def _takes(calls: CachedCalls, name: str) -> bool:
+    """Whether a function has a parameter that may be passed by this name."""
+    parameter = calls.signature.parameters.get(name)
+    return parameter is not None and parameter.kind in (
+        parameter.POSITIONAL_OR_KEYWORD,
+        parameter.KEYWORD_ONLY,
     )
 
 

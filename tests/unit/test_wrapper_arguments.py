@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import pytest
 
 import fleche as package
-from fleche import BoundWrapper, Ignored, Required, cache, fleche
+from fleche import BoundWrapper, Ignored, Required, cache, fleche, wrap_executor
+from fleche.call import Call, QueryCall
 from fleche.digest import Indigestible
 from fleche.query import QueryIterator
 
@@ -196,6 +198,38 @@ def test_query_by_metadata() -> None:
         f(2)
     assert f.query(metadata={"tags": {"sample": "A"}}).only().arguments["x"] == 1
     assert f.query(metadata={"runtime": {}}).count() == 2
+
+
+PARAMETERS = [
+    *("self", "cls", "args", "kwargs", "func", "function", "key", "cache", "metadata", "call"),
+    *("template", "name", "module", "version", "arguments", "result", "typed", "value", "doc"),
+    *("required", "as_they_are", "scheme", "digests", "error", "fn", "timeout", "meta", "wrapper"),
+]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("form", ["{}, other=1", "*, {}=0", "{}=0", "{}, /, **more", "**{}"])
+def test_a_parameter_may_have_any_name(name: str, form: str) -> None:
+    names: dict[str, Any] = {}
+    exec(f"def f({form.format(name)}): return [1]", names)
+    f = fleche(names["f"])
+    given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {name: {"a": [1]}})
+    if "/" in form:
+        given = (({"a": [1]},), {"key": 1, "cache": 2})
+    args, kwargs = given
+    assert not f.contains(*args, **kwargs)
+    f.bind(*args, **kwargs)()
+    assert f.contains(*args, **kwargs)
+    assert f.load(*args, **kwargs) == f.rerun(*args, **kwargs) == f(*args, **kwargs) == [1]
+    assert f.call(*args, **kwargs).arguments == Call.from_call(f, *args, **kwargs).arguments
+    assert f.call(*args, **kwargs).to_lookup_key() == f.digest(*args, **kwargs)
+    if form != "**{}" or name != "metadata":
+        assert f.query(*args, **kwargs).count() == 1
+        assert "/" in form or f.query(*args, **{**kwargs, name: "other"}).empty()
+        assert QueryCall.from_call(f, *args, **kwargs).matches(f.query().only())
+    with wrap_executor(ThreadPoolExecutor(1)) as pool:
+        assert pool.submit(f, *args, **kwargs).result() == [1]
+    assert f.query().count() == 1
 
 
 def test_rerun_replaces_it_and_what_it_calls() -> None:
