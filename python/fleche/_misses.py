@@ -60,6 +60,8 @@ _HASH_CODE: dict[HashCode, str] = {
 
 Arguments = dict[str, Any]
 Recorded = dict[str, dict[str, Any]]
+# Metadata, its name, and what it knew before the body ran.
+Begun = tuple["MetaData", str, dict[str, Any]]
 
 
 class CachedCalls:
@@ -311,9 +313,7 @@ class CachedCalls:
             if error is None or str(failure) != str(error):
                 logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
             return self._run(key, args, kwargs)
-        metadata = (*get_metadata(), *self.meta)
-        recorded: Recorded = defaultdict(dict)
-        metadata = self._before(metadata, call, recorded)
+        begun = self._before((*get_metadata(), *self.meta), call)
         try:
             result = self._run(key, args, kwargs)
         except BaseException:
@@ -321,7 +321,7 @@ class CachedCalls:
             raise
         if self.is_strict():
             self._check_unchanged(prepared, call.arguments, digests)
-        save = functools.partial(self._save, cache, key, prepared, call, metadata, recorded)
+        save = functools.partial(self._save, cache, key, prepared, call, begun)
         if _is_future(result):
             self._save_when_done(cache, key, prepared, result, save)
         else:
@@ -347,29 +347,26 @@ class CachedCalls:
                     f"hit would not change it. Let it work on a copy, or ignore the argument"
                 )
 
-    def _before(
-        self, metadata: tuple[MetaData, ...], call: Call, recorded: Recorded
-    ) -> tuple[MetaData, ...]:
-        """Record what is known before the body runs; gives the metadata that did not fail."""
-        begun = []
+    def _before(self, metadata: tuple[MetaData, ...], call: Call) -> list[Begun]:
+        """What the metadata knows before the body runs, as far as it did not fail."""
+        begun: list[Begun] = []
         for item in metadata:
             try:
-                name, held = item.name, dict(item.pre(call))
+                begun.append((item, item.name, dict(item.pre(call))))
             except Exception:
                 _warn_of_metadata(item, call)
-                continue
-            recorded[name].update(held)
-            begun.append(item)
-        return tuple(begun)
+        return begun
 
-    def _after(self, metadata: tuple[MetaData, ...], call: Call, recorded: Recorded) -> None:
-        for item in metadata:
-            held = recorded[item.name]
+    def _after(self, begun: list[Begun], call: Call) -> Recorded:
+        """What is recorded of a call after the body; several of one name add to each other."""
+        recorded: Recorded = defaultdict(dict)
+        for item, name, held in begun:
             try:
-                held.update(item.post(dict(held), call))
+                held = {**held, **item.post(dict(held), call)}
+                recorded[name].update(held)
             except Exception:
                 _warn_of_metadata(item, call)
-                del recorded[item.name]
+        return recorded
 
     def _save(
         self,
@@ -377,8 +374,7 @@ class CachedCalls:
         key: Digest,
         prepared: PreparedCall | AdmittedCall,
         call: Call,
-        metadata: tuple[MetaData, ...],
-        recorded: Recorded,
+        begun: list[Begun],
         result: Any,
     ) -> None:
         """Save what a call returned; whatever fails, the caller has the result already."""
@@ -389,7 +385,7 @@ class CachedCalls:
                 self._abandon(prepared)
                 self._on_none(cache, key)
                 return
-            self._after(metadata, call, recorded)
+            recorded = self._after(begun, call)
             logger.debug("Saving result for %s with key %s", name, key)
             prepared.commit(result, recorded)
             # Not before: where nothing can be saved, one warning says so.
@@ -430,8 +426,8 @@ class CachedCalls:
         """Go on with a call that the core ran, and that returned nothing, or nothing yet."""
         call = self._call_of(arguments, code)
         prepared = AdmittedCall(plain, cache, key, call, digests)
-        metadata = (*get_metadata(), *self.meta)
-        save = functools.partial(self._save, cache, key, prepared, call, metadata, recorded)
+        begun: list[Begun] = [(_runtime_of(name), name, held) for name, held in recorded.items()]
+        save = functools.partial(self._save, cache, key, prepared, call, begun)
         if result is None:
             save(result)
         else:
@@ -623,6 +619,15 @@ def strict_by_default() -> bool:
 def _type_name(value: Any) -> str:
     kind = type(value)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _runtime_of(name: str) -> MetaData:
+    """The only metadata that the core begins itself."""
+    from fleche.metadata import Runtime
+
+    runtime = Runtime()
+    runtime.name = name
+    return runtime
 
 
 def _warn_of_metadata(item: Any, call: Call) -> None:

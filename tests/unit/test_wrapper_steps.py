@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +286,12 @@ def test_coroutines_and_generators_are_returned_uncached(
 # 9. Metadata
 
 
+def done(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
+
+
 class Failing(MetaData):
     name = "failing"
 
@@ -320,6 +326,52 @@ def test_metadata_is_recorded_in_order_later_wins() -> None:
     assert list(metadata) == ["runtime", "tags", "failing"]
     assert metadata["tags"] == {"a": 2, "b": 1}
     assert metadata["failing"] == {"begun": 1, "ended": 7}
+
+
+class Steps(MetaData):
+    name = "steps"
+
+    def pre(self, call: Call) -> dict[str, Any]:
+        return {"step": 1}
+
+    def post(self, pre: dict[str, Any], call: Call) -> dict[str, Any]:
+        return {"step": pre["step"] + 1}
+
+
+@pytest.mark.parametrize("active", [(), (Steps(),), (Steps(), Failing("post"), Steps())])
+def test_metadata_gets_what_it_gave_itself(active: tuple[MetaData, ...]) -> None:
+    f = fleche(meta=(Steps(),))(lambda x: x)
+    with meta(*active):
+        f(7)
+    assert f.query().only().metadata == {"steps": {"step": 2}}
+
+
+@pytest.mark.parametrize("active", [(), (Runtime(),), (Runtime(), Runtime())])
+@pytest.mark.parametrize("returned", [lambda x: x, done], ids=["value", "future"])
+def test_each_runtime_says_what_the_call_took(
+    active: tuple[MetaData, ...], returned: Callable[[Any], Any]
+) -> None:
+    f = fleche(meta=(Runtime(),))(returned)
+    begin = sum(os.times()[:4])
+    with meta(*active):
+        f(7)
+    took = f.query().only().metadata["runtime"]
+    # The clock of `os.times` ticks a hundred times a second.
+    assert took["cputime"] + took["systime"] <= sum(os.times()[:4]) - begin + 0.03
+    assert took["walltime"] == took["timestop"] - took["timestart"]
+
+
+def test_metadata_that_the_body_sets_counts_from_the_next_call_on() -> None:
+    def body(x: int) -> Any:
+        meta(Steps())
+        return done(x)
+
+    f = fleche(body)
+    with meta(Runtime()):
+        f(1)
+        f(2)
+    assert f.query(1).only().metadata.keys() == {"runtime"}
+    assert f.query(2).only().metadata.keys() == {"steps"}
 
 
 # isolate
