@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use pyo3::exceptions::{
-    PyAttributeError, PyException, PyImportError, PyKeyError, PyMemoryError, PyOSError,
+    PyAttributeError, PyException, PyImportError, PyKeyError, PyKeyboardInterrupt, PyMemoryError,
+    PyOSError,
 };
 use pyo3::prelude::*;
 
@@ -12,6 +13,7 @@ use crate::engine::error::Error;
 use crate::py::names::Imported;
 
 static PATH: Imported = Imported::new("pathlib", "Path");
+static INTERRUPT_MAIN: Imported = Imported::new("_thread", "interrupt_main");
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 static UNREADABLE: Imported = Imported::new("fleche.storage.base", "Unreadable");
 static STORAGE_LOGGER: Imported = Imported::new("fleche.storage.base", "logger");
@@ -86,6 +88,14 @@ pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py)
 }
 
+/// Reports an error where none can be raised; an interrupt comes again, where it can be.
+pub fn report(py: Python<'_>, error: PyErr) {
+    let again = || INTERRUPT_MAIN.get(py)?.call0();
+    if !error.is_instance_of::<PyKeyboardInterrupt>(py) || again().is_err() {
+        error.write_unraisable(py, None);
+    }
+}
+
 /// Whether an error of a serialiser tells of what is missing around the bytes, not of the bytes.
 pub fn may_pass(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyImportError>(py)
@@ -128,7 +138,7 @@ impl Log {
             .get(py)
             .and_then(|logger| logger.call_method1(level, ("%s", message)));
         if let Err(error) = outcome {
-            error.write_unraisable(py, None);
+            report(py, error);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::engine::digest::Hash;
 use crate::py::call::{CallIdentity, lookup_key};
 use crate::py::digest::sha256::{is_unambiguous, is_unambiguous_function};
 use crate::py::digest::{self, Scheme, hash_of_text, is_digest, is_indigestible, to_digest};
+use crate::py::errors;
 
 /// The scheme that came before ours.
 pub const OLDER: Scheme = Scheme::Sha256;
@@ -35,7 +36,10 @@ impl OlderFunction {
             Err(error) => return Err(error),
         };
         // A constant that is unlike anything else says nothing either.
-        let sure = is_unambiguous_function(function).unwrap_or(false);
+        let sure = match is_unambiguous_function(function) {
+            Err(error) if errors::is_exception(py, &error) => false,
+            answer => answer?,
+        };
         Ok(Some(Self { code_digest, sure }))
     }
 }

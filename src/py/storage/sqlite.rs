@@ -16,6 +16,7 @@ use crate::engine::mounts::network_file_system;
 use crate::engine::record::Row;
 use crate::engine::sqlite::{Database, Error, Journal};
 use crate::py::digest::{self, Scheme, hash_of_text, is_digest, to_digest};
+use crate::py::errors::{self, Log};
 use crate::py::keys::shorten_digests;
 use crate::py::names::{DIGEST, Imported};
 
@@ -53,7 +54,7 @@ impl SqliteStore {
             Arc::new(move |statement| {
                 Python::attach(|py| {
                     if let Err(error) = callable.bind(py).call1((statement,)) {
-                        error.write_unraisable(py, None);
+                        errors::report(py, error);
                     }
                 });
             })
@@ -226,6 +227,9 @@ fn digests(py: Python<'_>, keys: Vec<String>) -> PyResult<Bound<'_, PyList>> {
 fn json(value: &Bound<'_, PyAny>, what: impl FnOnce() -> String) -> PyResult<String> {
     let text = DUMPS.get(value.py())?.call1((value,));
     text.and_then(|text| text.extract()).map_err(|error| {
+        if !errors::is_exception(value.py(), &error) {
+            return error;
+        }
         PyValueError::new_err(format!(
             "{} is no JSON: {}",
             what(),
@@ -282,7 +286,10 @@ fn readable_record_of(py: Python<'_>, row: Row) -> PyResult<Option<Bound<'_, PyA
     match record_of(py, row) {
         Err(error) if error.is_instance_of::<PyValueError>(py) => {
             let reason = error.value(py);
-            log::error!(target: "fleche.storage", "The record of call {key} is damaged: {reason}");
+            Log::Storage.error(
+                py,
+                &format!("The record of call {key} is damaged: {reason}"),
+            );
             Ok(None)
         }
         other => other.map(Some),
