@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from fleche import _core
 from fleche.caches._older import has_values, older_pattern
@@ -13,7 +13,7 @@ from fleche.caches._redigest import redigest
 from fleche.caches.base import BaseCache, Rejected, Saveable
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
-from fleche.storage.base import CallStorage, SaveError, Unreadable, ValueStorage
+from fleche.storage.base import CallStorage, Intent, SaveError, Unreadable, ValueStorage
 from fleche.storage.destructuring import HasChildDigests
 from fleche.storage.thread_safe import PerKeyLockMixin
 
@@ -31,6 +31,9 @@ class Cache(PerKeyLockMixin, BaseCache):
 
     values: ValueStorage
     calls: CallStorage
+
+    # What is replaced is there as it was or as it is.
+    _reads_need_lock: ClassVar[bool] = False
 
     def save(self, call: Saveable) -> Digest:
         key = call.to_lookup_key()
@@ -50,13 +53,16 @@ class Cache(PerKeyLockMixin, BaseCache):
         return call if isinstance(call, DigestedCall) else call.stash(self.values)
 
     def load(self, key: Digest | str) -> LazyCall:
-        return self.calls.load(key).fetch(self)
+        with self._operation_context(key, intent=Intent.READ):
+            return self.calls.load(key).fetch(self)
 
     def load_value(self, key: Digest | str) -> Any:
-        return self.values.load(key)
+        with self._operation_context(key, intent=Intent.READ):
+            return self.values.load(key)
 
     def contains(self, key: Digest | str) -> bool:
-        return self.calls.contains(key)
+        with self._operation_context(key, intent=Intent.READ):
+            return self.calls.contains(key)
 
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if type(self)._shrink is not Cache._shrink:
@@ -64,7 +70,8 @@ class Cache(PerKeyLockMixin, BaseCache):
         return shortest(keys, (self.calls, self.values))
 
     def evict(self, key: Digest | str) -> None:
-        self.calls.evict(key)
+        with self._operation_context(key):
+            self.calls.evict(key)
 
     def _may_hold(self, scheme: str) -> bool:
         return self.calls._may_hold(scheme)
@@ -79,10 +86,11 @@ class Cache(PerKeyLockMixin, BaseCache):
         return prepared
 
     def expand(self, key: Digest | str) -> Digest:
-        if len(key) >= 64:
-            return Digest(key)
-        found = each(lambda storage: storage.expand(key), (self.calls, self.values))
-        return _core.resolve_prefix(key, set(found))
+        with self._operation_context(key, intent=Intent.READ):
+            if len(key) >= 64:
+                return Digest(key)
+            found = each(lambda storage: storage.expand(key), (self.calls, self.values))
+            return _core.resolve_prefix(key, set(found))
 
     def _shrink(self, *keys: Digest | str) -> tuple[Digest, ...]:
         return shrunk(keys, (self.calls, self.values))

@@ -15,6 +15,7 @@ from fleche.caches.base import BaseCache, Rejected, Saveable, fetch_again
 from fleche.caches.views import ReadOnlyMixin
 from fleche.call import Call, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
+from fleche.storage.base import Intent
 from fleche.storage.thread_safe import PerKeyLockMixin
 
 logger = logging.getLogger("fleche.cache")
@@ -107,6 +108,19 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
     @property
     def _members(self) -> tuple[BaseCache, ...]:
         return self.stack
+
+    @contextlib.contextmanager
+    def _operation_context(
+        self, key: Digest | str, *, intent: Intent = Intent.WRITE
+    ) -> Iterator[None]:
+        # The stack's own lock first, as several threads may come here through it; only the first
+        # cache is changed.
+        with contextlib.ExitStack() as contexts:
+            contexts.enter_context(super()._operation_context(key, intent=intent))
+            for position, member in enumerate(self.stack):
+                needed = Intent.READ if position else intent
+                contexts.enter_context(member._operation_context(key, intent=needed))
+            yield
 
     def push(self, cache: BaseCache) -> CacheStack:
         return CacheStack((cache, *self.stack))

@@ -333,6 +333,14 @@ class CallStorage(KeyManagement):
     def query(self, template: QueryCall) -> Iterable[DigestedCall]:
         """The records that match `template`, one by one."""
 
+    def _load_or_none(self, key: Digest) -> DigestedCall | None:
+        """The record under `key`, unless it cannot be read, which is said."""
+        try:
+            return self.load(key)
+        except KeyError as error:
+            logger.warning("Cannot load call %s, skipped: %s", key, error)
+            return None
+
     def transform(self, func: Callable[[DigestedCall], DigestedCall] | None = None) -> None:
         """Rewrite every record, and file it anew where its lookup key changed.
 
@@ -402,14 +410,6 @@ class CallMixin(CallStorage, StorageBackend):
             record = self._load_or_none(key)
             if record is not None and template.matches(record):
                 yield record
-
-    def _load_or_none(self, key: Digest) -> DigestedCall | None:
-        """The record under `key`, unless it cannot be read, which is said."""
-        try:
-            return self.load(key)
-        except KeyError as error:
-            logger.warning("Cannot load call %s, skipped: %s", key, error)
-            return None
 
 
 def register_storage(

@@ -26,8 +26,14 @@ from fleche.call import DigestedCall, QueryCall
 from fleche.digest import DIGEST_LENGTH as DIGEST_LENGTH
 from fleche.digest import Digest
 from fleche.digest import digest as digest
-from fleche.storage.base import CallStorage, SaveError, logger, register_storage
-from fleche.storage.base import Intent as Intent
+from fleche.storage.base import (
+    CallStorage,
+    Intent,
+    OperationContext,
+    SaveError,
+    logger,
+    register_storage,
+)
 from fleche.storage.base import KeyManagement as KeyManagement
 from fleche.storage.thread_safe import PerKeyLockMixin
 
@@ -87,6 +93,9 @@ class Sql(PerKeyLockMixin, CallStorage):
     echo: bool = field(default=False, compare=False)
     _store: _Store = field(init=False, repr=False, compare=False)
 
+    # The database has its own locks: there is nothing to lock here.
+    _operation_context = OperationContext._operation_context
+
     def __post_init__(self) -> None:
         url = _normalized(self.url)
         object.__setattr__(self, "url", url)
@@ -114,15 +123,17 @@ class Sql(PerKeyLockMixin, CallStorage):
         key = call.to_lookup_key()
         logger.debug("Saving call %s", key)
         try:
-            self._store.save(call, key)
+            with self._operation_context(key):
+                self._store.save(call, key)
         except (OSError, ValueError, TypeError) as error:
             raise SaveError(f"call {key} cannot be saved: {error}") from error
         return key
 
     def load(self, key: Digest | str) -> DigestedCall:
-        full = self.expand(key)
+        full = self._full_key(key)
         logger.debug("Loading call with key %s", full)
-        record = self._store.load(full)
+        with self._operation_context(full, intent=Intent.READ):
+            record = self._store.load(full)
         if record is None:
             raise KeyError(full)
         return record
@@ -132,6 +143,14 @@ class Sql(PerKeyLockMixin, CallStorage):
         from fleche.storage._filters import filter_of
 
         matcher = Matcher(template)
+        kind = type(self)
+        if kind.load is not Sql.load or kind._operation_context is not Sql._operation_context:
+            # Each record in the way that the subclass has.
+            for key in self.list():
+                record = self._load_or_none(key)
+                if record is not None and matcher.matches(record):
+                    yield record
+            return
         filter = filter_of(matcher)
         after: str | None = ""
         while after is not None:
