@@ -99,6 +99,43 @@ class Matcher:
         return held in self.result
 
 
+def is_plain(template: QueryCall) -> bool:
+    """Whether a pattern matches by its fields, not by a `matches` of its own."""
+    return getattr(type(template), "matches", None) is QueryCall.matches
+
+
+def finder(template: QueryCall, matcher: Matcher | None = None) -> Callable[[DigestedCall], bool]:
+    """What tells whether a stored record fits a pattern; where it cannot, it logs that and says no.
+
+    Args:
+        template: the pattern.
+        matcher: that of a plain one, if there is one already.
+
+    Raises:
+        Indigestible: if a value of the pattern has no digest.
+    """
+    if matcher is None and is_plain(template):
+        matcher = Matcher(template)
+    matches = template.matches if matcher is None else matcher.matches
+
+    def finds(record: DigestedCall) -> bool:
+        try:
+            return matches(record)
+        except Exception as error:
+            logger.warning("Cannot compare call %s, skipped: %r", name_of(record), error)
+            return False
+
+    return finds
+
+
+def name_of(record: Any) -> str:
+    """What a message calls a record: its key, if that can be told."""
+    try:
+        return str(record.to_lookup_key())
+    except Exception:
+        return f"of {getattr(record, 'name', record)!r}"
+
+
 def _either_digest(value: Any) -> tuple[Digest, ...]:
     """The digests under which a value may be recorded."""
     if isinstance(value, Digest):

@@ -15,10 +15,17 @@ import pytest
 
 from fleche import cache, fleche, meta, tags
 from fleche.caches import Cache, CachePool, CacheStack, Rejected
-from fleche.call import Call, LazyCall, QueryCall
+from fleche.call import Call, DigestedCall, LazyCall, QueryCall
 from fleche.digest import digest
 from fleche.query import QueryIterator
-from fleche.storage import CallMemory, CallPickleFile, ValuePickleFile
+from fleche.storage import (
+    CallBagOfHoldingH5File,
+    CallMemory,
+    CallPickleFile,
+    Sql,
+    ValueMemory,
+    ValuePickleFile,
+)
 
 from .calls import memory_cache
 
@@ -156,6 +163,80 @@ def test_records_that_cannot_be_read_are_skipped(
 
 
 # Tables
+
+
+ERRORS = [KeyError("k"), ValueError("v"), OSError("o"), AttributeError("a"), MemoryError()]
+
+
+class Unfetched(DigestedCall):
+    """A record that a storage of a user's own gives."""
+
+    def fetch(self, cache: Any) -> LazyCall:
+        raise self.metadata["error"]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_records_whose_fetch_raises_are_skipped(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Records(CallMemory):
+        def query(self, template: QueryCall) -> Iterator[DigestedCall]:
+            yield Unfetched("f", {}, metadata={"error": error})  # type: ignore[dict-item]
+            yield from super().query(template)
+
+    inner = Cache(ValueMemory({}), Records({}))
+    inner.save(Call("g", {"x": 1}, result=2))
+    for store in (inner, CacheStack((inner,)), inner.filter(lambda call: True)):
+        caplog.clear()
+        assert [call.name for call in store.query()] == ["g"]
+        assert list(store.query().results()) == [2]
+        assert store.table().index.size == 1
+        bad = Unfetched("f", {}).to_lookup_key()
+        assert f"Cannot load call {bad}, skipped: {error!r}" in caplog.text
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("base", [CallMemory, CallPickleFile, CallBagOfHoldingH5File, Sql])
+def test_records_whose_load_raises_are_skipped(
+    base: Any, error: Exception, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = Call("bad", {}).to_lookup_key()
+
+    class Records(base):  # type: ignore[misc]
+        def load(self, key: Any) -> DigestedCall:
+            if key == bad:
+                raise error
+            return super().load(key)  # type: ignore[no-any-return]
+
+    made = {CallMemory: {}, Sql: None}
+    store = Cache(ValueMemory({}), Records(made.get(base, tmp_path)))
+    for name in ("bad", "good"):
+        store.save(Call(name, {}, result=1))
+    assert [call.name for call in store.query()] == ["good"]
+    assert f"Cannot load call {bad}, skipped" in caplog.text
+
+
+class Wayward(dict[str, Any]):
+    """Metadata that cannot be compared."""
+
+    def __contains__(self, key: object) -> bool:
+        raise RuntimeError("no")
+
+
+def test_records_that_cannot_be_compared_are_skipped(caplog: pytest.LogCaptureFixture) -> None:
+    store = memory_cache()
+    for name, about in (("bad", Wayward(a=1)), ("good", {"a": 1})):
+        store.save(Call(name, {}, {"about": about}, result=1))
+    assert [call.name for call in store.query(metadata={"about": {"a": 1}})] == ["good"]
+    assert "Cannot compare call" in caplog.text
+
+
+def test_a_pattern_may_match_in_a_way_of_its_own(held: Any) -> None:
+    class Large(QueryCall):
+        def matches(self, other: Any) -> bool:
+            return other.name == "square" and other.version == 1
+
+    assert sorted(xs(held.query(Large()))) == [1, 3]
 
 
 def test_table(held: Any) -> None:

@@ -10,9 +10,10 @@ from fleche import _core
 from fleche.caches._older import has_values, older_pattern
 from fleche.caches._prefixes import each, shortest, shrunk
 from fleche.caches._redigest import redigest
-from fleche.caches.base import BaseCache, Rejected, Saveable
+from fleche.caches.base import BaseCache, Rejected, Saveable, logger
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
+from fleche.query import name_of
 from fleche.storage.base import CallStorage, Intent, SaveError, Unreadable, ValueStorage
 from fleche.storage.destructuring import HasChildDigests
 from fleche.storage.thread_safe import PerKeyLockMixin
@@ -96,12 +97,21 @@ class Cache(PerKeyLockMixin, BaseCache):
         return shrunk(keys, (self.calls, self.values))
 
     def _query(self, call: QueryCall) -> Iterator[LazyCall]:
-        for record in self.calls.query(call):
-            yield record.fetch(self)
+        yield from self._fetched(self.calls.query(call))
         older = older_pattern(call) if self._may_hold(_core.OLDER_SCHEME) else None
         if older is not None:
-            found = (record.fetch(self) for record in self.calls.query(older))
+            found = self._fetched(self.calls.query(older))
             yield from (record for record in found if has_values(record, call))
+
+    def _fetched(self, records: Iterable[DigestedCall]) -> Iterator[LazyCall]:
+        """The calls of records; one that gives none is logged and skipped."""
+        for record in records:
+            try:
+                call = record.fetch(self)
+            except Exception as error:
+                logger.warning("Cannot load call %s, skipped: %r", name_of(record), error)
+                continue
+            yield call
 
     def redigest(self) -> None:
         """Move every call to the digest scheme in force, for good.

@@ -339,7 +339,19 @@ class CallStorage(KeyManagement):
             return self.load(key)
         except KeyError as error:
             logger.warning("Cannot load call %s, skipped: %s", key, error)
-            return None
+        except Exception as error:
+            logger.warning("Cannot load call %s, skipped: %r", key, error)
+        return None
+
+    def _query_each(self, template: QueryCall) -> Iterator[DigestedCall]:
+        """As `query`, each record loaded by itself."""
+        from fleche.query import finder
+
+        finds = finder(template)
+        for key in builtins.list(self.list()):
+            record = self._load_or_none(key)
+            if record is not None and finds(record):
+                yield record
 
     def transform(self, func: Callable[[DigestedCall], DigestedCall] | None = None) -> None:
         """Rewrite every record, and file it anew where its lookup key changed.
@@ -406,10 +418,7 @@ class CallMixin(CallStorage, StorageBackend):
         return record
 
     def query(self, template: QueryCall) -> Iterator[DigestedCall]:
-        for key in builtins.list(self.list()):
-            record = self._load_or_none(key)
-            if record is not None and template.matches(record):
-                yield record
+        return self._query_each(template)
 
 
 def register_storage(

@@ -267,19 +267,21 @@ class CallPickleFile(PerKeyLockMixin, CallMixin, PickleFileBackend):
     _operation_context = OperationContext._operation_context
 
     def query(self, template: "QueryCall") -> Iterator["DigestedCall"]:
-        # Another class or serialiser may read its entries in its own way.
-        if type(self) is not CallPickleFile or _SERIALIZERS.get(self.serializer) not in _PICKLERS:
-            yield from super().query(template)
-            return
-        from fleche.query import Matcher
+        from fleche.query import Matcher, finder, is_plain
         from fleche.storage._filters import filter_of
 
+        # Another class or serialiser may read its entries in its own way.
+        pickles = _SERIALIZERS.get(self.serializer) in _PICKLERS
+        if type(self) is not CallPickleFile or not pickles or not is_plain(template):
+            yield from self._query_each(template)
+            return
         matcher = Matcher(template)
+        finds = finder(template, matcher)
         scan = self._handle.records(filter_of(matcher))
         while (some := scan.next()) is not None:
             for found in some:
                 record = self._load_or_none(found) if isinstance(found, Digest) else found
-                if record is not None and matcher.matches(record):
+                if record is not None and finds(record):
                     yield record
 
 

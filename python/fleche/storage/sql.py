@@ -139,23 +139,21 @@ class Sql(PerKeyLockMixin, CallStorage):
         return record
 
     def query(self, template: QueryCall) -> Iterator[DigestedCall]:
-        from fleche.query import Matcher
+        from fleche.query import Matcher, finder, is_plain
         from fleche.storage._filters import filter_of
 
-        matcher = Matcher(template)
         kind = type(self)
-        if kind.load is not Sql.load or kind._operation_context is not Sql._operation_context:
-            # Each record in the way that the subclass has.
-            for key in self.list():
-                record = self._load_or_none(key)
-                if record is not None and matcher.matches(record):
-                    yield record
+        own = kind.load, kind._operation_context
+        if own != (Sql.load, Sql._operation_context) or not is_plain(template):
+            yield from self._query_each(template)
             return
-        filter = filter_of(matcher)
+        matcher = Matcher(template)
+        finds = finder(template, matcher)
+        conditions = filter_of(matcher)
         after: str | None = ""
         while after is not None:
-            records, after = self._store.query(filter, after)
-            yield from (record for record in records if matcher.matches(record))
+            records, after = self._store.query(conditions, after)
+            yield from filter(finds, records)
 
     def list(self) -> builtins.list[Digest]:
         return self._store.list()
