@@ -6,14 +6,25 @@ import ast
 import json
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fleche import cache, fleche
+from fleche.caches import Cache
 from fleche.call import DigestedCall
-from fleche.digest import Digest
-from fleche.storage import CallBagOfHoldingH5File, SaveError, ValueBagOfHoldingH5File
+from fleche.digest import Digest, digest
+from fleche.storage import (
+    CallBagOfHoldingH5File,
+    CallMemory,
+    SaveError,
+    ValueBagOfHoldingH5File,
+    ValueMemory,
+)
+from tests.unit.schemes import scheme
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = [("0.16.1", "bag", 0), ("0.22.2", "bag", 0), ("0.22.2", "bag-prefix2", 2)]
@@ -148,3 +159,111 @@ def test_recorded_bags(tmp_path: Path, version: str, name: str, length: int) -> 
         assert values.load(call["result_digest"]) == ast.literal_eval(call["result"])
     for key in recorded["value_keys"]:
         values.load(key)
+
+
+# Records whose arguments came back sorted, as the reference's do
+
+
+def three(z: int, y: int, a: int) -> list[int]:
+    return [z, y, a]
+
+
+def seven(g: int, f: int, e: int, d: int, c: int, b: int, a: int) -> list[int]:
+    return [a, g]
+
+
+def hidden() -> Any:
+    def inner(g: int, f: int, e: int, d: int, c: int, b: int, a: int) -> list[int]:
+        return [a, g, 0]
+
+    return inner
+
+
+decorated = {"three": fleche(three), "seven": fleche(seven), "inner": fleche(hidden())}
+
+
+@pytest.fixture(params=[0, 2])
+def sorted_bags(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cache]:
+    """A store of calls as the reference leaves it."""
+    with scheme("sha256"):
+        source = Cache(ValueMemory({}), CallMemory({}))
+        with cache(source):
+            decorated["three"](1, 2, 3), decorated["three"](4, 5, 6)
+            decorated["seven"](*range(7)), decorated["inner"](*range(7))
+        store = Cache(*stores(tmp_path, request.param))
+        for call in source.query():
+            for argument in call.arguments.values():
+                store.values.save(argument)
+            store.values.save(call.result)
+            record = call.detach()
+            arguments = {name: record.arguments[name] for name in sorted(record.arguments)}
+            store.calls.put(replace(record, arguments=arguments), call.to_lookup_key())
+    with scheme("sha256"):
+        yield store
+
+
+def ran(store: Cache) -> bool:
+    """Whether a call of `three` has to be computed."""
+    with cache(store):
+        return not decorated["three"].contains(1, 2, 3)
+
+
+def test_such_records_hit(sorted_bags: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    with cache(sorted_bags):
+        for name, arguments in (("three", (1, 2, 3)), ("seven", range(7)), ("inner", range(7))):
+            assert decorated[name].load(*arguments) == decorated[name](*arguments)
+            found = decorated[name].query(*arguments).only()
+            assert sorted(found.arguments.values()) == sorted(arguments)
+    assert not caplog.records
+
+
+def test_such_records_keep_their_keys(sorted_bags: Cache) -> None:
+    # Nobody can tell the order of so many arguments of a function that is not in a module.
+    sorted_bags.evict(decorated["inner"].digest(*range(7)))
+    keys = {call.to_lookup_key() for call in sorted_bags.query()}
+    assert keys == {*sorted_bags.calls.list()}
+    target = Cache(ValueMemory({}), CallMemory({}))
+    sorted_bags.transfer(target)
+    assert not ran(target)
+    sorted_bags.query(name="three").evict()
+    assert [call.name for call in sorted_bags.query()] == ["seven"]
+
+
+def test_such_records_of_a_function_that_is_not_here(sorted_bags: Cache) -> None:
+    arguments = {"q": digest(1), "p": digest(2), "o": digest(3), "n": digest(4)}
+    record = DigestedCall("absent", arguments, digest(5), module="gone")
+    key = record.to_lookup_key()
+    for _ in range(2):
+        sorted_bags.calls.put(replace(record, arguments=dict(sorted(arguments.items()))), key)
+        assert sorted_bags.calls.load(key).to_lookup_key() == key
+    renamed = Digest("f" * 64)
+    sorted_bags.calls.put(record, renamed)
+    assert sorted_bags.calls.load(renamed) == record
+
+
+def test_such_records_move_to_exact_keys(sorted_bags: Cache) -> None:
+    sorted_bags.evict(decorated["inner"].digest(*range(7)))
+    with scheme("exact"):
+        assert not ran(sorted_bags)
+        sorted_bags.redigest()
+        sorted_bags.gc()
+        assert not ran(sorted_bags)
+        keys = {call.to_lookup_key() for call in sorted_bags.query()}
+        assert keys == {*sorted_bags.calls.list()}
+
+
+# The layout of a new root
+
+
+@pytest.mark.parametrize("kind", [ValueBagOfHoldingH5File, CallBagOfHoldingH5File])
+def test_a_new_root_has_the_layout_that_both_open(
+    tmp_path: Path, kind: type[ValueBagOfHoldingH5File]
+) -> None:
+    with scheme("sha256"):
+        assert kind(tmp_path / "new").prefix_length == 2
+        assert kind(tmp_path / "asked", prefix_length=0).prefix_length == 0
+        storage = kind(tmp_path / "filled", prefix_length=0)
+        storage.put(1, KEYS[0])
+        assert kind(tmp_path / "filled").prefix_length == 0
+    with scheme("exact"):
+        assert kind(tmp_path / "new").prefix_length == 0

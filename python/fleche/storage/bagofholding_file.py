@@ -11,16 +11,20 @@
 from __future__ import annotations
 
 import builtins
+import inspect
+import itertools
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import InitVar, dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import InitVar, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 from fleche import _core
 from fleche._config_keys import VERSION_VALIDATORS
+from fleche.call import DigestedCall
 from fleche.digest import DIGEST_LENGTH, Digest
 from fleche.storage.base import (
     CallMixin,
@@ -52,6 +56,8 @@ VersionValidator = Literal["exact", "semantic-minor", "semantic-major", "none"]
 
 _Entry = TypeVar("_Entry")
 _SUFFIX = ".h5"
+# The layout of a new root of the reference, and the only one that its templates open.
+_SHARED_LENGTH = 2
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -64,7 +70,8 @@ class BagOfHoldingH5FileBackend(FileStorage):
         version_validator: which versions of an object's package may load it; `None`: the default
             of `bagofholding`, which is `"exact"`. An entry of another version is a miss.
         prefix_length: 0: a file a key; else a file for all keys that share so many characters.
-            `None`: what is found in `root`, else 0.
+            `None`: what is found in `root`; in a new one 0, in digest scheme `sha256` 2, which
+            is what the reference opens.
         lock_timeout: how long to wait for others at the same file, in seconds; a negative number:
             without end.
         check_consistency: whether to look at `root` for files of another `prefix_length`.
@@ -102,7 +109,9 @@ class BagOfHoldingH5FileBackend(FileStorage):
                 f"(0 = one file per key); repair with "
                 f"{type(self).__name__}.consolidate({str(self.root)!r}, {found[0]})."
             )
-        return found[0] if found else 0
+        if found:
+            return found[0]
+        return _SHARED_LENGTH if _core.scheme() == "sha256" else 0
 
     def _check_prefix_consistency(self) -> None:
         others = [n for n in _prefix_lengths(self.root) if n != self.prefix_length]
@@ -452,7 +461,7 @@ class ValueBagOfHoldingH5File(
         root: the folder, created when first written to; `~` is the home folder.
         version_validator: which versions of a value's package may load it.
         prefix_length: 0: a file a key; else a file for all keys that share so many characters.
-            `None`: what is found in `root`, else 0.
+            `None`: what is found in `root`; in a new one 0, in digest scheme `sha256` 2.
         lock_timeout: how long to wait for others at the same file, in seconds.
         check_consistency: whether to look at `root` for files of another `prefix_length`.
         remaining_depth: children nested at least this deep are stored under keys of their own.
@@ -477,7 +486,7 @@ class CallBagOfHoldingH5File(PerKeyLockMixin, CallMixin, BagOfHoldingH5FileBacke
         version_validator: which versions of an object's package may load it; our own records load
             in any version.
         prefix_length: 0: a file a key; else a file for all keys that share so many characters.
-            `None`: what is found in `root`, else 0.
+            `None`: what is found in `root`; in a new one 0, in digest scheme `sha256` 2.
         lock_timeout: how long to wait for others at the same file, in seconds.
         check_consistency: whether to look at `root` for files of another `prefix_length`.
 
@@ -489,6 +498,47 @@ class CallBagOfHoldingH5File(PerKeyLockMixin, CallMixin, BagOfHoldingH5FileBacke
 
     # Files are replaced at once, or locked for that moment: there is nothing to lock here.
     _operation_context = OperationContext._operation_context
+
+    def get(self, key: Digest) -> Any:
+        record = super().get(key)
+        if not isinstance(record, DigestedCall) or _is_of(record, key):
+            return record
+        # By function: its calls have their arguments in one order.
+        orders = self.__dict__.setdefault("_orders", {})
+        function = record.module, record.name, frozenset(record.arguments)
+        for names in itertools.chain(orders.get(function, ()), _orders_of(record)):
+            ordered = replace(record, arguments={name: record.arguments[name] for name in names})
+            if _is_of(ordered, key):
+                orders[function] = [names]
+                return ordered
+        return record
+
+
+def _is_of(record: DigestedCall, key: Digest) -> bool:
+    """Whether a record is filed under one of its keys."""
+    arguments = record.arguments
+    return any(
+        _core.lookup_key(record, arguments, scheme=scheme) == key for scheme in _core.SCHEMES
+    )
+
+
+# Of more arguments there are too many orders.
+_MOST_ARGUMENTS = 6
+
+
+def _orders_of(record: DigestedCall) -> Iterable[tuple[str, ...]]:
+    """The orders that the arguments may have had: bags of the reference come back sorted."""
+    function: Any = sys.modules.get(record.module or "")
+    with suppress(AttributeError, TypeError, ValueError):
+        for part in record.name.split("."):
+            function = getattr(function, part)
+        names = [
+            name for name in inspect.signature(function).parameters if name in record.arguments
+        ]
+        if len(names) == len(record.arguments):
+            yield tuple(names)
+    if len(record.arguments) <= _MOST_ARGUMENTS:
+        yield from itertools.permutations(record.arguments)
 
 
 def _check_validator(validator: object) -> None:

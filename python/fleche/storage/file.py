@@ -29,7 +29,7 @@ from fleche.digest import Digest
 from fleche.storage.base import SaveError, StorageBackend
 
 # What an instance keeps to itself: handles and locks are made anew where a storage travels.
-_TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection"})
+_TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection", "_orders"})
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString};
+use pyo3::types::{PyDict, PyInt, PyString};
 
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::pickle::{Record, Value};
 use crate::py::call::{CallIdentity, lookup_key};
-use crate::py::digest::{self, hash_of_text, to_digest};
+use crate::py::digest::{self, hash_of_text, storage_key, to_digest};
 use crate::py::errors::Log;
 
 /// A call: its key, and what the key was made of.
@@ -39,6 +39,9 @@ impl<'py> Wanted<'_, 'py> {
         let py = record.py();
         let key = record.call_method0(intern!(py, "to_lookup_key"))?;
         if key.cast::<PyString>().ok().and_then(hash_of_text) == Some(*self.key) {
+            return Ok(true);
+        }
+        if self.says_the_same_in_another_order(record)? {
             return Ok(true);
         }
         let name = record.getattr(intern!(py, "name"))?;
@@ -74,6 +77,36 @@ impl<'py> Wanted<'_, 'py> {
             && record.arguments.len() == self.hashes.len()
             && (record.arguments.iter().zip(arguments))
                 .all(|((name, hash), (wanted, digest))| hash == digest && name == wanted)
+    }
+
+    /// Whether a record says what this one does, but for the order of its arguments: bags of the
+    /// reference do not keep it.
+    fn says_the_same_in_another_order(&self, record: &Bound<'py, PyAny>) -> PyResult<bool> {
+        let py = record.py();
+        let arguments = record.getattr(intern!(py, "arguments"))?;
+        let Ok(arguments) = arguments.cast::<PyDict>() else {
+            return Ok(false);
+        };
+        if arguments.len() != self.names.len() {
+            return Ok(false);
+        }
+        for (name, hash) in self.names.iter().zip(self.hashes) {
+            let held = arguments.get_item(name)?;
+            match held.as_ref().map(|digest| digest.cast::<PyString>()) {
+                Some(Ok(digest)) if storage_key(digest)? == *hash => {}
+                _ => return Ok(false),
+            }
+        }
+        let [name, module, version, code_digest] =
+            ["name", "module", "version", "code_digest"].map(|field| record.getattr(field));
+        let recorded = CallIdentity {
+            name: &name?,
+            module: &module?,
+            version: &version?,
+            code_digest: &code_digest?,
+        };
+        let shape = |identity: &CallIdentity<'_, 'py>| identity.shape([].into_iter());
+        Ok(shape(&recorded)? == shape(&self.identity)?)
     }
 
     fn warn(&self, py: Python<'_>, name: &str) {
