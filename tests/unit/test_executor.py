@@ -6,9 +6,16 @@ import importlib
 import logging
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +26,7 @@ import pytest
 from fleche import cache, fleche, meta, tags, wrap_executor
 from fleche.caches import BaseCache, Cache
 from fleche.config import cache_from_config
+from fleche.digest import Indigestible, digest
 from fleche.metadata import Tags
 from fleche.state import BoundWrapper, get_cache, get_metadata
 from fleche.storage import CallMemory, ValueMemory
@@ -268,6 +276,212 @@ class TestProcesses:
         [record] = on_disk.query(name="process_of")
         assert record.metadata["tags"] == {"a": 1}
 
+    def test_a_pending_argument(self, pool: Executor, work: Any, on_disk: BaseCache) -> None:
+        first = pool.submit(work.process_of, 1)
+        second = pool.submit(work.process_of, [first, 2])
+        (x, pid), two = second.result(60)[0]
+        assert ((x, pid), two) == (first.result(), 2)
+        assert pid != os.getpid()
+        assert pool.submit(work.process_of, [first, 2]).done()
+
     def test_map(self, pool: Executor, work: Any, on_disk: BaseCache) -> None:
         assert [x for x, _ in pool.map(work.process_of, range(3))] == [0, 1, 2]
         assert on_disk.query(name="process_of").count() == 3
+
+
+def finished(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
+
+
+@fleche
+def added(*numbers: Any, **more: Any) -> Any:
+    runs.append((numbers, more))
+    return sum(numbers) + sum(more.values())
+
+
+@fleche
+def largest(values: Any) -> Any:
+    runs.append(values)
+    return max(values.values() if isinstance(values, dict) else values)
+
+
+@fleche(ignore="extra")
+def ignoring(x: int, extra: Any = None) -> Any:
+    runs.append(extra)
+    return [x, extra]
+
+
+class TestFuturesAmongTheArguments:
+    @pytest.mark.parametrize("pending", [False, True], ids=["done", "pending"])
+    @pytest.mark.parametrize(
+        "submit",
+        [
+            lambda pool, f: pool.submit(added, f, 4),
+            lambda pool, f: pool.submit(added, 4, x=f),
+            lambda pool, f: pool.submit(added, f, 2, x=2),
+            lambda pool, f: pool.submit(partial(added, f), 4),
+            lambda pool, f: pool.submit(partial(added, x=4), f),
+            lambda pool, f: pool.submit(added.bind(), f, 4),  # type: ignore[attr-defined]
+            lambda pool, f: pool.submit(added.bind(f), 4),  # type: ignore[attr-defined]
+            lambda pool, f: pool.submit(Scale(7).times, f),
+            lambda pool, f: pool.submit(Scale(7).times, x=f),
+            lambda pool, f: pool.submit(largest, [f, 7]),
+            lambda pool, f: pool.submit(largest, (7, f)),
+            lambda pool, f: pool.submit(largest, {f, finished(7)}),
+            lambda pool, f: pool.submit(largest, {"a": 7, "b": f}),
+        ],
+    )
+    def test_stand_for_their_results(self, submit: Any, pending: bool) -> None:
+        future: Future[Any] = Future()
+        pool = wrap_executor(Inline())
+        if not pending:
+            future.set_result(1)
+        result = submit(pool, future)
+        assert result.done() is not pending
+        if pending:
+            future.set_result(1)
+        # 1 + 4, or 1 * 7
+        assert result.result(60) in (5, 7)
+        assert submit(pool, finished(1)).result() == result.result()
+        assert len(runs) == 1
+
+    def test_are_resolved_deep_inside(self) -> None:
+        @fleche
+        def given_back(x: Any) -> Any:
+            return x
+
+        nest = [{"a": (finished(1), [finished(2)])}, 3]
+        assert wrap_executor(Inline()).submit(given_back, nest).result() == [{"a": (1, [2])}, 3]
+
+    def test_in_ignored_arguments(self) -> None:
+        pool = wrap_executor(Inline())
+        assert pool.submit(ignoring, 1, finished(2)).result() == [1, 2]
+        assert pool.submit(ignoring, 1, finished(3)).result() == [1, 2]
+        assert runs == [2]
+
+    def test_what_is_not_cached_gets_them(self) -> None:
+        future = finished(1)
+        assert wrap_executor(Inline()).submit(Future.done, future).result() is True
+
+    def test_what_is_known_by_then_is_not_sent(self) -> None:
+        double(6)
+        pool = wrap_executor(Inline())
+        future: Future[Any] = Future()
+        result = pool.submit(double, future)
+        future.set_result(6)
+        assert (result.done(), result.result(), pool.given) == (True, 12, [])
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_long_chain_in_a_small_pool(self, workers: int) -> None:
+        with wrap_executor(ThreadPoolExecutor(workers)) as pool:
+            first: Future[Any] = Future()
+            last: Future[Any] = first
+            for _ in range(20):
+                last = pool.submit(double, last)
+            # It frees no worker to wait for this in one of them.
+            pool.submit(first.set_result, 1)
+            assert last.result(60) == 2**20
+            assert pool.submit(added, last, last).result(60) == 2**21
+
+    def test_one_that_is_done_by_a_task_that_comes_later(self) -> None:
+        with wrap_executor(ThreadPoolExecutor(1)) as pool:
+            future: Future[Any] = Future()
+            results = [pool.submit(added, future, n) for n in range(3)]
+            pool.submit(abs, -1).add_done_callback(lambda done: future.set_result(done.result()))
+            assert [result.result(60) for result in results] == [1, 2, 3]
+
+    def test_tasks_may_submit_such_calls_themselves(self) -> None:
+        with wrap_executor(ThreadPoolExecutor(1)) as pool:
+
+            def task() -> Future[Any]:
+                return pool.submit(double, pool.submit(double, 2))
+
+            assert pool.submit(task).result(60).result(60) == 8
+
+    def test_failures_are_handed_on(self) -> None:
+        pool = wrap_executor(Inline())
+        failed: Future[Any] = Future()
+        result = pool.submit(added, finished(1), failed, Future())
+        other = pool.submit(double, failed)
+        failed.set_exception(ZeroDivisionError("no"))
+        with pytest.raises(ZeroDivisionError, match="no"):
+            other.result(60)
+        assert not result.done(), "the last one is still to come"
+        with pytest.raises(ZeroDivisionError, match="no"):
+            pool.submit(double, [failed]).result(60)
+        assert pool.given == []
+
+    def test_cancelling(self) -> None:
+        pool = wrap_executor(Inline())
+        future: Future[Any] = Future()
+        ours, theirs = pool.submit(double, future), pool.submit(double, future)
+        assert ours.cancel()
+        future.set_result(1)
+        assert (ours.cancelled(), theirs.result(60)) == (True, 2)
+        cancelled: Future[Any] = Future()
+        result = pool.submit(double, cancelled)
+        cancelled.cancel()
+        cancelled.set_running_or_notify_cancel()
+        with pytest.raises(CancelledError):
+            result.result(60)
+
+    def test_cancelling_reaches_what_was_submitted(self) -> None:
+        with wrap_executor(ThreadPoolExecutor(1)) as pool:
+            block = threading.Event()
+            pool.submit(block.wait, 60)
+            waiting = pool.submit(double, finished(3))
+            assert waiting.cancel()
+            block.set()
+        assert runs == []
+
+    def test_the_cache_and_metadata_of_the_submission_count(self) -> None:
+        pool = wrap_executor(Inline())
+        future: Future[Any] = Future()
+        here = get_cache()
+        with meta(Tags({"a": 1})):
+            result = pool.submit(double, future)
+        with cache(Cache(ValueMemory({}), CallMemory({}))), meta():
+            thread = threading.Thread(target=future.set_result, args=(2,))
+            thread.start()
+            thread.join()
+            assert result.result(60) == 4
+            assert not double.contains(2)  # type: ignore[attr-defined]
+        assert here.query(name="double").only().metadata == {"tags": {"a": 1}}
+
+    def test_shutting_down_waits_for_them(self) -> None:
+        future: Future[Any] = Future()
+        begun = threading.Event()
+        with wrap_executor(ThreadPoolExecutor(1)) as pool:
+            results = [pool.submit(added, future, n) for n in range(3)]
+            pool.submit(begun.wait, 60).add_done_callback(lambda _: future.set_result(1))
+            threading.Timer(0, begun.set).start()
+        assert [result.result(0) for result in results] == [1, 2, 3]
+
+    def test_what_was_submitted_before_the_end_runs(self) -> None:
+        future: Future[Any] = Future()
+        pool = wrap_executor(ThreadPoolExecutor(1))
+        result = pool.submit(double, future)
+        pool.shutdown(wait=False)
+        future.set_result(3)
+        assert result.result(60) == 6
+        pool.shutdown()
+
+    def test_shutting_down_may_cancel_them(self) -> None:
+        future: Future[Any] = Future()
+        pool = wrap_executor(ThreadPoolExecutor(1))
+        result = pool.submit(double, future)
+        pool.shutdown(cancel_futures=True)
+        assert result.cancelled()
+        future.set_result(1)
+        assert runs == []
+
+    def test_a_hit_travels_as_its_result(self) -> None:
+        pool = wrap_executor(Inline())
+        pool.submit(double, 4)
+        hit = pool.submit(double, 4)
+        assert pickle.loads(pickle.dumps([hit])) == [8]
+        assert pool.submit(double, hit).result() == 16
+        with pytest.raises(Indigestible):
+            digest(hit)
