@@ -7,6 +7,7 @@ core is built once; `bench` and `install` build as a user would: optimised, from
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -18,7 +19,7 @@ THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
 nox.needs_version = ">=2024.10"
-nox.options.sessions = ["lint", "rust", "tests", "typing", "docs", f"install-{THIS}"]
+nox.options.sessions = ["lint", "rust", "tests", "typing", "docs", "users", f"install-{THIS}"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
 
@@ -63,6 +64,41 @@ def tensors(session: nox.Session) -> None:
     python = development_python(session)
     session.run(python, "-m", "pip", "install", "--quiet", "jax[cpu]", "torch", external=True)
     session.run(python, "-m", "pytest", "tests/tensors/check_digest_tensors.py", *session.posargs)
+
+
+@nox.session
+def users(session: nox.Session) -> None:
+    """Packages that use the API, with ours in the place of the one that they ask for, and the
+    tests of one of them; arguments go to pytest."""
+    session.install("maturin>=1.9,<2")
+    # Before the others, whose wish for a `fleche` it grants; in place, as the debug build is there.
+    session.install(
+        *("--no-build-isolation", "--editable", "."),
+        env={"MATURIN_PEP517_ARGS": "--profile dev"},
+    )
+    session.install("--requirement", "tests/users/requirements.txt")
+    landau = source_of("landau", session)
+    plain = ("--override-ini=addopts=", "--override-ini=filterwarnings=", "--quiet")
+    for scheme in ("sha256", "exact"):
+        env = {"FLECHE_DIGEST": scheme}
+        pytest = ("python", "-m", "pytest", *plain, "-p", "no:cacheprovider")
+        ours = ("--import-mode=importlib", "tests/users", *session.posargs)
+        session.run(*pytest, *ours, env=env)
+        if not session.posargs:
+            theirs = ("--confcutdir", str(landau), "--rootdir", str(landau))
+            session.run(*pytest, *theirs, str(landau / "tests/unit/test_fleche.py"), env=env)
+
+
+def source_of(package: str, session: nox.Session) -> Path:
+    """The folder with the source distribution of a package that is installed: its tests."""
+    read = f"from importlib.metadata import version; print(version({package!r}))"
+    version = str(session.run("python", "-c", read, silent=True)).strip()
+    folder = Path(session.create_tmp()) / f"{package}-{version}"
+    if not folder.exists():
+        asked = ("--no-deps", "--no-binary", package, f"{package}=={version}")
+        session.run("python", "-m", "pip", "download", "-q", "-d", str(folder.parent), *asked)
+        shutil.unpack_archive(folder.with_name(f"{folder.name}.tar.gz"), folder.parent)
+    return folder
 
 
 @nox.session(venv_backend="none")
