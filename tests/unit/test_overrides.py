@@ -305,7 +305,7 @@ def test_records_are_evicted_by_the_storage(base, how, tmp_path):
         store.transfer(Cache(ValueMemory({}), CallMemory({})), pop=True)
     elif how == "rerun":
         returned: list[Any] = [1, None]
-        none = fleche(lambda: returned.pop(0))
+        none = fleche(hash_code=False)(lambda: returned.pop(0))
         with cache(store):
             none()
             none.rerun()
