@@ -35,7 +35,7 @@ def energy(atoms: Atoms, calculator: Calculator) -> float:
     return float(atoms.get_potential_energy())
 
 
-def main(template: str, strain: str, order: str = "early") -> None:
+def main(template: str, strain: str, order: str) -> None:
     if order == "late":
         # Only then are the hooks of installed packages looked for.
         with contextlib.suppress(Indigestible):
