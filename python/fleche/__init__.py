@@ -16,7 +16,7 @@ computing
 import importlib
 from typing import Any
 
-from fleche import _core
+from fleche import _core, _forks
 from fleche.call import Ignored, Required
 from fleche.digest import D
 from fleche.executor import wrap_executor
@@ -38,6 +38,8 @@ __all__ = [
     "tags",
     "wrap_executor",
 ]
+
+_forks.await_others()
 
 # What `import fleche` alone gives access to; imported when first used.
 _MODULES = frozenset(("caches", "config", "metadata", "query", "remote", "security", "storage"))

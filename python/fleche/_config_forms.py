@@ -39,7 +39,9 @@ def expand_template(d: Mapping[str, Any]) -> dict[str, Any]:
         root = os.fspath(arguments["root"])
         if name == "sql":
             values["type"] = arguments.get("values", "bagofholding_hdf")
-            calls["url"] = arguments.get("url", f"sqlite:///{root}/calls.db")
+            from fleche.storage.sql import quoted
+
+            calls["url"] = arguments.get("url", f"sqlite:///{quoted(root)}/calls.db")
         else:
             calls["root"] = os.path.join(root, "calls")
         if values["type"] not in ("memory", "void"):  # those have no folder

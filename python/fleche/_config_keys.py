@@ -63,6 +63,7 @@ _BAG = {
 _SQL = {
     "url": Key("a database URL", lambda v: isinstance(v, (str, os.PathLike)), required=True),
     "echo": _FLAG,
+    "lock_timeout": _SECONDS,
 }
 
 _REMAINING_DEPTH = {"remaining_depth": _DEPTH}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,7 +104,8 @@ class CachedCalls:
         _check_names(self.name, signature, self.ignored, self.required)
         # Futures whose results are to be saved, with the cache they go to.
         self.pending: dict[Digest, tuple[BaseCache, Future[Any]]] = {}
-        self.pending_lock = threading.Lock()
+        # In a forked child it is held by nobody that is not there.
+        self.pending_lock = _core.KeyLocks().of("")
         self.core = _core.CachedFunction(
             function=func,
             signature=compile_signature(signature),

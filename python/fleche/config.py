@@ -18,7 +18,11 @@ from fleche import _core, caches
 from fleche._config_forms import expand_template, non_default_fields, toml_value
 from fleche._config_types import is_built_in, ssh_cache, storage_constructor, storage_types
 from fleche._lazy import names_of
-from fleche.storage.base import _STORAGE_CONSTRUCTORS, is_registered_storage
+from fleche.storage.base import (
+    _STORAGE_CONSTRUCTORS,
+    OPENED_LATER,
+    is_registered_storage,
+)
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache
@@ -337,9 +341,14 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
 
 def _caches_from_configs(configs: list[Any] | tuple[Any, ...]) -> tuple[BaseCache, ...]:
     members = []
-    for place, config in enumerate(configs, 1):
-        with keys.at(f"entry {place}"):
-            members.append(cache_from_config(config))
+    # One that is out of reach is passed over when it is used, and may come back.
+    token = OPENED_LATER.set(True)
+    try:
+        for place, config in enumerate(configs, 1):
+            with keys.at(f"entry {place}"):
+                members.append(cache_from_config(config))
+    finally:
+        OPENED_LATER.reset(token)
     return tuple(members)
 
 

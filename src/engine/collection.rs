@@ -12,21 +12,23 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::digest::Hash;
 use super::error::{Error, Result};
 use super::files::{Held, Mode, Store};
+use super::fork::{self, Guard, Lock};
+use super::wait::{Pause, Wait};
 
-/// Who saves waits this long for a collection to end, and the other way round.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Who saves to memory waits this long for a collection to end, and the other way round.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The gate of one storage of values, and what calls of this process have pinned in it.
 #[derive(Debug)]
 pub struct Collection {
     gate: Gate,
-    pins: Mutex<HashMap<Hash, usize>>,
+    pins: Lock<HashMap<Hash, usize>>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Collection {
     }
 
     fn of(gate: Gate) -> Self {
-        let pins = Mutex::default();
+        let pins = Lock::default();
         Self { gate, pins }
     }
 
@@ -94,7 +96,7 @@ impl Collection {
         let (mark, held) = match &self.gate {
             Gate::Memory(turnstile) => (turnstile.enter(false)?, None),
             Gate::Folder(store) => {
-                let held = store.pass_collection(Mode::Shared, PATIENCE)?;
+                let held = store.pass_collection(Mode::Shared, store.lock_timeout())?;
                 (held.length(), Some(held))
             }
         };
@@ -120,7 +122,7 @@ impl Collection {
         let (mark, held) = match &self.gate {
             Gate::Memory(turnstile) => (turnstile.enter(true)?, None),
             Gate::Folder(store) => {
-                let mut held = store.pass_collection(Mode::Exclusive, PATIENCE)?;
+                let mut held = store.pass_collection(Mode::Exclusive, store.lock_timeout())?;
                 // One that died left it odd: it is odd and another one now, too.
                 let marks = 1 + held.length() % 2;
                 store.leave_collection_mark(&mut held, marks)?;
@@ -141,14 +143,14 @@ impl Collection {
 
     /// Keeps values from being collected until as many calls of `unpin`.
     pub fn pin(&self, keys: &[Hash]) {
-        let mut pins = locked(&self.pins);
+        let mut pins = self.pins.lock();
         for key in keys {
             *pins.entry(*key).or_default() += 1;
         }
     }
 
     pub fn unpin(&self, keys: &[Hash]) {
-        let mut pins = locked(&self.pins);
+        let mut pins = self.pins.lock();
         for key in keys {
             if let Some(count) = pins.get_mut(key) {
                 *count -= 1;
@@ -161,7 +163,7 @@ impl Collection {
 
     /// The values that calls of this process have pinned.
     pub fn pinned(&self) -> Vec<Hash> {
-        locked(&self.pins).keys().copied().collect()
+        self.pins.lock().keys().copied().collect()
     }
 }
 
@@ -183,14 +185,13 @@ impl Drop for Passage {
 /// Lets many pass together, or one alone, in one process.
 #[derive(Debug, Default)]
 struct Turnstile {
-    counts: Mutex<Counts>,
-    left: Condvar,
+    counts: Lock<Counts>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     /// The process that these are of: a forked child has none of its parent's threads.
-    process: u32,
+    generation: u32,
     saving: usize,
     collecting: bool,
     mark: u64,
@@ -198,9 +199,9 @@ struct Counts {
 
 impl Counts {
     fn admit(&mut self, alone: bool) -> Option<u64> {
-        let process = std::process::id();
-        if self.process != process {
-            (self.process, self.saving, self.collecting) = (process, 0, false);
+        let generation = fork::generation();
+        if self.generation != generation {
+            (self.generation, self.saving, self.collecting) = (generation, 0, false);
             self.mark += self.mark % 2;
         }
         if self.collecting || (alone && self.saving > 0) {
@@ -217,8 +218,8 @@ impl Counts {
 }
 
 impl Turnstile {
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        locked(&self.counts)
+    fn counts(&self) -> Guard<'_, Counts> {
+        self.counts.lock()
     }
 
     fn try_enter(&self, alone: bool) -> Option<u64> {
@@ -226,27 +227,28 @@ impl Turnstile {
     }
 
     fn enter(&self, alone: bool) -> Result<u64> {
-        let since = Instant::now();
-        let mut counts = self.counts();
+        let mut wait = Wait::new(PATIENCE);
         loop {
-            if let Some(mark) = counts.admit(alone) {
+            if let Some(mark) = self.try_enter(alone) {
                 return Ok(mark);
             }
-            let Some(left) = PATIENCE.checked_sub(since.elapsed()) else {
-                return Err(Error::Locked {
-                    lock: PathBuf::from("of the garbage collection of a storage in memory"),
-                    waited: PATIENCE,
-                });
-            };
-            let waited = self.left.wait_timeout(counts, left);
-            counts = waited.unwrap_or_else(PoisonError::into_inner).0;
+            match wait.pause() {
+                Pause::Over => {}
+                Pause::TimedOut => {
+                    return Err(Error::Locked {
+                        lock: PathBuf::from("of the garbage collection of a storage in memory"),
+                        waited: PATIENCE,
+                    });
+                }
+                Pause::Interrupted => return Err(Error::Interrupted),
+            }
         }
     }
 
     fn leave(&self, alone: bool) {
         let mut counts = self.counts();
         // Entered in the parent of this process: counted there.
-        if counts.process != std::process::id() {
+        if counts.generation != fork::generation() {
             return;
         }
         if alone {
@@ -255,13 +257,7 @@ impl Turnstile {
         } else {
             counts.saving = counts.saving.saturating_sub(1);
         }
-        drop(counts);
-        self.left.notify_all();
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ pub enum Error {
         waited.as_secs_f64()
     )]
     Locked { lock: PathBuf, waited: Duration },
+
+    /// By the user, while others were waited for.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Error {

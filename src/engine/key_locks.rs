@@ -3,21 +3,23 @@
 //! There are only as many locks as are held at the moment.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use super::error::{Error, Result};
+use super::fork::{self, Lock};
+use super::wait::{Pause, Wait};
 
 #[derive(Debug, Default)]
 pub struct KeyLocks {
-    table: Mutex<Table>,
-    freed: Condvar,
+    table: Lock<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     /// The process whose threads these are: a forked child has only one of them.
-    process: u32,
+    generation: u32,
     held: HashMap<String, Held>,
-    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -29,10 +31,10 @@ struct Held {
 impl Table {
     fn try_acquire(&mut self, key: &str) -> bool {
         let me = thread::current().id();
-        let process = std::process::id();
-        if self.process != process {
+        let generation = fork::generation();
+        if self.generation != generation {
             self.held.retain(|_, held| held.owner == me);
-            (self.process, self.waiting) = (process, 0);
+            self.generation = generation;
         }
         match self.held.get_mut(key) {
             None => {
@@ -55,25 +57,24 @@ impl Table {
 impl KeyLocks {
     /// Whether the lock could be taken without waiting.
     pub fn try_acquire(&self, key: &str) -> bool {
-        self.table().try_acquire(key)
+        self.table.lock().try_acquire(key)
     }
 
-    /// Waits for the lock and takes it.
-    pub fn acquire(&self, key: &str) {
-        let mut table = self.table();
-        while !table.try_acquire(key) {
-            table.waiting += 1;
-            table = self
-                .freed
-                .wait(table)
-                .unwrap_or_else(PoisonError::into_inner);
-            table.waiting = table.waiting.saturating_sub(1);
+    /// Waits for the lock and takes it; an error only if that is interrupted.
+    pub fn acquire(&self, key: &str) -> Result<()> {
+        // Another thread of this process has it, and will give it back.
+        let mut wait = Wait::new(Duration::MAX);
+        while !self.try_acquire(key) {
+            if wait.pause() == Pause::Interrupted {
+                return Err(Error::Interrupted);
+            }
         }
+        Ok(())
     }
 
     /// Gives the lock up as often as it was taken; false if this thread does not hold it.
     pub fn release(&self, key: &str) -> bool {
-        let mut table = self.table();
+        let mut table = self.table.lock();
         let me = thread::current().id();
         let Some(held) = table.held.get_mut(key).filter(|held| held.owner == me) else {
             return false;
@@ -81,25 +82,17 @@ impl KeyLocks {
         held.depth -= 1;
         if held.depth == 0 {
             table.held.remove(key);
-            if table.waiting > 0 {
-                drop(table);
-                self.freed.notify_all();
-            }
         }
         true
     }
 
     /// How many are held.
     pub fn len(&self) -> usize {
-        self.table().held.len()
+        self.table.lock().held.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,7 +104,7 @@ mod tests {
     #[test]
     fn a_thread_may_take_its_lock_again_and_others_may_not() {
         let locks = KeyLocks::default();
-        locks.acquire("a");
+        locks.acquire("a").unwrap();
         assert!(locks.try_acquire("a"));
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -136,7 +129,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..500 {
-                        locks.acquire("key");
+                        locks.acquire("key").unwrap();
                         let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
                         most.fetch_max(now, Ordering::SeqCst);
                         inside.fetch_sub(1, Ordering::SeqCst);

@@ -20,3 +20,4 @@ pub mod record;
 pub mod schemes;
 pub mod sign;
 pub mod sqlite;
+pub mod wait;

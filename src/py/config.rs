@@ -77,9 +77,10 @@ fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>>
                 (Some(_), None) => &DATE,
                 (None, _) => &TIME,
             };
-            class
-                .get(py)?
-                .call_method1(pyo3::intern!(py, "fromisoformat"), (moment.to_string(),))
+            class.get(py)?.call_method1(
+                crate::py::once::intern!(py, "fromisoformat"),
+                (moment.to_string(),),
+            )
         }
         scalar => Ok(pythonize(py, scalar)?),
     }

@@ -1,8 +1,8 @@
 //! Whether a logger of the package takes messages of level DEBUG, asked at every call.
 
-use pyo3::intern;
+use crate::py::once::Once;
+use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDict};
 
 use crate::py::names::Imported;
@@ -13,14 +13,14 @@ const DEBUG: i32 = 10;
 /// logging is configured anew. Looking there takes a tenth of the time of `isEnabledFor`.
 pub struct DebugLogger {
     logger: Imported,
-    levels: PyOnceLock<Option<Py<PyDict>>>,
+    levels: Once<Option<Py<PyDict>>>,
 }
 
 impl DebugLogger {
     pub const fn new(module: &'static str, name: &'static str) -> Self {
         Self {
             logger: Imported::new(module, name),
-            levels: PyOnceLock::new(),
+            levels: Once::new(),
         }
     }
 

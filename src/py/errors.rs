@@ -10,6 +10,7 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 
 use crate::engine::error::Error;
+use crate::py::interrupt;
 use crate::py::names::Imported;
 
 static PATH: Imported = Imported::new("pathlib", "Path");
@@ -37,6 +38,7 @@ pub fn os_error(error: &Error) -> PyErr {
             None => PyOSError::new_err(error.to_string()),
         },
         Error::Locked { .. } => PyOSError::new_err(error.to_string()),
+        Error::Interrupted => interrupt::raised(),
     }
 }
 

@@ -6,9 +6,11 @@ mod config;
 mod debug;
 mod digest;
 mod errors;
+mod interrupt;
 mod keys;
 mod names;
 mod older;
+mod once;
 mod storage;
 #[cfg(debug_assertions)]
 mod watch;
@@ -34,6 +36,8 @@ pub mod _core {
         set_entry_point_hooks, set_manual_hooks, set_scheme, sha256::is_unambiguous,
         storage_key_of as storage_key,
     };
+    #[pymodule_export]
+    use super::interrupt::{ForkBarrier, announce_fork, withdraw_fork};
     #[pymodule_export]
     use super::keys::{resolve_prefix, shorten_keys, shrink_keys};
     #[pymodule_export]
@@ -71,9 +75,10 @@ pub mod _core {
     #[pymodule_export]
     const SHORTEST_PREFIX: usize = crate::engine::prefix::SHORTEST;
 
-    /// The engine's log goes to Python's `logging`.
+    /// The engine's log goes to Python's `logging`; it is interrupted by Python's signals.
     #[pymodule_init]
-    fn log_to_python(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn tell_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::interrupt::tell_engine();
         let logger = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Nothing)?;
         // Refused where the module is imported once more: then it is done already.
         drop(logger.install());

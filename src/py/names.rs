@@ -1,14 +1,14 @@
 //! Python objects that are looked up once: modules' attributes and types.
 
+use crate::py::once::Once;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 /// An attribute of a module, imported when first needed and kept for the process's life.
 pub struct Imported {
     module: &'static str,
     name: &'static str,
-    object: PyOnceLock<Py<PyAny>>,
+    object: Once<Py<PyAny>>,
 }
 
 impl Imported {
@@ -16,7 +16,7 @@ impl Imported {
         Self {
             module,
             name,
-            object: PyOnceLock::new(),
+            object: Once::new(),
         }
     }
 
@@ -54,13 +54,13 @@ impl Imported {
 
 /// A module that something else has imported already.
 pub fn loaded_module<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-    static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static MODULES: Once<Py<PyAny>> = Once::new();
     let modules = MODULES.get_or_try_init(py, || {
         Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.unbind())
     })?;
     let module = modules
         .bind(py)
-        .call_method1(pyo3::intern!(py, "get"), (name,))?;
+        .call_method1(crate::py::once::intern!(py, "get"), (name,))?;
     Ok((!module.is_none()).then_some(module))
 }
 
@@ -70,9 +70,9 @@ pub fn loaded_module<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<
 /// its identity (typed digests) cannot meet what names it by its short name.
 pub fn identity(named: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = named.py();
-    let module = named.getattr(pyo3::intern!(py, "__module__"))?;
+    let module = named.getattr(crate::py::once::intern!(py, "__module__"))?;
     let module = module.extract::<String>().unwrap_or_default();
-    let name = named.getattr(pyo3::intern!(py, "__qualname__"))?;
+    let name = named.getattr(crate::py::once::intern!(py, "__qualname__"))?;
     let name = name.str()?;
     let name = name.to_string_lossy();
     Ok(match (module.as_str(), name.as_ref()) {

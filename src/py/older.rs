@@ -1,8 +1,8 @@
 //! Calls under the keys of an older scheme: a store that the reference filled keeps hitting, but
 //! only where the arguments show that it is the same call.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 

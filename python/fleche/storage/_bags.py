@@ -9,6 +9,7 @@ object; here the bytes are read directly.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import pickle
@@ -19,8 +20,9 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from fleche import _core, _forks
 from fleche.call import DigestedCall
 from fleche.digest import DIGEST_LENGTH, Digest
 from fleche.storage.destructuring import DigestedDict, DigestedFields, DigestedIterable
@@ -51,6 +53,55 @@ __all__ = [
     "times",
     "write",
 ]
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+# A fork waits until no file is open: HDF5 holds a lock on each that a child would keep, and writes
+# what it knows of each once more when the child ends.
+_NO_FORK = _core.ForkBarrier()
+# Before h5py's own preparation, which keeps those out that are waited for.
+_forks.await_others()
+
+# The files in use, with how often they are.
+_in_use: dict[bytes, int] = {}
+
+
+def _while_no_fork(work: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """Have forks wait for a function whose first argument is a file."""
+
+    @functools.wraps(work)
+    def waited_for(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        with _NO_FORK:
+            file = os.fsencode(args[0])  # type: ignore[arg-type]
+            _in_use[file] = _in_use.get(file, 0) + 1
+            try:
+                return work(*args, **kwargs)
+            finally:
+                _in_use[file] -= 1
+                if not _in_use[file]:
+                    del _in_use[file]
+
+    return waited_for
+
+
+def _leave_to_parent() -> None:
+    """In a child: take the place of files that code of users had kept open for too long."""
+    if not _in_use:
+        return
+    for opened in h5f.get_obj_ids(h5f.OBJ_ALL, h5f.OBJ_FILE):
+        if opened.name not in _in_use:
+            continue
+        writes = opened.get_intent() & h5f.ACC_RDWR
+        with suppress(OSError):
+            # Of a file that is read a descriptor of the child's own, without the parent's lock.
+            source = os.open(os.devnull if writes else opened.name, os.O_RDWR if writes else 0)
+            os.dup2(source, opened.get_vfd_handle(), inheritable=False)
+            os.close(source)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 # As `bagofholding` reduces objects.
 _PROTOCOL = 4
@@ -171,7 +222,8 @@ def _are_plain(items: Iterable[Any]) -> bool:
     return all(type(item) in _PLAIN for item in items)
 
 
-def write(value: Any, path: Path) -> None:
+@_while_no_fork
+def write(path: Path, value: Any) -> None:
     """Write a bag of `value` to `path`, a file that is there already.
 
     Raises:
@@ -239,6 +291,7 @@ def _no_version(module: str) -> None:
     return None
 
 
+@_while_no_fork
 def read(file: Path, group: str, validator: str | None) -> Any:
     """The object whose bag is `group` of `file`, or the whole `file` if `group` is empty.
 
@@ -338,6 +391,7 @@ def _format() -> Any:
 _FORMAT = _format()
 
 
+@_while_no_fork
 def keys(file: Path) -> list[Digest]:
     """The names of the bags in a file of several.
 
@@ -349,6 +403,7 @@ def keys(file: Path) -> list[Digest]:
     return [Digest(name) for name in names if len(name) == DIGEST_LENGTH and _HEX.issuperset(name)]
 
 
+@_while_no_fork
 def times(file: Path) -> list[tuple[int, Digest]]:
     """When each bag in a file of several was written, in nanoseconds since 1970, and its name.
 
@@ -364,6 +419,7 @@ def times(file: Path) -> list[tuple[int, Digest]]:
         return [(int(saved), key) for saved, key in zip(found, every, strict=True)]
 
 
+@_while_no_fork
 def contains(file: Path, group: str) -> bool:
     """Whether a file of several bags holds this one.
 
@@ -396,6 +452,7 @@ def _changed(file: Path, temporary: Path) -> Iterator[Any]:
         os.replace(temporary, file)
 
 
+@_while_no_fork
 def copy_into(source: Path, group: str, file: Path, key: str, temporary: Path) -> None:
     """Copy a bag as it is to the group `key` of `file`, replacing the one that is there.
 
@@ -430,6 +487,7 @@ def copy_into(source: Path, group: str, file: Path, key: str, temporary: Path) -
             raise
 
 
+@_while_no_fork
 def copy_out(source: Path, group: str, file: Path) -> None:
     """Copy a bag as it is to a new file of its own.
 
@@ -456,6 +514,7 @@ def _check_intact(bag: Any) -> None:
         raise ValueError("it is no intact bag")
 
 
+@_while_no_fork
 def remove(file: Path, group: str, temporary: Path) -> None:
     """Remove a bag from a file of several, and the file once nothing is left in it."""
     name = group.encode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import math
 import os
 import random
 import threading
@@ -42,9 +43,6 @@ Result = TypeVar("Result")
 #: How many records a page of a query holds: three statements each.
 PAGE = 1000
 
-#: For how long an operation is tried again when the server made it give way to another one.
-PATIENCE_SECONDS = 60.0
-
 #: What to install for a database, and the driver to take if its URL names none.
 DRIVERS = {
     "postgresql": ("psycopg", "'psycopg[binary]'"),
@@ -73,15 +71,17 @@ class SqlAlchemyStore:
     Args:
         url: an SQLAlchemy URL.
         echo: log every statement (logger `fleche.storage`, INFO).
+        lock_timeout: how long to wait for others, in seconds; a negative number: without end.
 
     Raises:
         ImportError: if the database's driver is not installed.
         ValueError: if SQLAlchemy has no dialect of that name.
     """
 
-    def __init__(self, url: str, echo: bool) -> None:
+    def __init__(self, url: str, echo: bool, lock_timeout: float) -> None:
         self._url = _with_driver(url)
         self._echo = echo
+        self._timeout = math.inf if lock_timeout < 0 else lock_timeout
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._engine: Engine | None = self._new_engine()
@@ -160,9 +160,14 @@ class SqlAlchemyStore:
 
         self._run("noting the digest scheme of", work, write=True)
 
+    def open(self) -> None:
+        """Connects when it is first used."""
+
     def close(self) -> None:
+        if self._process != os.getpid():
+            return
         with self._lock:
-            if self._engine is not None and self._process == os.getpid():
+            if self._engine is not None:
                 self._engine.dispose()
 
     def _keys(self, statement: sqlalchemy.Select[Any]) -> builtins.list[Digest]:
@@ -181,7 +186,9 @@ class SqlAlchemyStore:
             options["isolation_level"] = "REPEATABLE READ"
         if backend != "sqlite":
             # More threads than connections wait for one.
-            options |= {"pool_size": 8, "max_overflow": 8, "pool_timeout": 300}
+            wait = min(self._timeout, threading.TIMEOUT_MAX)
+            options |= {"pool_size": 8, "max_overflow": 8, "pool_timeout": wait}
+            options["connect_args"] = _bounded(backend, self._url, self._timeout)
         try:
             engine = sqlalchemy.create_engine(self._url, **options)
         except exc.NoSuchModuleError as error:
@@ -217,7 +224,7 @@ class SqlAlchemyStore:
         self, action: str, work: Callable[[Connection], Result], *, write: bool = False
     ) -> Result:
         """Do `work` in one transaction, again if the server made it give way."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self._timeout
         pause = 0.001
         while True:
             try:
@@ -254,6 +261,26 @@ class SqlAlchemyStore:
         for secret in filter(None, [self._url.password, *secrets]):
             reason = reason.replace(str(secret), "***")
         return OSError(f"{action} the database {self._shown} failed: {reason}")
+
+
+def _bounded(backend: str, url: URL, timeout: float) -> dict[str, Any]:
+    """What has the server, and the driver, wait for others no longer than `timeout` seconds.
+
+    What the URL says about it stays.
+    """
+    if math.isinf(timeout):
+        return {}
+    if backend == "postgresql":
+        # A number of milliseconds; 0 would be without end.
+        limit = f"-c lock_timeout={max(1, round(min(timeout, 2e6) * 1000))}"
+        given = url.query.get("options", "")
+        options = f"{limit} {given if isinstance(given, str) else ' '.join(given)}".strip()
+        return {"options": options}
+    if backend in ("mysql", "mariadb") and url.get_driver_name() in ("pymysql", "mysqldb"):
+        seconds = max(1, math.ceil(min(timeout, 1e6)))
+        limits = f"innodb_lock_wait_timeout={seconds}, lock_wait_timeout={seconds}"
+        return {} if "init_command" in url.query else {"init_command": f"SET SESSION {limits}"}
+    return {}
 
 
 def _with_driver(text: str) -> URL:

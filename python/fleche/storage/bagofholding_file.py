@@ -144,7 +144,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
     def _to_file(self, value: Any, path: Path) -> None:
         # `bagofholding` looks for an `.h5` in every part of the path of what is no file yet.
         path.touch()
-        _bags.write(value, path)
+        _bags.write(path, value)
 
     def _from_file(self, path: Path) -> Any:
         return self._read(path, self.version_validator)

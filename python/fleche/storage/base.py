@@ -33,6 +33,7 @@ import importlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from fleche import _core
@@ -44,6 +45,9 @@ logger = logging.getLogger("fleche.storage")
 Kind = Literal["value", "call"]
 StorageKind = Kind
 _Class = TypeVar("_Class")
+
+# Whether storages that are made now may be out of reach: members of a stack, which goes on without.
+OPENED_LATER: ContextVar[bool] = ContextVar("OPENED_LATER", default=False)
 
 _STORAGE_CONSTRUCTORS: dict[tuple[str, str], Callable[..., Any]] = {}
 _STORAGE_CLASSES: set[Any] = set()

@@ -16,10 +16,9 @@
 """
 
 import builtins
-import functools
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +29,19 @@ from fleche.storage.base import SaveError, StorageBackend
 
 # What an instance keeps to itself: handles and locks are made anew where a storage travels.
 _TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection", "_orders"})
+
+
+class kept:
+    """As `functools.cached_property`, whose lock, in some versions of Python, a forked child would
+    find held for ever."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        return vars(instance).setdefault(self._name, self._make(instance))
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ class FileStorage(StorageBackend):
         object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
 
     # Not a field: it is no part of a storage's configuration.
-    @functools.cached_property
+    @kept
     def _handle(self) -> Any:
         return _core.FileRoot(self.root, getattr(self, "lock_timeout", 1.0))
 

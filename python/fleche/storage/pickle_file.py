@@ -22,7 +22,7 @@ from fleche.security import SignedBytes as SignedBytes
 from fleche.security import get_secret_key, normalize_secret_key
 from fleche.storage.base import CallMixin, OperationContext, ValueMixin, register_storage
 from fleche.storage.destructuring import DestructuringMixin
-from fleche.storage.file import FileStorage
+from fleche.storage.file import FileStorage, kept
 from fleche.storage.thread_safe import PerKeyLockMixin
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class PickleFileBackend(FileStorage):
         object.__setattr__(self, "dumps", dumps)
         object.__setattr__(self, "loads", loads)
 
-    @functools.cached_property
+    @kept
     def _handle(self) -> Any:
         return _core.FileStore(
             self.root, self.lock_timeout, self.secret_key, self.compress, self.dumps, self.loads

@@ -27,6 +27,7 @@ from fleche.digest import DIGEST_LENGTH as DIGEST_LENGTH
 from fleche.digest import Digest
 from fleche.digest import digest as digest
 from fleche.storage.base import (
+    OPENED_LATER,
     CallStorage,
     Intent,
     OperationContext,
@@ -70,6 +71,7 @@ class _Store(Protocol):
     ) -> tuple[builtins.list[DigestedCall], str | None]: ...
     def may_hold(self, scheme: str) -> bool: ...
     def hold_only_scheme(self) -> None: ...
+    def open(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -82,6 +84,8 @@ class Sql(PerKeyLockMixin, CallStorage):
         url: an SQLAlchemy URL, or a path (an SQLite file); `~` is expanded, folders are created.
             `None`: a private database in memory.
         echo: log every statement (logger `fleche.storage`, INFO).
+        lock_timeout: how long to wait for others at the same database, in seconds; a negative
+            number: without end.
 
     Raises:
         ImportError: for other databases than SQLite, if SQLAlchemy or the driver is missing.
@@ -91,6 +95,7 @@ class Sql(PerKeyLockMixin, CallStorage):
 
     url: str | None = None
     echo: bool = field(default=False, compare=False)
+    lock_timeout: float = field(default=60.0, compare=False)
     _store: _Store = field(init=False, repr=False, compare=False)
 
     # The database has its own locks: there is nothing to lock here.
@@ -99,13 +104,20 @@ class Sql(PerKeyLockMixin, CallStorage):
     def __post_init__(self) -> None:
         url = _normalized(self.url)
         object.__setattr__(self, "url", url)
-        object.__setattr__(self, "_store", _open(url, self.echo))
+        object.__setattr__(self, "_store", _store(url, self.echo, self.lock_timeout))
+        if not OPENED_LATER.get():
+            self._store.open()
 
     def __repr__(self) -> str:
-        return f"Sql(url={without_password(str(self.url))!r}, echo={self.echo!r})"
+        shown = without_password(str(self.url))
+        return f"Sql(url={shown!r}, echo={self.echo!r}, lock_timeout={self.lock_timeout!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"url": self.url, "echo": self.echo}
+        state: dict[str, Any] = {
+            "url": self.url,
+            "echo": self.echo,
+            "lock_timeout": self.lock_timeout,
+        }
         if self.url == _IN_MEMORY:
             # Nobody else can reach what is in memory: it travels along.
             loaded = map(self._store.load, self._store.list_by_age())
@@ -115,7 +127,10 @@ class Sql(PerKeyLockMixin, CallStorage):
     def __setstate__(self, state: dict[str, Any]) -> None:
         object.__setattr__(self, "url", state["url"])
         object.__setattr__(self, "echo", state["echo"])
-        object.__setattr__(self, "_store", _open(state["url"], state["echo"]))
+        object.__setattr__(self, "lock_timeout", state.get("lock_timeout", Sql.lock_timeout))
+        # Opened when it is first used, as where it travels to the database may be out of reach.
+        store = _store(self.url, self.echo, self.lock_timeout)
+        object.__setattr__(self, "_store", store)
         for record in state.get("records", ()):
             self.save(record)
 
@@ -194,18 +209,21 @@ class Sql(PerKeyLockMixin, CallStorage):
 
     def to_config(self) -> dict[str, Any]:
         """The configuration that makes such a storage."""
-        return {"type": "sql", "url": self.url, "echo": self.echo}
+        config: dict[str, Any] = {"type": "sql", "url": self.url, "echo": self.echo}
+        if self.lock_timeout != Sql.lock_timeout:
+            config["lock_timeout"] = self.lock_timeout
+        return config
 
 
-def _open(url: str, echo: bool) -> _Store:
+def _store(url: Any, echo: bool, lock_timeout: float) -> _Store:
     if _scheme(url) == "sqlite":
         log = (lambda statement: logger.info("%s", statement)) if echo else None
-        store = _core.SqliteStore(_sqlite_path(url), log)
+        store = _core.SqliteStore(_sqlite_path(url), lock_timeout, log)
         _OPEN.add(store)
         return store
     from fleche.storage._sqlalchemy import SqlAlchemyStore
 
-    return SqlAlchemyStore(url, echo)
+    return SqlAlchemyStore(url, echo, lock_timeout)
 
 
 def _scheme(url: str) -> str:
@@ -223,7 +241,7 @@ def _normalized(url: str | os.PathLike[str] | None) -> str:
             return _IN_MEMORY
         if not text:
             raise ValueError("the url of an sql storage is empty: give a path, or a database's URL")
-        return f"sqlite:///{Path(text).expanduser().absolute()}"
+        return f"sqlite:///{quoted(str(Path(text).expanduser().absolute()))}"
     scheme, _, rest = text.partition("://")
     if scheme.partition("+")[0] == "sqlite":
         if rest.partition("?")[0] in ("", "/", "/:memory:"):
@@ -246,7 +264,24 @@ def _sqlite_path(url: str) -> str | None:
         name = option.partition("=")[0]
         if name not in known:
             raise ValueError(f"unknown option {name!r} in the SQLite URL {url!r}")
-    return str(Path(location[1:]).expanduser().absolute())
+    return str(Path(_unquoted(location[1:])).expanduser().absolute())
+
+
+# SQLAlchemy takes the path in an SQLite URL as it is, up to a question mark. Only such a mark, and
+# what would be taken for one, is written in another way.
+
+
+def quoted(path: str) -> str:
+    """A path as it is written in an SQLite URL.
+
+    >>> quoted("/what?/100%.db")
+    '/what%3F/100%.db'
+    """
+    return re.sub("%(?=25|3F)", "%25", path).replace("?", "%3F")
+
+
+def _unquoted(path: str) -> str:
+    return path.replace("%3F", "?").replace("%25", "%")
 
 
 def without_password(url: str) -> str:

@@ -11,7 +11,6 @@ Both hold a lock around every operation on a key. They stand first among the bas
 """
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -21,13 +20,12 @@ from fleche.digest import Digest
 from fleche.storage.base import NO_CONTEXT, Intent, OperationContext
 
 
-class _PicklableLock:
-    """A lock that travels as a new, free one."""
-
-    _factory: ClassVar[Any] = threading.Lock
+class _PicklableRLock:
+    """A lock that travels as a new, free one; the thread that holds it may take it again."""
 
     def __init__(self) -> None:
-        self._lock = type(self)._factory()
+        # In a forked child it is held by nobody that is not there.
+        self._lock = _core.KeyLocks().of("")
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -37,12 +35,6 @@ class _PicklableLock:
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
-
-
-class _PicklableRLock(_PicklableLock):
-    """As `_PicklableLock`; the thread that holds it may take it again."""
-
-    _factory: ClassVar[Any] = threading.RLock
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 //! The pool is ours and belongs to one process: rayon's global pool would be without threads, and
 //! hang, in a child made by `fork` (process pools of Python make such children).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use blake3::Hasher;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::engine::fork::{self, Lock};
 
 /// Below this one thread is as fast (`docs/decisions.md`).
 const THREADS_PAY: usize = 1 << 20;
@@ -15,11 +17,11 @@ const THREADS_PAY: usize = 1 << 20;
 const MOST_THREADS: usize = 8;
 
 struct Pool {
-    process: u32,
+    generation: u32,
     threads: Arc<ThreadPool>,
 }
 
-static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+static POOL: Lock<Option<Pool>> = Lock::new(None);
 
 /// Feeds `bytes` to `hasher`, on several threads where that pays.
 pub fn update(hasher: &mut Hasher, bytes: &[u8]) {
@@ -38,10 +40,10 @@ fn pool() -> Option<Arc<ThreadPool>> {
     if cores == 1 {
         return None;
     }
-    let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
+    let mut slot = POOL.lock();
+    let generation = fork::generation();
     if let Some(pool) = slot.as_ref()
-        && pool.process == process
+        && pool.generation == generation
     {
         return Some(Arc::clone(&pool.threads));
     }
@@ -52,7 +54,7 @@ fn pool() -> Option<Arc<ThreadPool>> {
         .ok()?;
     let threads = Arc::new(threads);
     if let Some(parents) = slot.replace(Pool {
-        process,
+        generation,
         threads: Arc::clone(&threads),
     }) {
         // Its threads stayed in the parent: dropping it here would wait for them.

@@ -132,6 +132,12 @@ impl File {
         Ok(Self { file, path })
     }
 
+    /// The number by which the system knows it.
+    #[cfg(unix)]
+    pub fn number(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.file)
+    }
+
     pub fn metadata(&self) -> io::Result<Metadata> {
         call("fstat", &self.path, || self.file.metadata())
     }

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::engine::digest::Hash;
+use crate::engine::fork::Lock;
 
 /// The times of the entries that were looked at.
 #[derive(Debug, Default)]
-pub struct Ages(Mutex<Known>);
+pub struct Ages(Lock<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -26,7 +26,7 @@ impl Ages {
         count: usize,
         written: impl Fn(&Hash) -> io::Result<SystemTime>,
     ) -> io::Result<Vec<Hash>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.forget_all_but(keys);
         for key in keys {
             if !known.written.contains_key(key) {

@@ -4,11 +4,11 @@
 //! change tells whether the memory still holds.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::disk;
+use crate::engine::fork::Lock;
 
 /// A folder that changed less than this ago may change once more without its time showing it: the
 /// coarsest step of time that a file system in use has, and that of a kernel whose file system
@@ -18,7 +18,7 @@ const FINE_STEP: Duration = Duration::from_millis(50);
 
 /// The keys of a root, once they were read.
 #[derive(Debug, Default)]
-pub struct Index(Mutex<Option<Known>>);
+pub struct Index(Lock<Option<Known>>);
 
 #[derive(Debug)]
 struct Known {
@@ -61,12 +61,12 @@ impl Index {
             sorted.sort_unstable();
             Known { changed, sorted }
         });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.0.lock() = known;
     }
 
     /// The keys that start with `prefix`; `None` if they have to be read.
     pub fn candidates(&self, root: &Path, prefix: &str) -> Option<Vec<Hash>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         let known = known.as_ref()?;
         if changed(root)? != known.changed {
             return None;

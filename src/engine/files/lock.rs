@@ -6,6 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,16 +16,14 @@ use rustix::io::Errno;
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::disk::{self, File};
 use crate::engine::error::{Error, Result};
+use crate::engine::fork;
+use crate::engine::wait::{Pause, Wait};
 
 /// The folder of the lock files, inside the root. No dot-file is ever a key.
 pub const DIRECTORY: &str = ".locks";
 
 /// The lock file of collections of garbage: as many bytes long as they left marks.
 const COLLECTION: &str = "collection";
-
-/// How long to wait between two tries: from the time that a lock is usually held, upwards.
-const FIRST_PAUSE: Duration = Duration::from_micros(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// The locks of one root.
 #[derive(Debug)]
@@ -44,9 +43,9 @@ pub enum Mode {
     Shared,
 }
 
-/// A lock, until it is dropped.
+/// A lock, until it is dropped; `None` where the file system has none.
 #[derive(Debug)]
-pub struct Held(Option<File>);
+pub struct Held(Option<LockFile>);
 
 /// How trying to lock ended.
 enum Outcome {
@@ -58,7 +57,7 @@ enum Outcome {
 impl Held {
     /// The length of the file that is locked, in bytes.
     pub fn length(&self) -> u64 {
-        let file = self.0.as_ref();
+        let file = self.0.as_ref().and_then(LockFile::file);
         file.and_then(|file| file.metadata().ok())
             .map_or(0, |file| file.len())
     }
@@ -67,7 +66,9 @@ impl Held {
     #[cfg(unix)]
     fn is_at(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        let Some(file) = &self.0 else { return true };
+        let Some(file) = self.0.as_ref().and_then(LockFile::file) else {
+            return true;
+        };
         match (file.metadata(), disk::metadata(path)) {
             (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
             (Ok(_), Err(_)) => false,
@@ -81,12 +82,72 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+/// An open lock file. A forked child has a copy of it, by which it would hold the lock for as long
+/// as it lives, and, if it gave it up, would give up its parent's: the child closes it at once.
+#[derive(Debug)]
+struct LockFile {
+    file: ManuallyDrop<File>,
+    generation: u32,
+}
+
+/// The numbers of all open lock files.
+#[cfg(unix)]
+static OPEN: fork::Lock<Vec<std::os::fd::RawFd>> = fork::Lock::new(Vec::new());
+
+/// In a forked child: closes the lock files that its parent had open.
+#[cfg(unix)]
+pub fn leave_to_parent() {
+    // A fork that was not to be put off may have found it in use.
+    if let Some(mut open) = OPEN.try_lock() {
+        for number in open.drain(..) {
+            // SAFETY: the number is that of a `LockFile` of the parent, open here as well; it is of
+            // an earlier generation, and so never used or closed by its owner any more.
+            unsafe { rustix::io::close(number) };
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub fn leave_to_parent() {}
+
+impl LockFile {
+    fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+        // No fork comes between: the child would not know that the file is a lock.
+        let _no_fork = fork::NoFork::enter();
+        let file = File::open_with(path, options)?;
+        #[cfg(unix)]
+        OPEN.lock().push(file.number());
+        Ok(Self {
+            file: ManuallyDrop::new(file),
+            generation: fork::generation(),
+        })
+    }
+
+    /// The file; `None` in a child of the process that opened it.
+    fn file(&self) -> Option<&File> {
+        (self.generation == fork::generation()).then_some(&*self.file)
+    }
+}
+
+impl Drop for LockFile {
     fn drop(&mut self) {
-        // Said outright: a process forked meanwhile has a copy of the file, and keeps it open.
-        if let Some(file) = &self.0
-            && let Err(error) = file.unlock()
+        let no_fork = fork::NoFork::enter();
+        if self.generation != fork::generation() {
+            return;
+        }
+        // Said outright: a process that was started meanwhile may have a copy of the file.
+        let unlocked = self.file.unlock();
+        #[cfg(unix)]
         {
+            let (mut open, number) = (OPEN.lock(), self.file.number());
+            if let Some(place) = open.iter().position(|known| *known == number) {
+                open.swap_remove(place);
+            }
+        }
+        // SAFETY: it is dropped once, here, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.file) };
+        drop(no_fork);
+        if let Err(error) = unlocked {
             log::debug!(target: "fleche.storage", "Cannot unlock: {error}");
         }
     }
@@ -157,9 +218,10 @@ impl Locks {
     }
 
     pub fn leave_collection_mark(&self, held: &mut Held, count: u64) -> Result<()> {
-        let Some(file) = &mut held.0 else {
+        let Some(lock) = held.0.as_mut().filter(|lock| lock.file().is_some()) else {
             return Ok(());
         };
+        let file = &mut *lock.file;
         let marks = &b"xx"[..if count == 2 { 2 } else { 1 }];
         let left = file
             .seek(SeekFrom::End(0))
@@ -167,11 +229,11 @@ impl Locks {
         left.map_err(Error::io("write", &self.directory.join(COLLECTION)))
     }
 
-    fn open(&self, path: &Path) -> io::Result<File> {
+    fn open(&self, path: &Path) -> io::Result<LockFile> {
         let open = || {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
-            File::open_with(path, &options)
+            LockFile::open(path, &options)
         };
         match open() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -179,7 +241,9 @@ impl Locks {
                 open()
             }
             // A colleague's lock file: where it can be read it can be locked.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                LockFile::open(path, OpenOptions::new().read(true))
+            }
             opened => opened,
         }
     }
@@ -204,8 +268,10 @@ pub fn lock_file(path: &Path, mode: Mode, timeout: Duration) -> Result<Held> {
     loop {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let opened = match File::open_with(path, &options) {
-            Err(error) if is_read_only(&error) => File::open(path),
+        let opened = match LockFile::open(path, &options) {
+            Err(error) if is_read_only(&error) => {
+                LockFile::open(path, OpenOptions::new().read(true))
+            }
             opened => opened,
         };
         let file = match opened {
@@ -242,51 +308,24 @@ fn is_read_only(error: &io::Error) -> bool {
     )
 }
 
-fn wait_for(file: File, path: &Path, mode: Mode, timeout: Duration) -> Result<Outcome> {
+fn wait_for(lock: LockFile, path: &Path, mode: Mode, timeout: Duration) -> Result<Outcome> {
     let mut waiting: Option<Wait> = None;
     loop {
-        match file.try_lock(mode == Mode::Exclusive) {
-            Ok(true) => return Ok(Outcome::Held(Held(Some(file)))),
-            Ok(false) => {
-                let waiting = waiting.get_or_insert_with(Wait::new);
-                if !waiting.pause(timeout) {
+        match lock.file.try_lock(mode == Mode::Exclusive) {
+            Ok(true) => return Ok(Outcome::Held(Held(Some(lock)))),
+            Ok(false) => match waiting.get_or_insert_with(|| Wait::new(timeout)).pause() {
+                Pause::Over => {}
+                Pause::TimedOut => {
                     return Err(Error::Locked {
                         lock: path.to_owned(),
                         waited: timeout,
                     });
                 }
-            }
+                Pause::Interrupted => return Err(Error::Interrupted),
+            },
             Err(error) if has_no_locks(&error) => return Ok(Outcome::Unsupported(error)),
             Err(error) => return Err(Error::io("lock", path)(error)),
         }
-    }
-}
-
-/// The pauses between tries, and their end.
-struct Wait {
-    since: Instant,
-    next: Duration,
-}
-
-impl Wait {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            next: FIRST_PAUSE,
-        }
-    }
-
-    /// Waits a little; false once the time is over.
-    fn pause(&mut self, timeout: Duration) -> bool {
-        let Some(left) = timeout.checked_sub(self.since.elapsed()) else {
-            return false;
-        };
-        if left.is_zero() {
-            return false;
-        }
-        std::thread::sleep(self.next.min(left));
-        self.next = (self.next * 2).min(LONGEST_PAUSE);
-        true
     }
 }
 

@@ -22,7 +22,7 @@ use super::error::{Error, Result};
 use ages::Ages;
 use index::{Index, Moment};
 use lock::Locks;
-pub use lock::{Held, Mode, lock_file};
+pub use lock::{Held, Mode, leave_to_parent, lock_file};
 use temporary::Temporary;
 
 /// How many entries the first write of a store passes in search of what dead writers left; the
@@ -263,8 +263,10 @@ impl Store {
         mut failed: impl FnMut(&Error),
     ) -> Result<()> {
         for key in self.list()? {
-            if let Err(error) = self.rewrite(&key, &convert) {
-                failed(&error);
+            match self.rewrite(&key, &convert) {
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                Err(error) => failed(&error),
+                Ok(()) => {}
             }
         }
         Ok(())

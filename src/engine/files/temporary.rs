@@ -15,6 +15,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::engine::digest::{DIGEST_LENGTH, Hash, Hex, parse_hex};
 use crate::engine::disk::{self, File};
+use crate::engine::fork::NoFork;
 
 const ENDING: &str = ".tmp";
 
@@ -125,20 +126,25 @@ fn writer_lives(name: &str) -> Option<bool> {
 /// What tells this machine, since it started, and the process numbers seen here from others; 0
 /// where the system does not say.
 fn machine() -> u32 {
+    // No thread waits for another one that finds it out: a forked child has no other.
     static MACHINE: OnceLock<u32> = OnceLock::new();
-    *MACHINE.get_or_init(|| {
-        let boot = fs::read("/proc/sys/kernel/random/boot_id");
-        let numbers = fs::read_link("/proc/self/ns/pid");
-        let (Ok(boot), Ok(numbers)) = (boot, numbers) else {
-            return 0;
-        };
+    if let Some(known) = MACHINE.get() {
+        return *known;
+    }
+    let boot = fs::read("/proc/sys/kernel/random/boot_id");
+    let numbers = fs::read_link("/proc/self/ns/pid");
+    let found = if let (Ok(boot), Ok(numbers)) = (boot, numbers) {
         let mut hash = blake3::Hasher::new();
         hash.update(&boot);
         hash.update(numbers.as_os_str().as_encoded_bytes());
         let hash = hash.finalize();
         let [a, b, c, d, ..] = *hash.as_bytes();
         u32::from_le_bytes([a, b, c, d])
-    })
+    } else {
+        0
+    };
+    let _no_fork = NoFork::enter();
+    *MACHINE.get_or_init(|| found)
 }
 
 #[cfg(test)]

@@ -1,23 +1,27 @@
 //! Call records in an SQLite file, in the tables of the reference package.
 //!
 //! A database may be used by many threads and processes at once. Each operation takes a
-//! connection from a pool; writers queue in SQLite (`BEGIN IMMEDIATE`, with a long busy timeout),
-//! readers never wait (write-ahead log). Connections stay with the process that opened them.
+//! connection from a pool; writers queue (`BEGIN IMMEDIATE`, tried again and again), readers never
+//! wait (write-ahead log). Before a fork all connections are closed: what SQLite knows of open
+//! files and their locks would be wrong in the child, and in the end its parent's.
 
+mod open;
 mod query;
 mod records;
 mod schemes;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use rusqlite::trace::{TraceEvent, TraceEventCodes};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
+use open::Opened;
 pub use query::{PAGE, Page};
 
-use crate::engine::fork::NoFork;
+use crate::engine::fork::{Lock, NoFork};
+use crate::engine::wait::{Pause, Wait};
 
 /// What went wrong, on which database.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,29 @@ pub enum Error {
         path: String,
         source: std::io::Error,
     },
+    #[error("the database {path} cannot be created: {source}")]
+    File {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "{action} the database {path} failed: it was still in use by another process after {} s; \
+         try again, or give the storage a longer lock_timeout",
+        waited.as_secs_f64()
+    )]
+    Locked {
+        action: &'static str,
+        path: String,
+        waited: Duration,
+    },
+    #[error(
+        "{action} the database {path} failed: this process was forked while a thread of its parent \
+         was in the middle of an operation on a database that did not end; start processes before \
+         that, or by another method than fork"
+    )]
+    Forked { action: &'static str, path: String },
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Error {
@@ -43,53 +70,6 @@ impl Error {
     }
 }
 
-/// Longer than any queue of writers: what waits for a lock gets it.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(300);
-
-const PAGE_BYTES: u32 = 2048;
-
-/// How long the write-ahead log grows before it is folded in.
-const LOG_BYTES: u32 = 32 << 20;
-
-const SCHEMA: &str = r#"
-CREATE TABLE IF NOT EXISTS calls (
-	"key" VARCHAR(64) NOT NULL,
-	name VARCHAR NOT NULL,
-	module VARCHAR,
-	version VARCHAR,
-	code_digest VARCHAR(64),
-	result VARCHAR(64),
-	PRIMARY KEY ("key")
-);
-CREATE TABLE IF NOT EXISTS arguments (
-	id INTEGER NOT NULL,
-	call_key VARCHAR(64) NOT NULL,
-	position INTEGER NOT NULL,
-	name VARCHAR NOT NULL,
-	value VARCHAR(64) NOT NULL,
-	PRIMARY KEY (id),
-	CONSTRAINT uq_arguments_call_name UNIQUE (call_key, name),
-	FOREIGN KEY(call_key) REFERENCES calls ("key") ON DELETE CASCADE
-);
-CREATE TABLE IF NOT EXISTS metadata (
-	id INTEGER NOT NULL,
-	call_key VARCHAR(64) NOT NULL,
-	name VARCHAR NOT NULL,
-	data JSON NOT NULL,
-	PRIMARY KEY (id),
-	CONSTRAINT uq_metadata_call_name UNIQUE (call_key, name),
-	FOREIGN KEY(call_key) REFERENCES calls ("key") ON DELETE CASCADE
-);
-CREATE INDEX IF NOT EXISTS ix_metadata_call_key ON metadata (call_key);
-CREATE INDEX IF NOT EXISTS ix_metadata_name ON metadata (name);
-CREATE INDEX IF NOT EXISTS ix_fleche_arguments_value ON arguments (value, name);
-CREATE INDEX IF NOT EXISTS ix_fleche_calls_name ON calls (name);
-CREATE TABLE IF NOT EXISTS fleche_schemes (
-	name VARCHAR(64) NOT NULL,
-	PRIMARY KEY (name)
-);
-"#;
-
 /// How a file's database keeps its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Journal {
@@ -99,53 +79,120 @@ pub enum Journal {
     Rollback,
 }
 
-/// Called with each statement that runs.
+/// Called with each statement that ran.
 pub type Echo = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intent {
+    Read,
+    Write,
+}
 
 pub struct Database {
     /// `None`: private to this object, in memory.
     path: Option<PathBuf>,
     journal: Journal,
     echo: Option<Echo>,
-    idle: Mutex<Idle>,
+    /// How long an operation waits for others.
+    timeout: Duration,
+    idle: Arc<Idle>,
+    /// Statements that ran and were not told yet.
+    said: Arc<Lock<Vec<String>>>,
 }
 
-/// Connections that nobody uses at the moment, and the process that opened them.
-struct Idle {
-    process: u32,
-    connections: Vec<Connection>,
+/// Connections that nobody uses at the moment.
+type Idle = Lock<Vec<Opened>>;
+
+/// Those of all databases in files.
+static EVERY: Lock<Vec<Weak<Idle>>> = Lock::new(Vec::new());
+
+/// Before a fork, when no operation runs: closes every connection.
+pub fn settle() {
+    let Some(mut every) = EVERY.try_lock() else {
+        // Somebody did not get out of there in time: the child is not going to use any.
+        return;
+    };
+    every.retain(|idle| {
+        let Some(idle) = idle.upgrade() else {
+            return false;
+        };
+        if let Some(mut idle) = idle.try_lock() {
+            idle.clear();
+        }
+        true
+    });
+}
+
+/// In a child: where an operation of its parent's was still going on, what SQLite knows of open
+/// files is not true here, and its own locks may be held for ever.
+pub fn leave_to_parent() {
+    if RUNNING.swap(0, Ordering::SeqCst) != 0 {
+        UNSETTLED.store(true, Ordering::SeqCst);
+    }
+}
+
+/// How many operations go on in this process.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process must not use SQLite.
+static UNSETTLED: AtomicBool = AtomicBool::new(false);
+
+/// An operation that goes on, in a section in which no fork happens.
+struct Running(NoFork);
+
+impl Running {
+    fn new(no_fork: NoFork) -> Self {
+        RUNNING.fetch_add(1, Ordering::SeqCst);
+        Self(no_fork)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // In a child of this very thread it is not counted.
+        let _ = RUNNING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| {
+            count.checked_sub(1)
+        });
+    }
+}
+
+/// Why an operation did not succeed.
+enum Failure {
+    /// Others are in its way.
+    Busy,
+    /// Its file is another one by now.
+    Moved,
+    Other(Error),
 }
 
 impl Database {
-    /// Opens a database, creating the file, its folders and its tables as needed.
-    pub fn open(
+    /// A database in a file, or a private one. Nothing is touched before the first operation.
+    pub fn new(
         path: Option<PathBuf>,
         journal: Journal,
         echo: Option<Echo>,
-    ) -> Result<Self, Error> {
-        let idle = Mutex::new(Idle {
-            process: std::process::id(),
-            connections: Vec::new(),
-        });
-        let database = Self {
+        timeout: Duration,
+    ) -> Self {
+        let idle = Arc::new(Idle::default());
+        if path.is_some() {
+            let mut every = EVERY.lock();
+            every.retain(|idle| idle.strong_count() > 0);
+            every.push(Arc::downgrade(&idle));
+        }
+        Self {
             path,
             journal,
             echo,
+            timeout,
             idle,
-        };
-        if let Some(folder) = database.path.as_deref().and_then(Path::parent) {
-            std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
-                path: database.shown(),
-                source,
-            })?;
+            said: Arc::default(),
         }
-        let no_fork = NoFork::enter();
-        let connection = database
-            .connect()
-            .map_err(|source| database.failed("opening", source))?;
-        database.lock().connections.push(connection);
-        drop(no_fork);
-        Ok(database)
+    }
+
+    /// Creates the file, its folders and its tables as needed.
+    pub fn open(&self) -> Result<(), Error> {
+        self.with("opening", Intent::Read, |_| Ok(()))
     }
 
     /// The path as errors show it.
@@ -155,210 +202,155 @@ impl Database {
             .map_or_else(|| ":memory:".into(), |path| path.display().to_string())
     }
 
-    fn failed(&self, action: &'static str, source: rusqlite::Error) -> Error {
-        Error::Sqlite {
-            action,
-            path: self.shown(),
-            source,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connect(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = match &self.path {
-            Some(path) => Connection::open_with_flags(path, flags)?,
-            None => Connection::open_in_memory()?,
-        };
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        if let Some(echo) = self.echo.clone() {
-            let log = move |event: TraceEvent<'_>| {
-                if let TraceEvent::Stmt(_, statement) = event {
-                    echo(statement);
-                }
-            };
-            connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(log))?;
-        }
-        if self.path.is_some() {
-            // Of new files. What a save changes lies in many pages: small ones are less to write.
-            connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-            self.set_journal(&connection)?;
-        }
-        connection.pragma_update(None, "foreign_keys", "ON")?;
-        // The write-ahead log is synced when it is folded in: a crash of the process loses
-        // nothing, one of the machine at most the last commits, and never the database. A rollback
-        // journal that is not synced may lose that, too.
-        let synchronous = match self.journal {
-            Journal::WriteAhead => "NORMAL",
-            Journal::Rollback => "FULL",
-        };
-        connection.pragma_update(None, "synchronous", synchronous)?;
-        // Folded in less often than by default, as that is what waits for the disk.
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_BYTES / PAGE_BYTES)?;
-        create_tables(&mut connection)?;
-        Ok(connection)
-    }
-
-    fn set_journal(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let wanted = match self.journal {
-            Journal::WriteAhead => "wal",
-            Journal::Rollback => "delete",
-        };
-        // Changing the mode needs the file to itself and does not wait by the busy timeout: where
-        // others opened it in the same moment, one of them makes the change for all.
-        while_busy(|| {
-            let current: String =
-                connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-            if current == wanted {
-                return Ok(());
-            }
-            match connection.pragma_update_and_check(None, "journal_mode", wanted, |_| Ok(())) {
-                // It is read in the mode that it has.
-                Err(error) if is_read_only(&error) => Ok(()),
-                other => other,
-            }
-        })
-    }
-
-    /// Runs `work` on a connection of this process.
+    /// Runs `work` on a connection, again and again while others are in its way.
     fn with<T>(
         &self,
         action: &'static str,
-        work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+        intent: Intent,
+        mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
-        self.with_entered(&NoFork::enter(), action, work)
+        let mut wait = Wait::new(self.timeout);
+        loop {
+            let tried = {
+                let running = Running::new(NoFork::enter());
+                self.try_with(&running, action, intent, &mut work)
+            };
+            self.tell();
+            match tried {
+                Ok(done) => return Ok(done),
+                Err(Failure::Other(error)) => return Err(error),
+                // Nothing is held while it waits: neither a connection, nor a fork.
+                Err(Failure::Busy | Failure::Moved) => match wait.pause() {
+                    Pause::Over => {}
+                    Pause::TimedOut => {
+                        return Err(Error::Locked {
+                            action,
+                            path: self.shown(),
+                            waited: self.timeout,
+                        });
+                    }
+                    Pause::Interrupted => return Err(Error::Interrupted),
+                },
+            }
+        }
     }
 
-    /// As `with`, if it can be done without waiting for anybody.
+    /// As `with` for reading, if it can be done without waiting for anybody.
     fn with_at_once<T>(
         &self,
         action: &'static str,
-        work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+        mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Option<Result<T, Error>> {
         if self.journal == Journal::Rollback || self.echo.is_some() {
             return None;
         }
-        let no_fork = NoFork::try_enter()?;
-        let ready = {
-            let idle = self.lock();
-            idle.process == std::process::id() && !idle.connections.is_empty()
-        };
-        ready.then(|| self.with_entered(&no_fork, action, work))
+        let running = Running::new(NoFork::try_enter()?);
+        if self.idle.lock().is_empty() {
+            return None;
+        }
+        match self.try_with(&running, action, Intent::Read, &mut work) {
+            Ok(done) => Some(Ok(done)),
+            Err(Failure::Other(error)) => Some(Err(error)),
+            Err(Failure::Busy | Failure::Moved) => None,
+        }
     }
 
-    fn with_entered<T>(
+    fn try_with<T>(
         &self,
-        _: &NoFork,
+        _: &Running,
         action: &'static str,
-        mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, Error> {
+        intent: Intent,
+        work: &mut impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        if UNSETTLED.load(Ordering::Relaxed) {
+            let path = self.shown();
+            return Err(Failure::Other(Error::Forked { action, path }));
+        }
         if self.path.is_none() {
             // In memory there is one connection, which holds the data.
-            let mut idle = self.lock();
-            return match idle.connections.first_mut() {
-                Some(connection) => work(connection).map_err(|error| self.failed(action, error)),
-                None => Err(self.failed(action, rusqlite::Error::InvalidQuery)),
+            let mut idle = self.idle.lock();
+            if idle.is_empty() {
+                idle.push(self.connect()?);
+            }
+            return match idle.first_mut() {
+                Some(opened) => {
+                    work(&mut opened.connection).map_err(|error| self.failure(action, error))
+                }
+                None => Err(Failure::Busy),
             };
         }
-        let kept = {
-            let mut idle = self.lock();
-            let process = std::process::id();
-            if idle.process != process {
-                // A forked child: its parent's connections are not its own to use or to close.
-                std::mem::forget(std::mem::take(&mut idle.connections));
-                idle.process = process;
-            }
-            idle.connections.pop()
+        let mut opened = match self.idle_connection() {
+            Some(opened) => opened,
+            None => self.connect()?,
         };
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => self.connect().map_err(|error| self.failed(action, error))?,
+        let worked = work(&mut opened.connection);
+        let still = match intent {
+            // What was read is what was there when it began.
+            Intent::Read => !opened.is_snapshot() || opened.is_current(),
+            Intent::Write => opened.is_current(),
         };
-        // Not every wait of SQLite's is one by its busy timeout.
-        let result =
-            while_busy(|| work(&mut connection)).map_err(|error| self.failed(action, error));
-        if result.is_ok() {
-            self.lock().connections.push(connection);
+        if !still {
+            opened.forget();
+            return Err(Failure::Moved);
         }
-        result
+        let done = worked.map_err(|error| self.failure(action, error));
+        if matches!(done, Ok(_) | Err(Failure::Busy)) {
+            self.idle.lock().push(opened);
+        }
+        done
+    }
+
+    /// A connection to the file that is there now; those to another one are closed.
+    fn idle_connection(&self) -> Option<Opened> {
+        loop {
+            let kept = self.idle.lock().pop()?;
+            if kept.is_current() {
+                return Some(kept);
+            }
+            kept.forget();
+        }
+    }
+
+    fn failure(&self, action: &'static str, source: rusqlite::Error) -> Failure {
+        match source.sqlite_error_code() {
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Failure::Busy,
+            Some(ErrorCode::OperationInterrupted) => Failure::Other(Error::Interrupted),
+            _ => Failure::Other(Error::Sqlite {
+                action,
+                path: self.shown(),
+                source,
+            }),
+        }
+    }
+
+    /// Tells the statements that ran, outside of every section: whoever is told may do anything.
+    fn tell(&self) {
+        if let Some(echo) = &self.echo {
+            let said = std::mem::take(&mut *self.said.lock());
+            for statement in said {
+                echo(&statement);
+            }
+        }
     }
 
     /// Closes the connections that nobody uses.
     pub fn close(&self) {
-        let _no_fork = NoFork::enter();
         if self.path.is_some() {
-            let mut idle = self.lock();
-            if idle.process == std::process::id() {
-                idle.connections.clear();
-            }
+            let _running = Running::new(NoFork::enter());
+            self.idle.lock().clear();
         }
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let _no_fork = NoFork::enter();
-        let mut idle = self.lock();
-        if idle.process != std::process::id() {
-            std::mem::forget(std::mem::take(&mut idle.connections));
-        }
-    }
-}
-
-fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
-    let present: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('calls', 'arguments', 'metadata', \
-         'ix_metadata_call_key', 'ix_metadata_name', 'ix_fleche_arguments_value', \
-         'ix_fleche_calls_name', 'fleche_schemes')",
-        [],
-        |row| row.get(0),
-    )?;
-    if present == 8 {
-        return Ok(());
-    }
-    let created = while_busy(|| {
-        let transaction =
-            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.commit()
-    });
-    match created {
-        // Somebody else's tables, to be read only: without what we add.
-        Err(error) if is_read_only(&error) && present >= 3 => Ok(()),
-        other => other,
-    }
-}
-
-fn is_read_only(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::ReadOnly)
-}
-
-/// Tries `work` again for as long as others are in its way.
-fn while_busy<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let (started, mut pause) = (Instant::now(), Duration::from_millis(1));
-    loop {
-        match work() {
-            Err(error)
-                if matches!(
-                    error.sqlite_error_code(),
-                    Some(
-                        ErrorCode::DatabaseBusy
-                            | ErrorCode::DatabaseLocked
-                            | ErrorCode::FileLockingProtocolFailed
-                    )
-                ) && started.elapsed() < BUSY_TIMEOUT =>
-            {
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(50));
-            }
-            other => return other,
-        }
+        // Its connections are closed in a section, as everything else is done with them.
+        let _running = Running::new(NoFork::enter());
+        self.idle.lock().clear();
     }
 }
 

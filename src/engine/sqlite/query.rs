@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::records::{COLUMNS, pair, read_call};
-use super::{Database, Error};
+use super::{Database, Error, Intent};
 use crate::engine::record::{Condition, Filter, Row};
 
 /// How many records a page holds: three statements each.
@@ -22,7 +22,7 @@ pub struct Page {
 impl Database {
     /// The next page of matches after a key (the empty one: the first page).
     pub fn query(&self, filter: &Filter, after: &str) -> Result<Page, Error> {
-        self.with("querying", |connection| {
+        self.with("querying", Intent::Read, |connection| {
             // One transaction, so that the parts of the records belong together.
             let transaction = connection.transaction()?;
             let page = page(&transaction, filter, after)?;

@@ -3,7 +3,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior};
 
-use super::{Database, Error, schemes};
+use super::{Database, Error, Intent, schemes};
 use crate::engine::record::Row;
 use crate::engine::schemes::Scheme;
 
@@ -49,7 +49,7 @@ impl Database {
     /// Stores a record, replacing the one under its key, which is of this scheme. One transaction:
     /// all of it or nothing.
     pub fn save(&self, record: &Row, scheme: Scheme) -> Result<(), Error> {
-        self.with("saving a call to", |connection| {
+        self.with("saving a call to", Intent::Write, |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             schemes::note(&transaction, scheme)?;
@@ -59,7 +59,7 @@ impl Database {
     }
 
     pub fn load(&self, key: &str) -> Result<Option<Row>, Error> {
-        self.with(LOADING, |connection| {
+        self.with(LOADING, Intent::Read, |connection| {
             // One transaction, so that the parts belong together.
             let transaction = connection.transaction()?;
             let record = load_in(&transaction, key)?;
@@ -70,7 +70,9 @@ impl Database {
 
     /// The result's digest in the record under `key`: all that a hit needs of it.
     pub fn load_result(&self, key: &str) -> Result<Option<Option<String>>, Error> {
-        self.with(LOADING, |connection| load_result_in(connection, key))
+        self.with(LOADING, Intent::Read, |connection| {
+            load_result_in(connection, key)
+        })
     }
 
     /// As `load_result`, if it can be done without waiting for anybody.
@@ -83,7 +85,7 @@ impl Database {
     }
 
     pub fn evict(&self, key: &str) -> Result<(), Error> {
-        self.with("evicting a call from", |connection| {
+        self.with("evicting a call from", Intent::Write, |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Not left to the cascade: another program may have made the tables without it.
@@ -128,7 +130,7 @@ impl Database {
         statement: &str,
         parameters: impl rusqlite::Params + Clone,
     ) -> Result<Vec<String>, Error> {
-        self.with("listing the calls in", |connection| {
+        self.with("listing the calls in", Intent::Read, |connection| {
             let mut statement = connection.prepare_cached(statement)?;
             let rows = statement.query_map(parameters.clone(), |row| {
                 Ok(text(row, 0)?.unwrap_or_default())

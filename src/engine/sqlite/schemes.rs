@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use super::{Database, Error};
+use super::{Database, Error, Intent};
 use crate::engine::schemes::{Scheme, Schemes};
 
 const READING: &str = "reading the digest schemes of";
@@ -16,9 +16,12 @@ const UNKNOWN: bool = true;
 
 impl Database {
     /// Whether there may be calls under keys of this scheme.
-    pub fn may_hold(&self, scheme: Scheme) -> bool {
-        let held = self.with(READING, |connection| may_hold_in(connection, scheme));
-        held.unwrap_or(UNKNOWN)
+    pub fn may_hold(&self, scheme: Scheme) -> Result<bool, Error> {
+        let look = |connection: &mut Connection| may_hold_in(connection, scheme);
+        match self.with(READING, Intent::Read, look) {
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            held => Ok(held.unwrap_or(UNKNOWN)),
+        }
     }
 
     /// As `may_hold`, if it can be found out without waiting for anybody.
@@ -29,7 +32,7 @@ impl Database {
 
     /// Notes that every call is under a key of this scheme.
     pub fn hold_only(&self, scheme: Scheme) -> Result<(), Error> {
-        self.with("noting the digest scheme of", |connection| {
+        self.with("noting the digest scheme of", Intent::Write, |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute("DELETE FROM fleche_schemes", [])?;

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -7,7 +8,7 @@ use crate::engine::record::{Condition, Filter, Row};
 use crate::engine::schemes::Scheme;
 
 fn memory() -> Database {
-    Database::open(None, Journal::WriteAhead, None).unwrap()
+    Database::new(None, Journal::WriteAhead, None, Duration::from_secs(60))
 }
 
 fn record(key: &str, name: &str, arguments: &[(&str, &str)]) -> Row {
@@ -116,12 +117,22 @@ fn filters_match() {
 fn threads_share_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er/calls.db");
-    let database = Database::open(Some(path.clone()), Journal::WriteAhead, None).unwrap();
+    let database = Database::new(
+        Some(path.clone()),
+        Journal::WriteAhead,
+        None,
+        Duration::from_secs(60),
+    );
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let (database, path) = (&database, path.clone());
             scope.spawn(move || {
-                let own = Database::open(Some(path), Journal::WriteAhead, None).unwrap();
+                let own = Database::new(
+                    Some(path),
+                    Journal::WriteAhead,
+                    None,
+                    Duration::from_secs(60),
+                );
                 for i in 0..25 {
                     let key = format!("{thread}-{i}");
                     let used = if i % 2 == 0 { database } else { &own };

@@ -4,8 +4,8 @@
 mod save;
 mod wanted;
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -71,7 +71,7 @@ pub fn may_hold(cache: &Bound<'_, PyAny>, scheme: Scheme) -> PyResult<bool> {
     if is(&CACHE)? || is(&SIZE_LIMITED)? {
         let calls = cache.getattr(intern!(py, "calls"))?;
         if let Some(store) = sqlite_of(&calls)? {
-            return Ok(store.get().may_hold(py, scheme));
+            return store.get().may_hold(py, scheme);
         }
         if let Backend::File(files) = Backend::of(&calls)? {
             return Ok(files.get().may_hold(py, scheme));

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -131,7 +131,7 @@ impl PlainCall {
             cache.call_method1(intern!(py, "_get_key_lock"), (key,))?;
             cache.getattr(intern!(py, "_key_locks"))?
         };
-        let _held = locks.cast::<KeyLocks>()?.get().hold(py, key.to_str()?);
+        let _held = locks.cast::<KeyLocks>()?.get().hold(py, key.to_str()?)?;
         self.store(record, result, arguments, |record| Ok(record.clone()))
     }
 

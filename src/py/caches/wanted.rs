@@ -4,7 +4,7 @@
 //! would each give the other one's result. So a hit takes a record only if what it says is the
 //! call that its key was made of.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString};
 

@@ -1,6 +1,6 @@
 //! Lookup keys and the digests of records.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 

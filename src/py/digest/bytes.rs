@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 

@@ -12,7 +12,7 @@ pub mod record;
 mod scheme;
 pub mod sha256;
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 

@@ -1,7 +1,7 @@
 //! What makes a dataclass or attrs instance, for the walks and for storages that split values.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyBaseException;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,

@@ -1,7 +1,7 @@
 //! Where a storage of a built-in type keeps its entries, without the way through its methods.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyKeyError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 

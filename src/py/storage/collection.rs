@@ -8,6 +8,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use super::root::FileRoot;
 use crate::engine::collection::{self, Mark, Passage};
 use crate::engine::digest::Hash;
+use crate::engine::error::Error;
 use crate::py::digest::{storage_key, to_digest};
 use crate::py::errors;
 
@@ -146,5 +147,19 @@ fn pass(
     } else {
         py.detach(|| collection.save())
     };
-    passed.map_err(|error| errors::save_error(py, &format!("cannot save: {error}"), None))
+    passed.map_err(|error| match error {
+        Error::Interrupted => errors::os_error(&error),
+        error => {
+            let (what, who) = if alone {
+                ("collect garbage", "calls are being saved")
+            } else {
+                ("save", "garbage is being collected")
+            };
+            let message = format!(
+                "cannot {what} while {who}: {error}; try again, or give the storage a longer \
+                 lock_timeout"
+            );
+            errors::save_error(py, &message, None)
+        }
+    })
 }

@@ -463,6 +463,7 @@ impl FileStore {
     fn unsaved(&self, py: Python<'_>, key: &Hash, error: &Error) -> PyErr {
         match error {
             Error::Locked { .. } => locked(py, "save", &self.store, self.lock_timeout, key, error),
+            Error::Interrupted => errors::os_error(error),
             Error::Io { .. } => {
                 let message = format!("cannot save {}: {error}", Hex::of(key).as_str());
                 errors::save_error(py, &message, Some(errors::os_error(error)))

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::engine::key_locks;
+use crate::py::errors;
 
 /// One lock a key, kept as long as somebody holds it; travels empty.
 #[pyclass(frozen, module = "fleche._core")]
@@ -38,13 +39,13 @@ impl KeyLocks {
 
 impl KeyLocks {
     /// The lock of a key, held until it is dropped.
-    pub fn hold(&self, py: Python<'_>, key: &str) -> Holding {
+    pub fn hold(&self, py: Python<'_>, key: &str) -> PyResult<Holding> {
         let locks = Arc::clone(&self.0);
-        acquire(py, &locks, key);
-        Holding {
+        acquire(py, &locks, key)?;
+        Ok(Holding {
             locks,
             key: key.to_owned(),
-        }
+        })
     }
 }
 
@@ -69,8 +70,8 @@ pub struct KeyLock {
 
 #[pymethods]
 impl KeyLock {
-    fn acquire(&self, py: Python<'_>) {
-        acquire(py, &self.locks, &self.key);
+    fn acquire(&self, py: Python<'_>) -> PyResult<()> {
+        acquire(py, &self.locks, &self.key)
     }
 
     /// `RuntimeError` if this thread does not hold it.
@@ -81,9 +82,9 @@ impl KeyLock {
         Err(PyRuntimeError::new_err("cannot release un-acquired lock"))
     }
 
-    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        acquire(slf.py(), &slf.locks, &slf.key);
-        slf
+    fn __enter__(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
+        acquire(slf.py(), &slf.locks, &slf.key)?;
+        Ok(slf)
     }
 
     #[pyo3(signature = (*_exc_info))]
@@ -92,8 +93,10 @@ impl KeyLock {
     }
 }
 
-fn acquire(py: Python<'_>, locks: &key_locks::KeyLocks, key: &str) {
-    if !locks.try_acquire(key) {
-        py.detach(|| locks.acquire(key));
+fn acquire(py: Python<'_>, locks: &key_locks::KeyLocks, key: &str) -> PyResult<()> {
+    if locks.try_acquire(key) {
+        return Ok(());
     }
+    let acquired = py.detach(|| locks.acquire(key));
+    acquired.map_err(|error| errors::os_error(&error))
 }

@@ -1,7 +1,7 @@
 //! What a memory storage gives and takes is independent of the caller's objects.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,

@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::py::once::intern;
 use pyo3::exceptions::{PyOSError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString};
 
 use super::filter::{FilterParts, filter_of};
+use super::root::seconds;
 use crate::engine::digest::{Hash, Hex, parse_hex};
-use crate::engine::fork;
 use crate::engine::mounts::network_file_system;
 use crate::engine::record::Row;
 use crate::engine::sqlite::{Database, Error, Journal};
 use crate::py::digest::{self, Scheme, hash_of_text, is_digest, to_digest};
 use crate::py::errors::{self, Log};
+use crate::py::interrupt;
 use crate::py::keys::shorten_digests;
 use crate::py::names::{DIGEST, Imported};
 
@@ -26,7 +26,10 @@ static LOADS: Imported = Imported::new("json", "loads");
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
-        PyOSError::new_err(error.to_string())
+        match error {
+            Error::Interrupted => interrupt::raised(),
+            error => PyOSError::new_err(error.to_string()),
+        }
     }
 }
 
@@ -38,12 +41,12 @@ pub struct SqliteStore {
 
 #[pymethods]
 impl SqliteStore {
-    /// Opens or creates the database in the file `path`, or a private one in memory. `echo` is
-    /// called with every statement.
+    /// The database in the file `path`, or a private one in memory; nothing is touched yet. `echo`
+    /// is called with every statement; others are waited for `lock_timeout` seconds at most.
     #[new]
-    #[pyo3(signature = (path, echo = None))]
-    fn new(py: Python<'_>, path: Option<PathBuf>, echo: Option<Py<PyAny>>) -> PyResult<Self> {
-        forks_wait(py)?;
+    #[pyo3(signature = (path, lock_timeout, echo = None))]
+    fn new(path: Option<PathBuf>, lock_timeout: f64, echo: Option<Py<PyAny>>) -> PyResult<Self> {
+        let timeout = seconds(lock_timeout)?;
         let network = path.as_deref().and_then(network_file_system);
         let journal = if network.is_some() {
             Journal::Rollback
@@ -67,8 +70,13 @@ impl SqliteStore {
                 path.display()
             );
         }
-        let database = py.detach(|| Database::open(path, journal, echo))?;
+        let database = Database::new(path, journal, echo, timeout);
         Ok(Self { database })
+    }
+
+    /// Creates the file, its folders and its tables as needed.
+    fn open(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(py.detach(|| self.database.open())?)
     }
 
     /// Stores a record under `key`, replacing the one that is there.
@@ -83,7 +91,7 @@ impl SqliteStore {
     #[pyo3(name = "may_hold")]
     fn may_hold_named(&self, py: Python<'_>, scheme: &str) -> PyResult<bool> {
         let scheme = digest::scheme_named(scheme, "the argument `scheme`")?;
-        Ok(self.may_hold(py, scheme))
+        self.may_hold(py, scheme)
     }
 
     /// Notes that every call is under a key of the scheme in force.
@@ -171,10 +179,10 @@ impl SqliteStore {
 
 impl SqliteStore {
     /// Whether there may be calls under keys of this scheme.
-    pub fn may_hold(&self, py: Python<'_>, scheme: Scheme) -> bool {
+    pub fn may_hold(&self, py: Python<'_>, scheme: Scheme) -> PyResult<bool> {
         match self.database.may_hold_at_once(scheme) {
-            Some(held) => held,
-            None => py.detach(|| self.database.may_hold(scheme)),
+            Some(held) => Ok(held),
+            None => Ok(py.detach(|| self.database.may_hold(scheme))?),
         }
     }
 
@@ -189,30 +197,6 @@ impl SqliteStore {
         let text = found.flatten();
         Ok(text.and_then(|text| parse_hex(text.as_bytes())))
     }
-}
-
-/// Has Python's forks wait for the operations that run.
-fn forks_wait(py: Python<'_>) -> PyResult<()> {
-    static REGISTERED: PyOnceLock<()> = PyOnceLock::new();
-    REGISTERED
-        .get_or_try_init(py, || -> PyResult<()> {
-            let hooks = PyDict::new(py);
-            let hook = |name: &str, run: fn()| -> PyResult<()> {
-                let function = PyCFunction::new_closure(py, None, None, move |arguments, _| {
-                    arguments.py().detach(run);
-                })?;
-                hooks.set_item(name, function)
-            };
-            hook("before", fork::before)?;
-            hook("after_in_parent", fork::after_in_parent)?;
-            hook("after_in_child", fork::after_in_child)?;
-            let os = py.import("os")?;
-            if os.hasattr("register_at_fork")? {
-                os.call_method("register_at_fork", (), Some(&hooks))?;
-            }
-            Ok(())
-        })
-        .copied()
 }
 
 fn digests(py: Python<'_>, keys: Vec<String>) -> PyResult<Bound<'_, PyList>> {

@@ -6,10 +6,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::py::once::Once;
+use crate::py::once::intern;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyFunction;
 
 use super::misses::LOGGER;
@@ -50,7 +50,7 @@ pub struct Identity {
     /// Whether a record without code digest, or with one of an older scheme, says enough.
     verifiable: bool,
     /// What an older scheme makes of the function; `None` if it has no digest for it.
-    older: PyOnceLock<Option<OlderFunction>>,
+    older: Once<Option<OlderFunction>>,
 }
 
 impl Identity {
@@ -180,7 +180,7 @@ impl Identities {
             definition,
             scheme,
             verifiable,
-            older: PyOnceLock::new(),
+            older: Once::new(),
         };
         let names = identity.names.iter().map(String::as_str);
         identity.shape = identity.of_call(py).shape(names)?;

@@ -3,12 +3,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::py::once::Once;
+use crate::py::once::intern;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{CachedFunction, Identity};
@@ -34,7 +34,7 @@ pub struct Misses {
     pub on_unsaved: Py<PyAny>,
     /// Whether errors of the cache are raised, and arguments must stay as they are.
     pub is_strict: Py<PyAny>,
-    pub strict: PyOnceLock<bool>,
+    pub strict: Once<bool>,
 }
 
 impl Misses {

@@ -5,10 +5,9 @@ mod misses;
 
 use std::sync::Arc;
 
+use crate::py::once::{Once, intern};
 use pyo3::exceptions::{PyException, PyKeyError, PyOSError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::SmallVec;
 
@@ -121,7 +120,7 @@ impl CachedFunction {
                 on_unusual,
                 on_unsaved,
                 is_strict,
-                strict: PyOnceLock::new(),
+                strict: Once::new(),
             },
         })
     }

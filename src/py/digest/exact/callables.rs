@@ -1,7 +1,7 @@
 //! What can be called, classes and modules: the user's own by what they do ([`definitions`]), those
 //! of the standard library and of installed distributions by name.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyCode, PyFunction, PyModule, PyType};
 

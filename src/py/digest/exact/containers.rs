@@ -1,8 +1,8 @@
 //! Sequences, sets and mappings, and the instances of their subclasses.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyIterator, PyList, PyMapping, PySet, PyTuple};
+use pyo3::types::{PyDict, PyFrozenSet, PyIterator, PyList, PySet, PyTuple};
 
 use super::state::with_part;
 use super::{Walker, leaf, trail};
@@ -172,7 +172,8 @@ impl<'py> Walker<'py> {
     }
 
     fn iterated_mapping(&mut self, name: &str, value: &Bound<'py, PyAny>) -> PyResult<Encoder> {
-        let items = value.cast::<PyMapping>()?.items()?;
+        let items = value.call_method0(intern!(value.py(), "items"))?;
+        let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let count = items.len();
         let pairs = items.iter().flat_map(|item| match item.extract() {
             Ok((key, value)) => [Ok(key), Ok(value)],

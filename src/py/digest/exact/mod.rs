@@ -25,8 +25,8 @@ mod trail;
 
 use std::collections::HashMap;
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyRecursionError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyFunction, PyList, PySet, PyString, PyTuple, PyType};
 

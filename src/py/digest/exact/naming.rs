@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::intern;
+use crate::py::once::Once;
+use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyModule, PyString, PyType};
 
 use super::Walker;
@@ -140,7 +140,7 @@ fn is_namespace_installed(module: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// Whether a file lies where distributions, or the standard library, are installed.
 fn is_installed_file(py: Python<'_>, file: &str) -> PyResult<bool> {
-    static STANDARD: PyOnceLock<String> = PyOnceLock::new();
+    static STANDARD: Once<String> = Once::new();
     let standard = STANDARD.get_or_try_init(py, || {
         let file: String = py.import("os")?.getattr("__file__")?.extract()?;
         let folder = file

@@ -1,6 +1,6 @@
 //! Numbers: by exact value, or (typed) by type and value.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt};
 

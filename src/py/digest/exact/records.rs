@@ -1,7 +1,7 @@
 //! Records: instances of dataclasses and attrs classes, namespaces, enum members.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyAttributeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
@@ -12,8 +12,8 @@ use super::state::{with_attributes, with_part};
 use super::{Walker, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::{indigestible_because, is_indigestible};
 use crate::py::digest::record::{self, Fields, fields_of};
+use crate::py::digest::{indigestible_because, is_indigestible};
 use crate::py::names::Imported;
 
 static ENUM: Imported = Imported::new("enum", "Enum");

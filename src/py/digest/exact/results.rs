@@ -4,8 +4,8 @@
 //! told from others by its serialised bytes, which take in what equal values may differ in: an
 //! array's order and flags, a frame's `attrs`, the order of a set.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyOSError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDate, PyDateTime, PyDelta, PyFunction, PyRange, PyString, PyTime};
 use ring::rand::SecureRandom;

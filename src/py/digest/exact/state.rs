@@ -1,6 +1,6 @@
 //! What an instance carries besides the content of its base class.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyType};
 

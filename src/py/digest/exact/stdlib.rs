@@ -1,6 +1,6 @@
 //! Values of the standard library that say by themselves what they are.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyRange, PySlice, PyString};
 

@@ -1,6 +1,6 @@
 //! Dates, times, durations and time zones.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDate, PyDateTime, PyDelta, PyString, PyTime};
 

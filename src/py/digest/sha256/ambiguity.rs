@@ -3,7 +3,7 @@
 //! Pre-images of this scheme have no framing and numbers go by Python's `hash`, so that only of few
 //! values the digest says which one it was. What is not known to be one of them is none.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyCode, PyDict, PyFrozenSet, PyFunction, PyInt, PyList, PySet, PyString,

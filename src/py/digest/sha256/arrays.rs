@@ -1,7 +1,7 @@
 //! numpy arrays.
 
+use crate::py::once::intern;
 use pyo3::buffer::PyBuffer;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 

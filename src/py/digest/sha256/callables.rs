@@ -1,6 +1,6 @@
 //! Functions by what they do: code, captured values, defaults; and what wraps functions.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyFunction, PyString, PyTuple, PyType};
 

@@ -1,6 +1,6 @@
 //! Sequences, mappings, and whatever else can be iterated.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 

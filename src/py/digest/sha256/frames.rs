@@ -1,6 +1,6 @@
 //! pandas frames, series and indexes, by the hashes that pandas computes of their elements.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString};
 

@@ -1,7 +1,7 @@
 //! Values without children: numbers, text, bytes, `None`.
 
+use crate::py::once::intern;
 use pyo3::exceptions::{PyOverflowError, PyUnicodeEncodeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyInt, PyString};
 

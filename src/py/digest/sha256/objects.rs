@@ -1,7 +1,7 @@
 //! Dates and times, classes, records and modules.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyAttributeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDate, PyDelta, PyDict, PyModule, PyString, PyTime, PyType};
 

@@ -3,7 +3,7 @@
 //! What Python, `dataclasses`, attrs, `enum`, `typing.NamedTuple` or pydantic made of that body
 //! does not count, as it depends on their versions: the fields and members that it was made of do.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyFunction, PyMappingProxy, PyString, PyType};
 

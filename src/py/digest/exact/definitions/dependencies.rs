@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyMappingProxy, PyModule, PyString,

@@ -1,7 +1,7 @@
 //! pyarrow: arrays, tables, scalars and types.
 
+use crate::py::once::intern;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 

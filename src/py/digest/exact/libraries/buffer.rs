@@ -1,8 +1,8 @@
 //! The memory of arrays, read in place through the buffer protocol.
 
+use crate::py::once::intern;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::engine::digest::exact::Encoder;

@@ -1,6 +1,6 @@
 //! The columns of frames: numpy arrays and pandas' extension arrays.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 
 use super::text;

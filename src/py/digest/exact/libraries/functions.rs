@@ -1,6 +1,6 @@
 //! numpy's own functions, by name.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 
 use crate::engine::digest::exact::{Encoder, Tag};

@@ -4,7 +4,7 @@
 //! column; `attrs` and an index's `freq` where there are any. How it holds them (blocks, views,
 //! chunks, caches) does not.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyRange, PyString};
 

@@ -1,6 +1,6 @@
 //! pandas' scalars: points, spans and intervals of time, offsets, and what is missing.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 

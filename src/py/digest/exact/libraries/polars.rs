@@ -1,6 +1,6 @@
 //! polars: frames and series by name, dtype and values.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 

@@ -1,7 +1,7 @@
 //! numpy's random number generators, by state. Seeds are values; generators change while they are
 //! used, so that no call is looked up by one.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 
 use crate::engine::digest::exact::{Encoder, Tag};

@@ -1,7 +1,7 @@
 //! numpy's scalars.
 
+use crate::py::once::intern;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 

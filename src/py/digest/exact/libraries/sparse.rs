@@ -1,6 +1,6 @@
 //! scipy's sparse arrays and matrices.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 

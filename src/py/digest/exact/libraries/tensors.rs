@@ -1,6 +1,6 @@
 //! Tensors of torch and arrays of jax.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 
 use super::numpy::shape;

@@ -1,6 +1,6 @@
 //! Columns of text.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 

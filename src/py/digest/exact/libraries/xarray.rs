@@ -1,6 +1,6 @@
 //! xarray: variables, labelled arrays, datasets and trees of them.
 
-use pyo3::intern;
+use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
