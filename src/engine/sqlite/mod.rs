@@ -5,6 +5,7 @@
 //! wait (write-ahead log). Before a fork all connections are closed: what SQLite knows of open
 //! files and their locks would be wrong in the child, and in the end its parent's.
 
+mod left_over;
 mod open;
 mod query;
 mod records;

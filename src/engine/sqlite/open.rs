@@ -1,16 +1,19 @@
 //! Opening a database file: created with the rights that the umask leaves, read where it cannot be
 //! written, and noticed when another one takes its place.
 
+use std::collections::HashMap;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 
 use super::{Database, Error, Failure, Journal};
+use crate::engine::fork::Lock;
 use crate::engine::wait::Looks;
 
 const PAGE_BYTES: u32 = 2048;
@@ -72,27 +75,56 @@ pub(super) struct Opened {
 /// A file as it was when it was opened.
 struct Seen {
     path: PathBuf,
-    place: Place,
+    place: OpenHere,
     /// What a reader that takes no locks has read: if it changes, nothing of it counts.
     snapshot: Option<Stamp>,
 }
 
 /// What tells a file from another one at its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place(u64, u64);
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub(super) struct Place(u64, u64);
 
 impl Place {
     #[cfg(unix)]
-    fn of(file: &Metadata) -> Self {
+    pub fn of(file: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Self(file.dev(), file.ino())
     }
 
     #[cfg(not(unix))]
-    fn of(_: &Metadata) -> Self {
+    pub fn of(_: &Metadata) -> Self {
         // The system lets nobody move or remove an open file.
         Self(0, 0)
     }
+}
+
+/// How many connections of this process each file has.
+static OPEN: LazyLock<Lock<HashMap<Place, usize>>> = LazyLock::new(Lock::default);
+
+/// A file that this process has open.
+struct OpenHere(Place);
+
+impl OpenHere {
+    fn new(place: Place) -> Self {
+        *OPEN.lock().entry(place).or_default() += 1;
+        Self(place)
+    }
+}
+
+impl Drop for OpenHere {
+    fn drop(&mut self) {
+        let mut open = OPEN.lock();
+        if let Some(count) = open.get_mut(&self.0) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.0);
+            }
+        }
+    }
+}
+
+pub(super) fn is_open_here(place: Place) -> bool {
+    OPEN.lock().contains_key(&place)
 }
 
 /// What changes with the contents of a database that nobody has open.
@@ -133,7 +165,7 @@ impl Opened {
     /// Whether the file is still the one at its path.
     pub fn is_current(&self) -> bool {
         self.seen.as_ref().is_none_or(|seen| {
-            fs::metadata(&seen.path).is_ok_and(|file| Place::of(&file) == seen.place)
+            fs::metadata(&seen.path).is_ok_and(|file| Place::of(&file) == seen.place.0)
                 && (seen.snapshot.is_none() || Stamp::of(&seen.path) == seen.snapshot)
         })
     }
@@ -167,6 +199,8 @@ impl Database {
             return Ok(Opened { connection, seen });
         };
         let place = self.create(path)?;
+        self.check_log(path)?;
+        let place = OpenHere::new(place);
         let (connection, snapshot) = match self.connect_for_writing(path) {
             Ok(connection) => (connection, None),
             Err(Failure::Other(error)) if error.is_for_readers() => {
@@ -190,6 +224,10 @@ impl Database {
 
     /// Creates the file if it is not there, as any other one: SQLite would not ask the umask.
     fn create(&self, path: &Path) -> Result<Place, Failure> {
+        // One at a time: to close a file that another thread has just opened as a database would
+        // end the locks that it has on it.
+        static CREATING: Lock<()> = Lock::new(());
+        let _creating = CREATING.lock();
         let place = || fs::metadata(path).map(|file| Place::of(&file));
         let create = || OpenOptions::new().append(true).create_new(true).open(path);
         let failed = |source| {
@@ -256,12 +294,27 @@ impl Database {
             let url = format!("file:{}?{options}", escaped(path));
             let mut connection = Connection::open_with_flags(url, flags)?;
             self.set_up(&mut connection)?;
-            connection.query_row("SELECT count(*) FROM calls LIMIT 1", [], |_| Ok(()))?;
+            connection
+                .query_row("SELECT key FROM calls LIMIT 1", [], |_| Ok(()))
+                .optional()?;
             Ok(connection)
         };
         // Where somebody has it open, or left its log behind: what is in there counts.
         if beside(path, "-wal").exists() && beside(path, "-shm").exists() {
-            match connect("mode=ro&readonly_shm=1") {
+            let doubtful = Self::is_doubtful(path);
+            let connect = || {
+                let connection = connect("mode=ro&readonly_shm=1")?;
+                if doubtful {
+                    let check = "PRAGMA integrity_check(1)";
+                    let said: String = connection.query_row(check, [], |row| row.get(0))?;
+                    if said != "ok" {
+                        let code = ffi::Error::new(ffi::SQLITE_CORRUPT);
+                        return Err(rusqlite::Error::SqliteFailure(code, Some(said)));
+                    }
+                }
+                Ok(connection)
+            };
+            match connect() {
                 Ok(connection) => return Ok((connection, None)),
                 Err(error) => match self.failure("opening", error) {
                     Failure::Other(error) if error.is_for_readers() => {}
@@ -282,7 +335,7 @@ impl Database {
         Ok((connection, Some(stamp)))
     }
 
-    fn set_up(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+    pub(super) fn set_up(&self, connection: &mut Connection) -> rusqlite::Result<()> {
         // Who waits, waits outside: for no longer than it is allowed to, and in nobody's way.
         connection.busy_timeout(Duration::ZERO)?;
         connection.set_prepared_statement_cache_capacity(64);
@@ -333,7 +386,7 @@ impl Error {
 }
 
 fn read_only() -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+    let code = ffi::Error::new(ffi::SQLITE_READONLY);
     rusqlite::Error::SqliteFailure(code, Some("attempt to write a readonly database".into()))
 }
 
