@@ -1,4 +1,4 @@
-"""Database servers of the tests' own: private, on loopback, gone when the tests end."""
+"""Servers of the tests' own: private, on loopback, gone when the tests end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.ssh_server import SshServer, running
 
 PASSWORD = "s3cret-of-the-tests"
 START_SECONDS = 120
@@ -194,3 +196,24 @@ def mariadb() -> Iterator[DatabaseServer]:
                 "GRANT ALL ON *.* TO fleche@localhost",
             )
             yield DatabaseServer("mariadb", port, lambda name: run(f"CREATE DATABASE {name}"))
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[SshServer]:
+    """A server that lets the user who runs the tests in."""
+    with tempfile.TemporaryDirectory(prefix="fleche-sshd-") as folder:
+        try:
+            with running(Path(folder)) as server:
+                yield server
+        except (FileNotFoundError, RuntimeError) as error:
+            pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def one_login(sshd: SshServer) -> Iterator[tuple[str, ...]]:
+    """Options with which many connections, one after the other, take the time of one login."""
+    path = f"ControlPath={sshd.folder}/one_login"
+    shared = ("-o", "ControlMaster=auto", "-o", path, "-o", "ControlPersist=10m")
+    yield (*sshd.options, *shared)
+    end = ("ssh", "-F", "none", "-o", path, "-O", "exit", sshd.host)
+    subprocess.run(end, capture_output=True, check=False)

@@ -31,27 +31,6 @@ calls = {{type = "cloudpickle", root = "{folder}/calls"}}
 
 
 @pytest.fixture(scope="session")
-def sshd() -> Iterator[SshServer]:
-    """A server that lets the user who runs the tests in."""
-    with tempfile.TemporaryDirectory(prefix="fleche-sshd-") as folder:
-        try:
-            with running(Path(folder)) as server:
-                yield server
-        except (FileNotFoundError, RuntimeError) as error:
-            pytest.fail(str(error), pytrace=False)
-
-
-@pytest.fixture(scope="session")
-def one_login(sshd: SshServer) -> Iterator[tuple[str, ...]]:
-    """Options with which many connections, one after the other, take the time of one login."""
-    path = f"ControlPath={sshd.folder}/one_login"
-    shared = ("-o", "ControlMaster=auto", "-o", path, "-o", "ControlPersist=10m")
-    yield (*sshd.options, *shared)
-    end = ("ssh", "-F", "none", "-o", path, "-O", "exit", sshd.host)
-    subprocess.run(end, capture_output=True, check=False)
-
-
-@pytest.fixture(scope="session")
 def reference_python() -> Path:
     """An interpreter of this version that has the reference installed."""
     return reference_environment.reference_python()

@@ -21,6 +21,7 @@ use rusqlite::{Connection, ErrorCode};
 use open::Opened;
 pub use query::{PAGE, Page};
 
+use crate::engine::disk::reach;
 use crate::engine::fork::{Lock, NoFork};
 use crate::engine::wait::{Pause, Wait};
 
@@ -284,7 +285,9 @@ impl Database {
             Some(opened) => opened,
             None => self.connect()?,
         };
+        reach("sqlite: begin", opened.path());
         let worked = work(&mut opened.connection);
+        reach("sqlite: end", opened.path());
         let still = match intent {
             // What was read is what was there when it began.
             Intent::Read => !opened.is_snapshot() || opened.is_current(),

@@ -13,6 +13,7 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 
 use super::{Database, Error, Failure, Journal};
+use crate::engine::disk::reach;
 use crate::engine::fork::Lock;
 use crate::engine::wait::Looks;
 
@@ -170,6 +171,12 @@ impl Opened {
         })
     }
 
+    pub fn path(&self) -> &Path {
+        self.seen
+            .as_ref()
+            .map_or(Path::new(""), |seen| seen.path.as_path())
+    }
+
     /// Whether it reads without locks.
     pub fn is_snapshot(&self) -> bool {
         self.seen
@@ -198,6 +205,7 @@ impl Database {
             let seen = None;
             return Ok(Opened { connection, seen });
         };
+        reach("sqlite: connect", path);
         let place = self.create(path)?;
         self.check_log(path)?;
         let place = OpenHere::new(place);
@@ -215,6 +223,7 @@ impl Database {
             snapshot,
         });
         let opened = Opened { connection, seen };
+        reach("sqlite: connected", opened.path());
         if opened.is_current() {
             return Ok(opened);
         }
