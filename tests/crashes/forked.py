@@ -76,10 +76,12 @@ def once(order: dict[str, Any], which: int) -> bool:
 
     def work(number: int) -> None:
         if order["name"] == "save":
-            take(cache, root, Step("save", 2 + number, which))
+            # The store does not grow: the places of a save are as many each time.
+            take(cache, root, Step("save", 2 + number, which % 2))
         else:
             OPERATIONS[order["name"]].run(cache, root, lambda number: None)
 
+    cache.values.save(["unneeded", 0])
     hook = Standing(which)
 
     def run() -> None:

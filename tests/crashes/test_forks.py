@@ -24,8 +24,6 @@ CASES = [
 def test_a_thread_stands_still(name: str, kind: str, tmp_path: Path) -> None:
     store = ALL_KINDS[kind](tmp_path)
     fill(store)
-    for number in range(3):
-        store.values.save(["unneeded", number])
     if isinstance(store.calls, Sql):
         store.calls._store.close()
     order = {"root": str(tmp_path), "kind": kind, "name": name, "step": 1}
