@@ -120,8 +120,9 @@ def test_a_thousand_forks(kind: str, request: pytest.FixtureRequest, tmp_path: P
         call = store.load(workload.key_of(number))
         assert call.result == workload.expected(number)
         assert call.arguments["value"] == workload.argument(number)
-    if kind == "sqlite":
+    if kind in ("sqlite", "postgresql"):
         store.calls._store.close()  # type: ignore[attr-defined]
+    if kind == "sqlite":
         assert sorted(path.name for path in tmp_path.iterdir()) == ["calls.db", "values"]
         with closing(sqlite3.connect(tmp_path / "calls.db")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -174,3 +174,8 @@ def fill(store: BaseCache, begin: int, count: int) -> None:
     with cache(store):
         for number in range(begin, begin + count):
             assert compute(argument(number)) == expected(number)
+
+
+@fleche
+def square(number):
+    return number * number

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from fleche import _core, _forks
+from fleche._interrupts import NotLost
 from fleche.call import DigestedCall
 from fleche.digest import DIGEST_LENGTH, Digest
 from fleche.storage.destructuring import DigestedDict, DigestedFields, DigestedIterable
@@ -72,7 +73,7 @@ def _while_no_fork(work: Callable[_Given, _Result]) -> Callable[_Given, _Result]
 
     @functools.wraps(work)
     def waited_for(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        with _NO_FORK:
+        with NotLost(), _NO_FORK:
             file = os.fsencode(args[0])  # type: ignore[arg-type]
             _in_use[file] = _in_use.get(file, 0) + 1
             try:
@@ -95,9 +96,16 @@ def _leave_to_parent() -> None:
         writes = opened.get_intent() & h5f.ACC_RDWR
         with suppress(OSError):
             # Of a file that is read a descriptor of the child's own, without the parent's lock.
-            source = os.open(os.devnull if writes else opened.name, os.O_RDWR if writes else 0)
+            source = _nowhere() if writes else os.open(opened.name, os.O_RDONLY)
             os.dup2(source, opened.get_vfd_handle(), inheritable=False)
             os.close(source)
+
+
+def _nowhere() -> int:
+    """A file of nobody's."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("fleche")
+    return os.open(os.devnull, os.O_RDWR)
 
 
 if hasattr(os, "register_at_fork"):

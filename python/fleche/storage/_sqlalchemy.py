@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fleche import _core
+from fleche._interrupts import NotLost
 from fleche.digest import Digest, digest
 from fleche.storage.base import logger
 from fleche.storage.sql import is_secret, without_password
@@ -228,7 +229,7 @@ class SqlAlchemyStore:
         pause = 0.001
         while True:
             try:
-                with self._transaction(write) as connection:
+                with NotLost(), self._transaction(write) as connection:
                     return work(connection)
             except exc.SQLAlchemyError as error:
                 # The order of attempts is the server's to decide, not what is written.
