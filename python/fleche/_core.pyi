@@ -17,6 +17,7 @@ __all__ = [
     "SHORTEST_PREFIX",
     "VERSION",
     "CachedFunction",
+    "DecoratedDigest",
     "Collection",
     "FileLock",
     "FileRoot",
@@ -52,6 +53,7 @@ __all__ = [
     "record_of_fields",
     "resolve_prefix",
     "result_digest",
+    "same_definition",
     "save_value",
     "scheme",
     "set_entry_point_hooks",
@@ -78,6 +80,13 @@ def digest_class(class_: type, /) -> Digest: ...
 def storage_key(digest: str) -> Digest: ...
 def record_of_fields(cls: type, fields: Mapping[str, Any]) -> Digest: ...
 def is_unambiguous(value: Any) -> bool: ...
+def same_definition(one: type, other: type) -> bool: ...
+
+@final
+class DecoratedDigest:
+    def __new__(cls, original: Any, version: Any) -> Self: ...
+    def __call__(self) -> Digest: ...
+
 def scheme() -> str: ...
 def set_scheme(name: str | None) -> None: ...
 def add_hook(hook: Hook[Any]) -> None: ...
@@ -130,6 +139,7 @@ class CachedFunction:
         required: Sequence[str],
         typed: bool,
         identify: Callable[[], Any],
+        hash_code: str,
         on_miss: Callable[..., Any],
         on_uncached: Callable[..., Any],
         isolate: bool,
@@ -137,7 +147,9 @@ class CachedFunction:
         pending: dict[Any, Any],
         on_unusual: Callable[..., Any],
         on_unsaved: Callable[..., Any],
+        is_strict: Callable[[], bool],
     ) -> Self: ...
+    def identity(self) -> tuple[str, str | None, Any, Digest | None]: ...
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def key(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], as_they_are: bool = False

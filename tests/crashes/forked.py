@@ -95,7 +95,7 @@ def once(order: dict[str, Any], which: int) -> bool:
         thread.start()
         assert hook.stands.wait(SECONDS)
         wait, idle = os.pipe()
-        lazy = fork(lambda: os.close(idle) or os.read(wait, 1) and None)
+        lazy = fork(lambda: os.close(idle) or (os.read(wait, 1) and None))
         busy = fork(lambda: work(1))
         hook.go.set()
         thread.join(SECONDS)

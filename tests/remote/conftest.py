@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from fleche.caches import BaseCache
 from fleche.config import cache_from_config
 from fleche.remote import SshCache
 from tests.compat import reference_environment
-from tests.ssh_server import SshServer, running
+from tests.ssh_server import SshServer
 
 CONFIG = """\
 [default]

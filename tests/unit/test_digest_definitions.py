@@ -112,7 +112,10 @@ def test_functions_that_do_something_else_differ(make: Callable[[str], Any]) -> 
         ("def f(x): return x", "def g(x): return x\nf = g"),
         ("def f(x): return x", "\n\n\ndef other(): pass\n\ndef f(x): return x"),
         ("def f(x): return f'a{x}b' 'c'", "def f(x): return f'a{x}bc'"),
-        ("def f(x):\n    def g(y): return y\n    return g", "def f(x):\n    def g(y: int):\n        'Doc.'\n        return y\n    return g"),
+        (
+            "def f(x):\n    def g(y): return y\n    return g",
+            "def f(x):\n    def g(y: int):\n        'Doc.'\n        return y\n    return g",
+        ),
     ],
 )
 def test_how_a_function_is_written_does_not_count(one: str, other: str) -> None:
@@ -260,6 +263,7 @@ def test_a_file_that_was_edited_is_not_what_runs(tmp_path: Path) -> None:
 
 
 # Code is the same in every version of Python.
+
 
 def test_code_is_the_same_in_every_process_and_version() -> None:
     # `nox -s install` runs the same on every supported Python that is found.

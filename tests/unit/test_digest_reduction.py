@@ -262,7 +262,7 @@ async def wait() -> None:
         asyncio.Lock,
         asyncio.Event,
         random.SystemRandom,
-        lambda: open(__file__),
+        lambda: open(__file__),  # noqa: SIM115
     ],
 )
 def test_what_has_no_content_is_refused(make: Callable[[], Any]) -> None:

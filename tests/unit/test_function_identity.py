@@ -1,4 +1,4 @@
-"""Which function it is whose calls are cached: by name where that is its own, else by what it does."""
+"""Which function it is whose calls are cached: by its name, or else by what it does."""
 
 from __future__ import annotations
 
@@ -226,7 +226,11 @@ class Folder:
             capture_output=True,
             text=True,
             check=False,
-            env={"PYTHONHASHSEED": str(self.seed), "HOME": str(self.path), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                "PYTHONHASHSEED": str(self.seed),
+                "HOME": str(self.path),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip(), done.stderr.count("ran\n")
@@ -263,8 +267,10 @@ def test_two_scripts_of_one_folder(folder: Folder, by: str) -> None:
 
 
 def test_comments_and_places_do_not_count(folder: Folder) -> None:
-    assert folder.run(LOAD.format(k=1, data="a", comment="pass")) == ("(1, 'a')", 1)
-    assert folder.run("# new\n\n" + textwrap.dedent(LOAD.format(k=1, data="a", comment="pass  # why"))) == ("(1, 'a')", 0)
+    script = textwrap.dedent(LOAD.format(k=1, data="a", comment="pass"))
+    assert folder.run(script) == ("(1, 'a')", 1)
+    commented = textwrap.dedent(LOAD.format(k=1, data="a", comment="pass  # why"))
+    assert folder.run("# new\n\n" + commented) == ("(1, 'a')", 0)
 
 
 def test_a_script_and_the_processes_that_it_spawns(folder: Folder) -> None:
@@ -327,7 +333,7 @@ def test_by_value_and_back(folder: Folder) -> None:
         call = call or cloudpickle.dumps((f, Model(2)))
         open("call", "wb").write(call)
         worker = "import pickle; f, model = pickle.load(open('call', 'rb')); print(f(model))"
-        print(subprocess.run([sys.executable, "-c", worker], check=True, capture_output=True, text=True).stdout.strip())
+        print(subprocess.check_output([sys.executable, "-c", worker], text=True).strip())
         print(f(Model(2)))
     """
     assert folder.run(source) == ("10\n10", 0)
@@ -348,6 +354,7 @@ def test_objects_of_a_scripts_classes_are_of_its_next_runs_classes(folder: Folde
             class Color:
                 def label(self): return {label!r}
                 def __eq__(self, other): return type(other) is Color
+        def red(): return Color.RED if hasattr(Color, "RED") else Color()
         @dataclass
         class Point:
             x: int
@@ -358,10 +365,11 @@ def test_objects_of_a_scripts_classes_are_of_its_next_runs_classes(folder: Folde
         @fleche(hash_code=False)
         def make(x):
             print("ran", file=sys.stderr)
-            return [Color.RED if hasattr(Color, "RED") else Color(), Point(x), {{"k": Outer.Inner(x)}}]
+            return [red(), Point(x), {{"k": Outer.Inner(x)}}]
         with cache(cache_from_config({{"template": {template!r}, "root": {template!r}}})):
             color, point, held = make(1)
-            print(color == (Color.RED if hasattr(Color, "RED") else Color()), point == Point(1), held["k"] == Outer.Inner(1), color.label())
+            same = color == red(), point == Point(1), held["k"] == Outer.Inner(1)
+            print(*same, color.label())
     """
     for template in ("cloudpickle", "dill"):
         script = source.format(label="red", template=template)
@@ -432,9 +440,8 @@ def test_strict_refuses_a_changed_argument(strictly: Any) -> None:
         return y
 
     held = cache_from_config({"template": "memory"})
-    with cache(held):
-        with pytest.raises(ValueError, match=r"change changed its argument 'x'"):
-            strictly(change)([1], 2)
+    with cache(held), pytest.raises(ValueError, match=r"change changed its argument 'x'"):
+        strictly(change)([1], 2)
     assert held.query().empty()
 
 

@@ -52,7 +52,7 @@ def with_live_classes(
 
 
 def _reading(base: type[Any]) -> type[Any]:
-    class Reading(base):
+    class Reading(base):  # type: ignore[misc]
         """Notes the classes that a stream makes, and puts others in their places.
 
         Args:

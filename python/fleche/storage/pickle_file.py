@@ -48,9 +48,7 @@ def _cloudpickle_loader() -> tuple[Dumps, Loads]:
         raise _missing("cloudpickle") from error
     from fleche.storage import _live_classes as live
 
-    return cloudpickle.dumps, live.with_live_classes(
-        cloudpickle.loads, live.cloudpickle_unpickler
-    )
+    return cloudpickle.dumps, live.with_live_classes(cloudpickle.loads, live.cloudpickle_unpickler)
 
 
 def _dill_loader() -> tuple[Dumps, Loads]:

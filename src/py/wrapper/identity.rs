@@ -148,8 +148,8 @@ impl Identities {
         let mut verifiable = true;
         let scheme = digest::active_scheme(py)?;
         if scheme == Scheme::Exact {
-            let named = is_named_function(function)?;
-            let globals = match (self.hash_code, named) {
+            let has_name = is_named_function(function)?;
+            let globals = match (self.hash_code, has_name) {
                 (HashCode::Never, _) | (HashCode::Unnamed, true) => None,
                 (HashCode::Always, true) => Some(Globals::Ignored),
                 (HashCode::Unnamed | HashCode::Always, false) | (HashCode::Deep, _) => {

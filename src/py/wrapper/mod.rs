@@ -55,6 +55,14 @@ struct Keyed<'py> {
     key: Hash,
 }
 
+/// Name, module, version and code digest.
+type IdentityParts<'py> = (
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+);
+
 /// Why a call has no key.
 enum Unkeyed {
     /// It does not fit the signature.
@@ -232,15 +240,7 @@ impl CachedFunction {
     }
 
     /// Name, module, version and code digest, as they count now.
-    fn identity<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(
-        Bound<'py, PyAny>,
-        Bound<'py, PyAny>,
-        Bound<'py, PyAny>,
-        Bound<'py, PyAny>,
-    )> {
+    fn identity<'py>(&self, py: Python<'py>) -> PyResult<IdentityParts<'py>> {
         let identity = self.identified(py)?;
         let part = |part: &Py<PyAny>| part.bind(py).clone();
         Ok((

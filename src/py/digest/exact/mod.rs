@@ -101,6 +101,10 @@ pub fn named_by(text: &[u8]) -> Hash {
 }
 
 /// One walk over one value.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what was asked, and what was met, independent of each other"
+)]
 pub struct Walker<'py> {
     py: Python<'py>,
     typed: bool,

@@ -178,7 +178,7 @@ impl<'py> Walker<'py> {
             return Ok(name.clone());
         }
         let mut name = class_identity(class)?;
-        if !self.is_told_by_name(class)? {
+        if !is_told_by_name(class)? {
             let content = definitions::class(self, class)?;
             name.push('\0');
             name.push_str(Hex::of(&content).as_str());
@@ -187,13 +187,14 @@ impl<'py> Walker<'py> {
             .insert(address, (class.clone(), name.clone()));
         Ok(name)
     }
+}
 
-    fn is_told_by_name(&self, class: &Bound<'py, PyType>) -> PyResult<bool> {
-        if is_main(&module_of(class)?) {
-            return Ok(false);
-        }
-        Ok(leads_to(class)? || !is_made_by_a_program(class)?)
+/// Whether the module and the name of a class lead to it, and to nothing else in another program.
+fn is_told_by_name(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    if is_main(&module_of(class)?) {
+        return Ok(false);
     }
+    Ok(leads_to(class)? || !is_made_by_a_program(class)?)
 }
 
 /// Whether a class was made by a `class` statement, or the like, and not by C code as one of its

@@ -52,8 +52,9 @@ impl Definition {
 
 /// Definitions that live as long as their module, by address and question; each is kept alive, so
 /// that no other takes its address.
-static READ: LazyLock<Mutex<HashMap<Question, (Py<PyAny>, Arc<Definition>)>>> =
-    LazyLock::new(Mutex::default);
+static READ: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+type Known = HashMap<Question, (Py<PyAny>, Arc<Definition>)>;
 
 /// An object's address, whether globals are followed, and whether content counts by type.
 type Question = (usize, Globals, bool);
@@ -191,7 +192,7 @@ fn read<'py>(
     Ok(definition)
 }
 
-impl<'py> Walker<'py> {
+impl Walker<'_> {
     /// Notes what the definition that is being read depends on.
     fn depends_on(&mut self, dependency: Dependency) {
         if let Some(dependencies) = &mut self.dependencies {

@@ -30,8 +30,9 @@ pub struct Code {
 }
 
 /// Code objects read before, by address; each is kept alive, so that no other takes its address.
-static READ: LazyLock<Mutex<HashMap<usize, (Py<PyAny>, Arc<Code>)>>> =
-    LazyLock::new(Mutex::default);
+static READ: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+type Known = HashMap<usize, (Py<PyAny>, Arc<Code>)>;
 
 /// Files read before: their lines as `linecache` has them, and the functions in them.
 static FILES: LazyLock<Mutex<HashMap<String, Arc<File>>>> = LazyLock::new(Mutex::default);
@@ -140,7 +141,7 @@ fn same_constant(one: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> PyResult<b
     if one.is(other) {
         return Ok(true);
     }
-    if !one.get_type().is(&other.get_type()) {
+    if !one.get_type().is(other.get_type()) {
         return Ok(false);
     }
     if let (Ok(one), Ok(other)) = (one.cast::<PyTuple>(), other.cast::<PyTuple>()) {

@@ -417,7 +417,7 @@ impl<'py> Writer<'_, 'py> {
             // Fields that a version of Python does not know are those that say nothing.
             if let Some(value) = node.getattr_opt(field.as_str())?
                 && !value.is_none()
-                && !value.cast::<PyList>().is_ok_and(|list| list.is_empty())
+                && !value.cast::<PyList>().is_ok_and(PyListMethods::is_empty)
             {
                 found.push((field, value));
             }

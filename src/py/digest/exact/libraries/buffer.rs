@@ -101,8 +101,8 @@ pub fn progression(array: &Bound<'_, PyAny>) -> PyResult<Option<(i64, i128, i64)
         }
         next = number;
     }
-    let stop = i128::from(next) + i128::from(step.signum());
-    Ok(Some((number(0), stop, step)))
+    let end = i128::from(next) + i128::from(step.signum());
+    Ok(Some((number(0), end, step)))
 }
 
 /// The elements of an array of Python objects, in order.

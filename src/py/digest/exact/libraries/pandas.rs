@@ -36,16 +36,16 @@ fn range_of<'py>(index: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>
     let py = index.py();
     let range = py.get_type::<PyRange>();
     if RANGE_INDEX.is_instance(index)? {
-        let [start, stop, step] = ["start", "stop", "step"].map(|part| index.getattr(part));
-        let (start, step): (i64, i64) = (start?.extract()?, step?.extract()?);
-        let numbers = range.call1((start, stop?, step))?;
+        let [first, end, step] = ["start", "stop", "step"].map(|part| index.getattr(part));
+        let (first, step): (i64, i64) = (first?.extract()?, step?.extract()?);
+        let numbers = range.call1((first, end?, step))?;
         return match numbers.len()? {
             0 => range.call1((0, 0, 1)).map(Some),
-            1 => range.call1((start, i128::from(start) + 1, 1)).map(Some),
+            1 => range.call1((first, i128::from(first) + 1, 1)).map(Some),
             _ => {
                 let last: i128 = numbers.get_item(-1)?.extract()?;
-                let stop = last + i128::from(step.signum());
-                range.call1((start, stop, step)).map(Some)
+                let end = last + i128::from(step.signum());
+                range.call1((first, end, step)).map(Some)
             }
         };
     }
@@ -60,7 +60,7 @@ fn range_of<'py>(index: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>
     }
     let numbers = numbers.call_method0(intern!(py, "to_numpy"))?;
     match buffer::progression(&numbers)? {
-        Some((start, stop, step)) => range.call1((start, stop, step)).map(Some),
+        Some(parts) => range.call1(parts).map(Some),
         None => Ok(None),
     }
 }
