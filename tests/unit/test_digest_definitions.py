@@ -438,3 +438,12 @@ def test_of_a_module_that_code_names_what_it_asks_for_counts() -> None:
 
     assert digest(user(helpers("1", "1"))) == digest(user(helpers("1", "2")))
     assert digest(user(helpers("1", "1"))) != digest(user(helpers("2", "1")))
+
+
+@MAKERS
+def test_a_class_that_holds_its_own_instances(make: Callable[[str], Any]) -> None:
+    source = "class A:\n    def __init__(self, k): self.k = k\nA.default = A({})"
+    one, other = make(source.format(1)), make(source.format(2))
+    assert digest(one.A) == digest(make(source.format(1)).A) != digest(other.A)
+    assert digest([one.A.default, one.A]) == digest([digest(one.A.default), digest(one.A)])
+    assert digest([one.A, one.A.default]) == digest([digest(one.A), digest(one.A.default)])

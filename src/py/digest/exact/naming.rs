@@ -178,13 +178,17 @@ impl<'py> Walker<'py> {
             return Ok(name.clone());
         }
         let mut name = class_identity(class)?;
+        let returns = self.returns;
         if !is_told_by_name(class)? {
             let content = definitions::class(self, class)?;
             name.push('\0');
             name.push_str(Hex::of(&content).as_str());
         }
-        self.class_names
-            .insert(address, (class.clone(), name.clone()));
+        // Within the class itself it depends on the way there.
+        if self.returns == returns {
+            self.class_names
+                .insert(address, (class.clone(), name.clone()));
+        }
         Ok(name)
     }
 }

@@ -1,6 +1,7 @@
 //! Numbers: by exact value, or (typed) by type and value.
 
 use crate::py::once::intern;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt};
 
@@ -135,7 +136,11 @@ impl<'py> Walker<'py> {
         }
         if NUMBER.is_instance(value)? && !value.is_instance_of::<PyBool>() {
             let name = self.class_name(&class)?;
-            return self.number_subclass(value, &name).map(Some);
+            // One that does not tell its value in a way known here is an object as any other.
+            return match self.number_subclass(value, &name) {
+                Err(error) if error.is_instance_of::<PyException>(self.py) => Ok(None),
+                done => done.map(Some),
+            };
         }
         Ok(None)
     }

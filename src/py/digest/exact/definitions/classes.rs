@@ -68,6 +68,11 @@ pub fn content<'py>(walker: &mut Walker<'py>, class: &Bound<'py, PyType>) -> PyR
     }
     encoder.child(&walker.walk(class.get_type().as_any())?);
     let bases = class.bases();
+    walker.depends_on(Dependency::Attribute {
+        object: class.clone().into_any().unbind(),
+        name: "__bases__",
+        value: Some(bases.clone().into_any().unbind()),
+    });
     encoder.length(bases.len());
     for base in bases.iter() {
         encoder.child(&walker.walk(&base)?);

@@ -15,6 +15,7 @@ use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
 use crate::py::digest::exact::naming::{is_installed, is_installed_module, module_of};
+use crate::py::digest::record::DecoratedDigest;
 use crate::py::names::Imported;
 
 static BUILTINS: Imported = Imported::new("builtins", "__dict__");
@@ -198,12 +199,30 @@ fn attributes<'py>(
     Ok(Some(encoder.finish()))
 }
 
+/// Whether a value is a function or class whose definition is all that counts of it.
+fn is_definition<'py>(walker: &Walker<'py>, value: &Bound<'py, PyAny>) -> PyResult<bool> {
+    // A hook may say of it what it wants.
+    if walker.hooked {
+        return Ok(false);
+    }
+    if !value.is_instance_of::<PyFunction>() {
+        return Ok(value.is_instance_of::<PyType>());
+    }
+    match value.getattr_opt(intern!(walker.py, "__digest__"))? {
+        None => Ok(true),
+        Some(own) => match own.cast::<DecoratedDigest>() {
+            Ok(own) => is_definition(walker, &own.get().parts(walker.py).0),
+            Err(_) => Ok(false),
+        },
+    }
+}
+
 /// The digest of what a name or cell holds, and how to tell whether it still does.
 pub fn bound_value<'py>(
     walker: &mut Walker<'py>,
     value: &Bound<'py, PyAny>,
 ) -> PyResult<(Hash, Binding)> {
-    if value.is_instance_of::<PyFunction>() || value.is_instance_of::<PyType>() {
+    if is_definition(walker, value)? {
         // Each depends on more, which it notes itself.
         let hash = walker.walk(value)?;
         return Ok((hash, Binding::This(value.clone().unbind())));
