@@ -144,6 +144,13 @@ pub fn splittable_fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Fiel
     Ok((!pickles_in_its_own_way(&class)?).then_some(fields))
 }
 
+/// Whether a class is a dataclass or made by attrs.
+pub fn has_fields(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let py = class.py();
+    Ok(class.hasattr(intern!(py, "__dataclass_fields__"))?
+        || class.hasattr(intern!(py, "__attrs_attrs__"))?)
+}
+
 /// Whether a field takes part when instances are compared.
 pub fn is_compared(
     value: &Bound<'_, PyAny>,

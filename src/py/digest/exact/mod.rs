@@ -37,6 +37,7 @@ use super::{
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use definitions::Dependencies;
+use libraries::Kind;
 use trail::Trail;
 
 pub use naming::{is_named_function, leads_to};
@@ -367,7 +368,11 @@ impl<'py> Walker<'py> {
     /// Everything that is no exact built-in container, number or text.
     #[inline(never)]
     fn by_kind(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
-        let encoder = if let Some(encoder) = self.library(value)? {
+        let kind = libraries::kind(&value.get_type())?;
+        if kind == Kind::Object || kind == Kind::Random {
+            return self.object(value, kind);
+        }
+        let encoder = if let Some(encoder) = self.library(value, kind)? {
             encoder
         } else if let Some(encoder) = self.singleton(value) {
             encoder

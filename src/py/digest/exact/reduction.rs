@@ -4,19 +4,16 @@
 //! (callable, arguments, state, items), each digested by the rules of its own kind, are a digest.
 //! What has no reduction, or would be used up or changed by looking at it, has none.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{LazyLock, Mutex, PoisonError};
-
 use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyIterator, PyString, PyTuple, PyType};
 
+use super::libraries::{self, Kind};
 use super::state::is_derived;
 use super::{Walker, indigestible, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::digest::{as_indigestible, indigestible_because, refreshed};
+use crate::py::digest::{as_indigestible, indigestible_because, record, refreshed};
 use crate::py::names::Imported;
 
 static DISPATCH_TABLE: Imported = Imported::new("copyreg", "dispatch_table");
@@ -25,6 +22,8 @@ static NEW_OBJECT_EX: Imported = Imported::new("copyreg", "__newobj_ex__");
 static RECONSTRUCTOR: Imported = Imported::new("copyreg", "_reconstructor");
 static OBJECT: Imported = Imported::new("builtins", "object");
 static STREAM: Imported = Imported::new("io", "IOBase");
+static NUMBER: Imported = Imported::new("numbers", "Number");
+static ZONE: Imported = Imported::new("datetime", "tzinfo");
 static RANDOM: Imported = Imported::new("random", "Random");
 static SYSTEM_RANDOM: Imported = Imported::new("random", "SystemRandom");
 static WHICH_MODULE: Imported = Imported::new("pickle", "whichmodule");
@@ -41,8 +40,6 @@ const LOCKS: [&str; 5] = [
 /// The oldest protocol that every supported Python reads and that tells all of an object's state.
 const PICKLE_PROTOCOL: u8 = 4;
 
-const MOST_CLASSES: usize = 4096;
-
 /// The parts of a reduction, in its order.
 mod part {
     pub const NAME: u8 = 0;
@@ -50,22 +47,33 @@ mod part {
 }
 
 impl<'py> Walker<'py> {
-    /// Any object that pickles.
+    /// Any object that pickles, of a class that no other rule is for.
     #[inline(never)]
     pub(super) fn reduction(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
-        if is_new(&value.get_type()) && refreshed(self.py)? {
+        let class = value.get_type();
+        if refreshed(self.py)? {
             // Its package has a rule for it that was not loaded yet.
             self.hooked = true;
             return self.walk_node(value);
         }
-        if is_refused(value)? {
-            return Err(indigestible(value));
+        let kind = kind_of_object(value)?;
+        // Of these some are told by another rule, and some are not.
+        if libraries::kind(&class)? == Kind::Other
+            && !NUMBER.is_instance(value)?
+            && !ZONE.is_instance(value)?
+            && !record::has_fields(&class)?
+        {
+            libraries::note(&class, kind);
         }
-        if RANDOM.is_instance(value)? {
-            if SYSTEM_RANDOM.is_instance(value)? {
-                return Err(indigestible(value));
-            }
-            self.meets_random(value)?;
+        self.object(value, kind)
+    }
+
+    /// An object whose class was seen before.
+    pub(super) fn object(&mut self, value: &Bound<'py, PyAny>, kind: Kind) -> PyResult<Hash> {
+        match kind {
+            Kind::Refused => return Err(indigestible(value)),
+            Kind::Random => self.meets_random(value)?,
+            _ => {}
         }
         let reduced = self.enter(value, |walker| walker.reduced(value))?;
         Ok(reduced.finish())
@@ -274,30 +282,6 @@ impl<'py> Walker<'py> {
     }
 }
 
-/// Whether no instance of a class was reduced before.
-fn is_new(class: &Bound<'_, PyType>) -> bool {
-    static SEEN: LazyLock<Mutex<HashMap<usize, Py<PyType>>>> = LazyLock::new(Mutex::default);
-    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Each is kept alive, so that no other takes its address; not all of those of a program that
-    // makes classes without end.
-    let forgotten = if seen.len() == MOST_CLASSES {
-        std::mem::take(&mut *seen)
-    } else {
-        HashMap::new()
-    };
-    let is_new = match seen.entry(class.as_ptr() as usize) {
-        Entry::Occupied(_) => false,
-        Entry::Vacant(place) => {
-            place.insert(class.clone().unbind());
-            true
-        }
-    };
-    drop(seen);
-    // After the lock: the end of a class may run Python code.
-    drop(forgotten);
-    is_new
-}
-
 /// The reduction that `pickle` would use.
 fn reduce<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
@@ -309,24 +293,29 @@ fn reduce<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
-/// Whether an object has a reduction and yet no content: what is used up by being looked at, what
-/// only its identity tells from others, and locks.
-fn is_refused(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// What an object is as far as its class tells. Some have a reduction and yet no content: what is
+/// used up by being looked at, what only its identity tells from others, and locks.
+fn kind_of_object(value: &Bound<'_, PyAny>) -> PyResult<Kind> {
     let py = value.py();
-    if value.get_type().is(OBJECT.get(py)?)
+    let class = value.get_type();
+    if class.is(OBJECT.get(py)?)
         || value.cast::<PyIterator>().is_ok()
         || STREAM.is_instance(value)?
+        || SYSTEM_RANDOM.is_instance(value)?
     {
-        return Ok(true);
+        return Ok(Kind::Refused);
     }
-    for base in value.get_type().mro() {
+    for base in class.mro() {
         let module = super::naming::module_of(&base)?;
         if module.starts_with("asyncio.")
             && let Ok(base) = base.cast::<PyType>()
             && LOCKS.contains(&base.name()?.to_string_lossy().as_ref())
         {
-            return Ok(true);
+            return Ok(Kind::Refused);
         }
     }
-    Ok(false)
+    if RANDOM.is_instance(value)? {
+        return Ok(Kind::Random);
+    }
+    Ok(Kind::Object)
 }

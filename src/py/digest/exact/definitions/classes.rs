@@ -70,7 +70,7 @@ pub fn content<'py>(walker: &mut Walker<'py>, class: &Bound<'py, PyType>) -> PyR
     let bases = class.bases();
     walker.depends_on(Dependency::Attribute {
         object: class.clone().into_any().unbind(),
-        name: "__bases__",
+        name: PyString::intern(py, "__bases__").unbind(),
         value: Some(bases.clone().into_any().unbind()),
     });
     encoder.length(bases.len());

@@ -33,7 +33,7 @@ pub enum Dependency {
     /// An attribute that is replaced as a whole, if at all: a function's code, its defaults.
     Attribute {
         object: Py<PyAny>,
-        name: &'static str,
+        name: Py<PyString>,
         value: Option<Py<PyAny>>,
     },
     /// How many names a class or module has.
@@ -198,7 +198,7 @@ impl Dependency {
                 name,
                 value,
             } => {
-                let found = object.bind(py).getattr_opt(*name)?;
+                let found = object.bind(py).getattr_opt(name.bind(py))?;
                 Ok(match (found, value) {
                     (Some(found), Some(value)) => found.is(value.bind(py)),
                     (None, None) => true,

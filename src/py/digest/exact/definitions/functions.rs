@@ -49,11 +49,12 @@ pub fn content<'py>(
     let code = function.getattr(intern!(py, "__code__"))?;
     let code = code.cast::<PyCode>()?;
     for name in ["__code__", "__defaults__", "__kwdefaults__"] {
-        let value = function.getattr_opt(name)?.map(Bound::unbind);
+        let name = PyString::intern(py, name);
+        let value = function.getattr_opt(&name)?.map(Bound::unbind);
         let object = function.clone().into_any().unbind();
         walker.depends_on(Dependency::Attribute {
             object,
-            name,
+            name: name.unbind(),
             value,
         });
     }

@@ -33,9 +33,12 @@ use crate::py::names::Imported;
 
 /// What a class of a library holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// Not a class of a library known here.
     Other,
+    /// A class that no rule is for but that of reductions; of generators of random numbers.
+    Object,
+    Random,
     /// A class of a known library whose values have no content to digest: lazy frames, expressions.
     Refused,
     NumpyArray,
@@ -123,7 +126,8 @@ type Classes = HashMap<usize, (Py<PyType>, Kind)>;
 /// Programs that make classes without end must not keep them all alive here.
 const MOST_CLASSES: usize = 4096;
 
-fn kind(class: &Bound<'_, PyType>) -> PyResult<Kind> {
+/// What a class holds, as far as it was looked at.
+pub fn kind(class: &Bound<'_, PyType>) -> PyResult<Kind> {
     let address = class.as_ptr() as usize;
     let known = CLASSES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, kind)) = known.get(&address) {
@@ -131,17 +135,22 @@ fn kind(class: &Bound<'_, PyType>) -> PyResult<Kind> {
     }
     drop(known);
     let kind = classify(class)?;
+    note(class, kind);
+    Ok(kind)
+}
+
+/// Notes what a class holds.
+pub fn note(class: &Bound<'_, PyType>, kind: Kind) {
     let mut known = CLASSES.lock().unwrap_or_else(PoisonError::into_inner);
     let forgotten = if known.len() == MOST_CLASSES {
         std::mem::take(&mut *known)
     } else {
         HashMap::new()
     };
-    known.insert(address, (class.clone().unbind(), kind));
+    let kept = known.insert(class.as_ptr() as usize, (class.clone().unbind(), kind));
     drop(known);
     // After the lock: the end of a class may run Python code.
-    drop(forgotten);
-    Ok(kind)
+    drop((forgotten, kept));
 }
 
 fn classify(class: &Bound<'_, PyType>) -> PyResult<Kind> {
@@ -186,9 +195,13 @@ pub fn is_plain_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 impl<'py> Walker<'py> {
     /// The encoding of a value of one of the libraries; `None` for all others.
     #[inline(never)]
-    pub(super) fn library(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Option<Encoder>> {
-        let encoder = match kind(&value.get_type())? {
-            Kind::Other => return Ok(None),
+    pub(super) fn library(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        kind: Kind,
+    ) -> PyResult<Option<Encoder>> {
+        let encoder = match kind {
+            Kind::Other | Kind::Object | Kind::Random => return Ok(None),
             Kind::Refused => return Err(super::indigestible(value)),
             Kind::NumpyArray => self.numpy_array(value)?,
             Kind::NumpyMasked => self.masked_array(value)?,
