@@ -208,11 +208,12 @@ impl Database {
         reach("sqlite: connect", path);
         let place = self.create(path)?;
         self.check_log(path)?;
+        let doubtful = Self::is_doubtful(path);
         let place = OpenHere::new(place);
         let (connection, snapshot) = match self.connect_for_writing(path) {
             Ok(connection) => (connection, None),
             Err(Failure::Other(error)) if error.is_for_readers() => {
-                self.connect_for_reading(path, error)?
+                self.connect_for_reading(path, doubtful, error)?
             }
             Err(failure) => return Err(failure),
         };
@@ -290,10 +291,12 @@ impl Database {
         connect().map_err(failed)
     }
 
-    /// Opens a database that cannot be written; `why`: what came of trying to.
+    /// Opens a database that cannot be written; `doubtful`: whether the log beside it may be of
+    /// another one; `why`: what came of trying to write.
     fn connect_for_reading(
         &self,
         path: &Path,
+        doubtful: bool,
         why: Error,
     ) -> Result<(Connection, Option<Stamp>), Failure> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
@@ -310,7 +313,6 @@ impl Database {
         };
         // Where somebody has it open, or left its log behind: what is in there counts.
         if beside(path, "-wal").exists() && beside(path, "-shm").exists() {
-            let doubtful = Self::is_doubtful(path);
             let connect = || {
                 let connection = connect("mode=ro&readonly_shm=1")?;
                 if doubtful {
