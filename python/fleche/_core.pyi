@@ -17,8 +17,8 @@ __all__ = [
     "SHORTEST_PREFIX",
     "VERSION",
     "CachedFunction",
-    "DecoratedDigest",
     "Collection",
+    "DecoratedDigest",
     "FileLock",
     "FileRoot",
     "FileStore",
@@ -232,7 +232,7 @@ class Gate:
 @final
 class ForkBarrier:
     def __new__(cls) -> Self: ...
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, *_exc_info: object) -> None: ...
 
 def announce_fork() -> None: ...

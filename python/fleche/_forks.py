@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from importlib import _bootstrap  # type: ignore[attr-defined]
+from importlib import _bootstrap
 from typing import Any
 
 from fleche import _core

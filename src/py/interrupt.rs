@@ -73,11 +73,13 @@ impl ForkBarrier {
         Self
     }
 
-    fn __enter__(&self, py: Python<'_>) {
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> Py<Self> {
         py.detach(NoFork::enter_until_left);
+        slf
     }
 
     #[pyo3(signature = (*_exc_info))]
+    #[expect(clippy::unused_self, reason = "as Python calls it")]
     fn __exit__(&self, _exc_info: &Bound<'_, PyTuple>) {
         NoFork::leave();
     }

@@ -1,7 +1,8 @@
 """A process that is interrupted again and again while it uses a store.
 
-Run by `test_interrupt_stress.py` as `python -m tests.stress.interrupting ORDER`. A thread of it sends
-the signal, at random moments of one kind of call, and says how long the call went on afterwards.
+Run by `test_interrupt_stress.py` as `python -m tests.stress.interrupting ORDER`. One of its threads
+sends the signal, at random moments of one kind of call, and says how long the call went on
+afterwards.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ class TestPlaces:
             lost.unlink()
             number(6)
         assert ran == [5, 6]
-        with pytest.raises(OSError, match="calls.db"):
+        with pytest.raises(OSError, match=r"calls\.db"):
             Sql("/dev/null/calls.db")
 
 
@@ -361,7 +361,7 @@ class TestLogs:
         shutil.copyfile(path.parents[1] / "copy.db", shared)
 
         def read() -> None:
-            with pytest.raises(OSError, match="calls.db"):
+            with pytest.raises(OSError, match=r"calls\.db"):
                 Sql(shared).list()
 
         as_user(20002, read)

@@ -77,15 +77,12 @@ os._exit(0)
 """
 
 
-def run(
-    folder: Path, timeout: float, what: str, place: str = "", interrupt: str = ""
-) -> list[str]:
+def run(folder: Path, timeout: float, what: str, place: str = "", interrupt: str = "") -> list[str]:
     where = ["", place] if place == "bags" else [place]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(timeout), what, interrupt, *where],
         cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=100,
         check=False,

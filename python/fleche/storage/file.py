@@ -31,7 +31,7 @@ from fleche.storage.base import SaveError, StorageBackend
 _TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection", "_orders"})
 
 
-class kept:
+class kept:  # noqa: N801 - a decorator
     """As `functools.cached_property`, whose lock, in some versions of Python, a forked child would
     find held for ever."""
 

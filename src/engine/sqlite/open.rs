@@ -416,13 +416,12 @@ fn is_writable(path: &Path) -> bool {
 fn escaped(path: &Path) -> String {
     let mut text = String::new();
     for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(*byte)),
-            byte if byte.is_ascii_alphanumeric() => text.push(char::from(*byte)),
-            byte => {
-                text.push('%');
-                text.push_str(&format!("{byte:02X}"));
-            }
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            let [high, low] =
+                [byte >> 4, byte & 15].map(|digit| b"0123456789ABCDEF"[usize::from(digit)]);
+            text.extend(['%', char::from(high), char::from(low)]);
         }
     }
     text

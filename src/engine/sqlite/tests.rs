@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Database, Journal};
+use super::{Database, Intent, Journal};
 use crate::engine::record::{Condition, Filter, Row};
 use crate::engine::schemes::Scheme;
 
@@ -155,7 +155,8 @@ fn a_file_that_is_no_database_says_so() {
         "no database at all, but long enough to be read as one".repeat(10),
     )
     .unwrap();
-    let Err(error) = Database::open(Some(path), Journal::WriteAhead, None) else {
+    let database = Database::new(Some(path), Journal::WriteAhead, None, Duration::ZERO);
+    let Err(error) = database.open() else {
         panic!("opened junk");
     };
     assert!(error.is_corrupt());
@@ -198,7 +199,7 @@ proptest! {
 fn a_database_knows_the_schemes_of_its_keys() {
     let database = memory();
     let held = || {
-        let [exact, sha256] = Scheme::ALL.map(|scheme| database.may_hold(scheme));
+        let [exact, sha256] = Scheme::ALL.map(|scheme| database.may_hold(scheme).unwrap());
         (exact, sha256)
     };
     assert_eq!(held(), (false, false));
@@ -214,7 +215,9 @@ fn a_database_knows_the_schemes_of_its_keys() {
     assert_eq!(held(), (false, true));
     let forget = |statement: &'static str| {
         database
-            .with("", |connection| connection.execute(statement, []))
+            .with("", Intent::Write, |connection| {
+                connection.execute(statement, [])
+            })
             .unwrap();
     };
     forget("DELETE FROM fleche_schemes");
