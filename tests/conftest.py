@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -27,11 +28,29 @@ START_SECONDS = 120
 settings.register_profile("explore", max_examples=1000, deadline=None)
 
 
+class Process:
+    """The process of a server, which may be killed and started again."""
+
+    def __init__(self, port: int, command: list[str], folder: Path, user: str, ready: str) -> None:
+        self.port = port
+        self._what = (command, folder, user, ready)
+        self.start()
+
+    def start(self) -> None:
+        self._server, self.listening, self.lines = _start(*self._what)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to it and to all that it started, and wait for its end."""
+        os.killpg(self._server.pid, number)
+        self._server.wait(START_SECONDS)
+
+
 class DatabaseServer:
     """A running server; `new_database` gives the URL of an empty database in it."""
 
-    def __init__(self, scheme: str, port: int, create: Callable[[str], None]) -> None:
-        self.scheme, self.port, self._create, self._numbers = scheme, port, create, count()
+    def __init__(self, scheme: str, process: Process, create: Callable[[str], None]) -> None:
+        self.scheme, self.process, self._create, self._numbers = scheme, process, create, count()
+        self.port = process.port
 
     def new_database(self) -> str:
         name = f"calls{next(self._numbers)}"
@@ -84,7 +103,12 @@ def _start(
     lines: list[str] = []
     heard, listening = threading.Event(), []
     server = subprocess.Popen(
-        command, cwd=folder, stderr=subprocess.PIPE, text=True, **_as_user(user)
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **_as_user(user),
     )
 
     def listen() -> None:
@@ -105,27 +129,41 @@ def _start(
 @contextmanager
 def _running(
     command: Callable[[int], list[str]], folder: Path, user: str, ready: str, end: signal.Signals
-) -> Iterator[int]:
-    """Runs a server; gives its port. Another process may take a free port first: a few attempts."""
+) -> Iterator[Process]:
+    """Runs a server. Another process may take a free port first: a few attempts."""
     said: list[str] = []
     for _ in range(5):
         port = _free_port()
-        server, listening, lines = _start(command(port), folder, user, ready)
+        process = Process(port, command(port), folder, user, ready)
         try:
-            if listening:
-                yield port
+            if process.listening:
+                yield process
                 return
-            said += [*command(port), "\n", *lines]
+            said += [*command(port), "\n", *process.lines]
         finally:
             # Nothing is to be kept; asked to end, servers wait for their clients or tidy up.
-            server.send_signal(end)
-            server.wait(START_SECONDS)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill(end)
     pytest.fail(f"a database server did not start:\n{''.join(said)}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[DatabaseServer]:
     """A PostgreSQL server."""
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    """A MariaDB server."""
+    with running_mariadb() as server:
+        yield server
+
+
+@contextmanager
+def running_postgresql() -> Iterator[DatabaseServer]:
+    """A PostgreSQL server, which keeps what it committed when it is killed."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     folders = [str(folder) for folder in installed]
     initdb = _binary("initdb", "postgresql", *folders)
@@ -151,19 +189,19 @@ def postgresql() -> Iterator[DatabaseServer]:
             return [postgres, "-D", f"{folder}/data", "-p", str(port), *options]
 
         ready = "ready to accept connections"
-        with _running(command, folder, "postgres", ready, signal.SIGQUIT) as port:
-            login = f"host=127.0.0.1 port={port} user=fleche password={PASSWORD} dbname=postgres"
+        with _running(command, folder, "postgres", ready, signal.SIGQUIT) as process:
+            login = f"host=127.0.0.1 port={process.port} user=fleche password={PASSWORD} dbname=postgres"
 
             def create(name: str) -> None:
                 with psycopg.connect(login, autocommit=True) as connection:
                     connection.execute(f"CREATE DATABASE {name}")
 
-            yield DatabaseServer("postgresql", port, create)
+            yield DatabaseServer("postgresql", process, create)
 
 
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[DatabaseServer]:
-    """A MariaDB server."""
+@contextmanager
+def running_mariadb(*more: str) -> Iterator[DatabaseServer]:
+    """A MariaDB server, with more options."""
     mariadbd = _binary("mariadbd", "mariadb-server", "/usr/sbin")
     install = _binary("mariadb-install-db", "mariadb-server")
     import pymysql
@@ -179,7 +217,7 @@ def mariadb() -> Iterator[DatabaseServer]:
         options += ["--innodb-use-native-aio=0", "--innodb-buffer-pool-size=64M"]
 
         def command(port: int) -> list[str]:
-            return [mariadbd, *shared, *place, *options, f"--port={port}"]
+            return [mariadbd, *shared, *place, *options, f"--port={port}", *more]
 
         def run(*statements: str) -> None:
             connection = pymysql.connect(unix_socket=f"{folder}/socket", user="root")
@@ -188,14 +226,14 @@ def mariadb() -> Iterator[DatabaseServer]:
                     cursor.execute(statement)
 
         ready = "ready for connections"
-        with _running(command, folder, "mysql", ready, signal.SIGKILL) as port:
+        with _running(command, folder, "mysql", ready, signal.SIGKILL) as process:
             run(
                 f"CREATE USER fleche@'%' IDENTIFIED BY '{PASSWORD}'",
                 f"CREATE USER fleche@localhost IDENTIFIED BY '{PASSWORD}'",
                 "GRANT ALL ON *.* TO fleche@'%'",
                 "GRANT ALL ON *.* TO fleche@localhost",
             )
-            yield DatabaseServer("mariadb", port, lambda name: run(f"CREATE DATABASE {name}"))
+            yield DatabaseServer("mariadb", process, lambda name: run(f"CREATE DATABASE {name}"))
 
 
 @pytest.fixture(scope="session")
