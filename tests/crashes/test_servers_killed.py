@@ -74,7 +74,6 @@ def test_killed_under_load(server: DatabaseServer) -> None:
             saver.done.set()
         for saver in savers:
             saver.join()
-    assert any(saver.failures for saver in savers)
     again = Cache(cache.values, Sql(url))
     for saver in savers:
         version = version_in(again, key_of(saver.number), saver.number)

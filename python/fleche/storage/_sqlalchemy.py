@@ -231,12 +231,32 @@ class SqlAlchemyStore:
             try:
                 with NotLost(), self._transaction(write) as connection:
                     return work(connection)
-            except exc.SQLAlchemyError as error:
+            except Exception as error:
+                # What a driver raises while a connection is made ready comes as it is.
+                driver = self._driver_error()
+                if not isinstance(error, (exc.SQLAlchemyError, driver)):
+                    raise
                 # The order of attempts is the server's to decide, not what is written.
-                if not _may_try_again(error) or time.monotonic() > deadline:
+                if not self._may_try_again(error) or time.monotonic() > deadline:
                     raise self._failed(action, error) from None
                 time.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(2 * pause, 0.1)
+
+    def _driver_error(self) -> type[Exception]:
+        driver: Any = getattr(self._engine_here().dialect, "loaded_dbapi", None)
+        found: type[Exception] = getattr(driver, "Error", exc.SQLAlchemyError)
+        return found
+
+    def _may_try_again(self, error: Exception) -> bool:
+        """Whether an operation failed only because of others, or of a connection that broke."""
+        if isinstance(error, exc.SQLAlchemyError):
+            return _may_try_again(error)
+        engine = self._engine_here()
+        if not engine.dialect.is_disconnect(error, None, None):
+            return False
+        # The server was started anew: the others that are kept are broken, too.
+        engine.dispose()
+        return True
 
     @contextmanager
     def _transaction(self, write: bool) -> Iterator[Connection]:
@@ -255,7 +275,7 @@ class SqlAlchemyStore:
         """The URL as errors show it."""
         return without_password(self._url.render_as_string(hide_password=True))
 
-    def _failed(self, action: str, error: exc.SQLAlchemyError) -> OSError:
+    def _failed(self, action: str, error: Exception) -> OSError:
         reason = str(getattr(error, "orig", None) or error).strip()
         options = self._url.query
         secrets = [options[name] for name in options if is_secret(name)]
