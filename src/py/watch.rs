@@ -10,10 +10,14 @@ use crate::engine::disk::watch;
 
 /// Has `hook(name, path)` called before every system call of the engine on files, until it is
 /// called with `None`. A number that the hook returns is the `errno` that the call fails with,
-/// unmade.
+/// unmade. With `sqlite` before those of SQLite, too.
 #[pyfunction]
-#[pyo3(signature = (hook))]
-pub fn watch_system_calls(hook: Option<Py<PyAny>>) {
+#[pyo3(signature = (hook, sqlite = false))]
+pub fn watch_system_calls(hook: Option<Py<PyAny>>, sqlite: bool) {
+    #[cfg(target_os = "linux")]
+    crate::engine::sqlite::watch::watch(sqlite);
+    #[cfg(not(target_os = "linux"))]
+    let _ = sqlite;
     watch::set(hook.map(|hook| {
         let call = move |name: &'static str, path: &Path| {
             Python::attach(|py| {

@@ -17,12 +17,13 @@ Hook = Callable[[str, Path], int | None]
 
 
 @contextmanager
-def watched(hook: Hook) -> Iterator[None]:
-    """Has `hook` called before every system call; the number it returns is an `errno`."""
+def watched(hook: Hook, *, sqlite: bool = False) -> Iterator[None]:
+    """Has `hook` called before every system call, with `sqlite` before those of SQLite, too; the
+    number it returns is an `errno`."""
     watch = getattr(_core, "watch_system_calls", None)
     if watch is None:
         pytest.fail("needs a build with debug assertions: maturin develop, without --release")
-    watch(hook)
+    watch(hook, sqlite)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ pub fn set(hook: Option<Hook>) {
     *HOOK.write().unwrap_or_else(PoisonError::into_inner) = hook;
 }
 
-pub(super) fn check(name: &'static str, path: &Path) -> io::Result<()> {
+pub fn check(name: &'static str, path: &Path) -> io::Result<()> {
     if !WATCHED.load(Ordering::Relaxed) {
         return Ok(());
     }

@@ -10,6 +10,8 @@ mod open;
 mod query;
 mod records;
 mod schemes;
+#[cfg(all(debug_assertions, target_os = "linux"))]
+pub mod watch;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
