@@ -39,7 +39,7 @@ class Sample:
 ran: list[str] = []
 
 
-@fleche
+@fleche(hash_code=False)  # by name, as the reference has it
 def measure(sample: object, zoom: float = 1.5, *tags: str, **options: int) -> dict[str, object]:
     ran.append(repr(sample))
     return {"rows": [[zoom, len(tags)], sorted(options)], "sample": sample}
