@@ -31,6 +31,7 @@ INTENDED = (
     "fleche.storage.destructuring.Digested*.(abstract)",
     "fleche.storage.sql.*Model.*",
     "fleche.storage.sql.Sql.(fields)",
+    "fleche.storage.sql.Sql.(parameters)",
     "fleche.wrapper.make_*",
     "fleche.wrapper.process_ignore_required_args",
     "fleche.*.digest",  # the function, where it is the module

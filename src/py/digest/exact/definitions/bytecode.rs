@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCode, PyTuple};
 
 use super::source::Code;
-use super::syntax::{self, Uses};
+use super::uses::{self, Uses};
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
 use crate::py::names::Imported;
@@ -162,7 +162,7 @@ fn note_uses(code: &Bound<'_, PyCode>, uses: &mut Uses) -> PyResult<()> {
             let rest = &instructions[place + 1..];
             let attribute = rest.first().filter(|next| next.is_attribute());
             if let Some(method) = &attribute
-                && syntax::is_mutator(&method.text()?)
+                && uses::is_mutator(&method.text()?)
                 && result_is_dropped(&rest[1..])?
             {
                 uses.note_changed(&name, Vec::new());

@@ -9,7 +9,7 @@ use pyo3::types::{PyCode, PyDict, PyFunction, PyModule, PyString, PyTuple, PyTyp
 
 use super::dependencies::{Binding, Dependency, Namespace, is_constant};
 use super::modules::Undigested;
-use super::syntax::{Use, Uses};
+use super::uses::{Use, Uses};
 use super::{Globals, bytecode, modules, source};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};

@@ -10,7 +10,7 @@ use pyo3::types::{PyCode, PyFunction};
 
 use super::bytecode;
 use super::source::Code;
-use super::syntax::{Packed, Uses};
+use super::uses::{Packed, Uses};
 use crate::engine::digest::Hash;
 use crate::py::digest::exact::Walker;
 use crate::py::digest::exact::naming::is_named_function;

@@ -16,6 +16,7 @@ mod luggage;
 mod modules;
 mod source;
 mod syntax;
+mod uses;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

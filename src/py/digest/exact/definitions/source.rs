@@ -12,7 +12,8 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCode, PyFunction, PyList, PyString, PyTuple};
 
-use super::syntax::{self, Uses};
+use super::syntax;
+use super::uses::Uses;
 use super::{bytecode, luggage};
 use crate::engine::digest::Hash;
 use crate::py::digest::exact::Walker;
