@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -213,6 +214,14 @@ class TestPlaces:
         assert Sql(direct.url) == direct
         assert len(Sql(direct.url).list()) == 1
 
+    def test_a_reader_notices_it(self, tmp_path: Path) -> None:
+        storage = Sql(tmp_path / "store" / "calls.db")
+        storage.save(record("before"))
+        shutil.rmtree(tmp_path / "store")
+        deadline = time.monotonic() + 10
+        while storage.contains(key_of("before")):
+            assert time.monotonic() < deadline
+
     @pytest.mark.parametrize("way", ["removed", "moved", "replaced"])
     def test_the_folder_is_no_longer_there(self, way: str, tmp_path: Path) -> None:
         """What is saved afterwards is where the next process looks."""
@@ -229,9 +238,9 @@ class TestPlaces:
             shutil.rmtree(folder)
         if way == "replaced":
             other.rename(folder)
+        storage.save(record("after"))
         assert storage.contains(key_of("there")) == (way == "replaced")
         assert not storage.contains(key_of("before"))
-        storage.save(record("after"))
         assert storage.load(key_of("after")) == record("after")
         storage._store.close()
         assert whole(folder / "calls.db") == 1 + (way == "replaced")

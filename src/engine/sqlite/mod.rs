@@ -283,7 +283,7 @@ impl Database {
                 None => Err(Failure::Busy),
             };
         }
-        let mut opened = match self.idle_connection() {
+        let mut opened = match self.idle_connection(intent) {
             Some(opened) => opened,
             None => self.connect()?,
         };
@@ -307,10 +307,14 @@ impl Database {
     }
 
     /// A connection to the file that is there now; those to another one are closed.
-    fn idle_connection(&self) -> Option<Opened> {
+    fn idle_connection(&self, intent: Intent) -> Option<Opened> {
         loop {
-            let kept = self.idle.lock().pop()?;
-            if kept.is_current() {
+            let mut kept = self.idle.lock().pop()?;
+            let is_current = match intent {
+                Intent::Read => kept.was_current(),
+                Intent::Write => kept.is_current(),
+            };
+            if is_current {
                 return Some(kept);
             }
             kept.forget();

@@ -6,7 +6,7 @@ use std::fs::{self, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
@@ -67,10 +67,16 @@ CREATE TABLE IF NOT EXISTS fleche_schemes (
 );
 "#;
 
+/// Who reads looks this often whether its file is still the one at its path: that takes as long as
+/// a part of a hit.
+const GLANCE: Duration = Duration::from_micros(100);
+
 /// A connection, and the file that it was opened on.
 pub(super) struct Opened {
     pub connection: Connection,
     seen: Option<Seen>,
+    /// When its file was looked for.
+    looked: Instant,
 }
 
 /// A file as it was when it was opened.
@@ -171,6 +177,15 @@ impl Opened {
         })
     }
 
+    /// As `is_current`, or was a moment ago.
+    pub fn was_current(&mut self) -> bool {
+        if !self.is_snapshot() && self.looked.elapsed() < GLANCE {
+            return true;
+        }
+        self.looked = Instant::now();
+        self.is_current()
+    }
+
     pub fn path(&self) -> &Path {
         self.seen
             .as_ref()
@@ -202,8 +217,11 @@ impl Database {
                 Ok(connection)
             };
             let connection = connect().map_err(|error| self.failure("opening", error))?;
-            let seen = None;
-            return Ok(Opened { connection, seen });
+            return Ok(Opened {
+                connection,
+                seen: None,
+                looked: Instant::now(),
+            });
         };
         reach("sqlite: connect", path);
         let place = self.create(path)?;
@@ -223,7 +241,11 @@ impl Database {
             place,
             snapshot,
         });
-        let opened = Opened { connection, seen };
+        let opened = Opened {
+            connection,
+            seen,
+            looked: Instant::now(),
+        };
         reach("sqlite: connected", opened.path());
         if opened.is_current() {
             return Ok(opened);
