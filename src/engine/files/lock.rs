@@ -25,6 +25,12 @@ pub const DIRECTORY: &str = ".locks";
 /// The lock file of collections of garbage: as many bytes long as they left marks.
 const COLLECTION: &str = "collection";
 
+/// There, and locked, while a collection waits for those who save: others let it go first.
+const QUEUE: &str = "collection.queue";
+
+/// For no longer than this, as it may wait for who lets it go first.
+const COURTESY: Duration = Duration::from_secs(1);
+
 /// The locks of one root.
 #[derive(Debug)]
 pub struct Locks {
@@ -206,10 +212,48 @@ impl Locks {
             Err(error) if is_read_only(&error) => return Ok(Held(None)),
             Err(error) => return Err(Error::io("open the lock file", &path)(error)),
         };
-        match wait_for(file, &path, mode, timeout)? {
+        let since = Instant::now();
+        let _queued = match mode {
+            Mode::Exclusive => self.queue(),
+            Mode::Shared => {
+                self.let_go_first(&path, timeout)?;
+                None
+            }
+        };
+        let left = timeout.saturating_sub(since.elapsed());
+        match wait_for(file, &path, mode, left)? {
             Outcome::Held(held) => Ok(held),
             Outcome::Unsupported(error) => Ok(self.go_without(&error)),
         }
+    }
+
+    /// Has those who come to save wait until what is given is dropped.
+    fn queue(&self) -> Option<Queued> {
+        let path = self.directory.join(QUEUE);
+        let lock = self.open(&path).ok()?;
+        // Of several collections one is enough.
+        let locked = lock.file.try_lock(true).unwrap_or(false);
+        locked.then_some(Queued { path, _lock: lock })
+    }
+
+    fn let_go_first(&self, gate: &Path, timeout: Duration) -> Result<()> {
+        let path = self.directory.join(QUEUE);
+        let mut wait: Option<Wait> = None;
+        while disk::metadata(&path).is_ok() && is_locked(&path) {
+            let wait = wait.get_or_insert_with(|| Wait::new(timeout.min(COURTESY)));
+            match wait.pause() {
+                Pause::Over => {}
+                Pause::TimedOut if timeout.is_zero() => {
+                    return Err(Error::Locked {
+                        lock: gate.to_owned(),
+                        waited: timeout,
+                    });
+                }
+                Pause::TimedOut => break,
+                Pause::Interrupted => return Err(Error::Interrupted),
+            }
+        }
+        Ok(())
     }
 
     /// The marks that collections left.
@@ -299,6 +343,24 @@ pub fn lock_file(path: &Path, mode: Mode, timeout: Duration) -> Result<Held> {
             return Ok(held);
         }
     }
+}
+
+/// A collection that waits for those who save.
+struct Queued {
+    path: PathBuf,
+    _lock: LockFile,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        // One that is left behind is locked by nobody.
+        drop(disk::remove_file(&self.path));
+    }
+}
+
+fn is_locked(path: &Path) -> bool {
+    let lock = LockFile::open(path, OpenOptions::new().read(true));
+    lock.is_ok_and(|lock| lock.file.try_lock(false).is_ok_and(|free| !free))
 }
 
 fn is_read_only(error: &io::Error) -> bool {
