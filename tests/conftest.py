@@ -190,7 +190,8 @@ def running_postgresql() -> Iterator[DatabaseServer]:
 
         ready = "ready to accept connections"
         with _running(command, folder, "postgres", ready, signal.SIGQUIT) as process:
-            login = f"host=127.0.0.1 port={process.port} user=fleche password={PASSWORD} dbname=postgres"
+            account = f"user=fleche password={PASSWORD} dbname=postgres"
+            login = f"host=127.0.0.1 port={process.port} {account}"
 
             def create(name: str) -> None:
                 with psycopg.connect(login, autocommit=True) as connection:

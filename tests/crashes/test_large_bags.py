@@ -1,4 +1,4 @@
-"""A file of several bags that is too large to be copied for a change: killed while it is changed."""
+"""A file of several bags, too large to be copied for a change: killed while it is changed."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -96,20 +97,21 @@ def killed(name: str, folder: str) -> None:
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            hook = OfSqlite(which, None)
-            done: set[int] = set()
-            with watched(hook, sqlite=True):
-                opened = KINDS["sqlite"](root)
-                OPERATIONS[name].run(
-                    opened, root, lambda number: os.write(writer, bytes([number])) and None
-                )
-                opened.calls._store.close()  # type: ignore[attr-defined]
-            os._exit(0)
+            _be_killed(name, root, which, writer)
         os.close(writer)
         with open(reader, "rb") as said:
-            done = set(said.read())
+            done = {*said.read()}
         status = os.waitpid(child, 0)[1]
         check(root, name, done)
         if not os.WIFSIGNALED(status):
             assert (status, which > 20) == (0, True)
             break
+
+
+def _be_killed(name: str, root: Path, which: int, writer: int) -> NoReturn:
+    """Runs an operation, up to a system call; writes the numbers of the records that are done."""
+    with watched(OfSqlite(which, None), sqlite=True):
+        store = KINDS["sqlite"](root)
+        OPERATIONS[name].run(store, root, lambda number: os.write(writer, bytes([number])) and None)
+        store.calls._store.close()  # type: ignore[attr-defined]
+    os._exit(0)
