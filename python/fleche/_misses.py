@@ -10,8 +10,7 @@ import functools
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from fleche import _core
@@ -40,7 +39,6 @@ from fleche.storage.base import logger as storage_logger
 
 if TYPE_CHECKING:
     import inspect
-    import pathlib
     from concurrent.futures import Future
 
     from fleche.caches import BaseCache
@@ -279,7 +277,9 @@ class CachedCalls:
     def _run(self, key: Digest | None, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         if not self.isolate:
             return self.func(*args, **kwargs)
-        with _fresh_directory(key or "uncached"):
+        from fleche._isolated import fresh_directory
+
+        with fresh_directory(key or "uncached"):
             return self.func(*args, **kwargs)
 
     def _on_miss(
@@ -643,26 +643,3 @@ def _is_future(value: Any) -> bool:
     # A future exists only where its module was imported.
     futures = sys.modules.get("concurrent.futures._base")
     return futures is not None and isinstance(value, futures.Future)
-
-
-def _get_working_directory_root() -> pathlib.Path:
-    import os
-    import pathlib
-
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "fleche" / "cwd"
-
-
-@contextmanager
-def _fresh_directory(name: str) -> Iterator[None]:
-    """Run in a new directory, which is removed afterwards."""
-    import contextlib
-    import tempfile
-
-    root = _get_working_directory_root()
-    root.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f"{name}_", dir=root, ignore_cleanup_errors=True) as new,
-        contextlib.chdir(new),
-    ):
-        yield

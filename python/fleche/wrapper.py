@@ -92,7 +92,8 @@ def fleche(
             reaches, too. `False`: never.
         require: parameters without whose explicit value a call is not cached.
         ignore: parameters that take no part in keys and records.
-        isolate: run each call in a fresh directory, removed afterwards.
+        isolate: run each call in a fresh working directory, removed afterwards. There is one
+            working directory for all threads: such calls take turns.
         typed: whether arguments count by type and value, as in `functools.lru_cache`, but deep.
         strict: raise what would otherwise run without the cache, with a warning; and refuse
             calls that change their arguments. `None`: as `FLECHE_STRICT` or the configuration says.

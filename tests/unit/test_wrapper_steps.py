@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -372,59 +371,6 @@ def test_metadata_that_the_body_sets_counts_from_the_next_call_on() -> None:
         f(2)
     assert f.query(1).only().metadata.keys() == {"runtime"}
     assert f.query(2).only().metadata.keys() == {"steps"}
-
-
-# isolate
-
-
-@pytest.fixture
-def cwd_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    return tmp_path / "xdg" / "fleche" / "cwd"
-
-
-def test_isolated_calls_run_in_a_fresh_directory(cwd_root: Path) -> None:
-    @fleche(isolate=True)
-    def f(x: int) -> str:
-        assert os.listdir() == []
-        Path("left.txt").write_text("left")
-        return os.getcwd()
-
-    before = os.getcwd()
-    where = Path(f(1))
-    assert where.parent == cwd_root
-    assert where.name.startswith(f.digest(1))
-    assert os.getcwd() == before
-    assert list(cwd_root.iterdir()) == []
-
-
-def test_isolated_calls_that_fail_leave_nothing(cwd_root: Path) -> None:
-    @fleche(isolate=True)
-    def f() -> None:
-        Path("left.txt").write_text("left")
-        raise ZeroDivisionError
-
-    before = os.getcwd()
-    with pytest.raises(ZeroDivisionError):
-        f()
-    assert os.getcwd() == before
-    assert list(cwd_root.iterdir()) == []
-
-
-def test_a_hit_makes_no_directory(cwd_root: Path) -> None:
-    @fleche(isolate=True)
-    def f() -> str:
-        return os.getcwd()
-
-    f()
-    cwd_root.rmdir()
-    f()
-    assert not cwd_root.exists()
-
-
-def test_uncached_calls_are_isolated_too(cwd_root: Path) -> None:
-    f = fleche(isolate=True)(lambda x: os.getcwd())
-    assert Path(f(object())).parent == cwd_root
 
 
 # Threads

@@ -1,0 +1,125 @@
+"""Directories for the calls of `@fleche(isolate=True)`, one call at a time.
+
+The working directory is the whole process's. Two calls in two threads would read and write each
+other's files, and store what comes of that, so they take turns. A call inside of another one, in
+the same thread, gets a directory of its own and gives the outer one's back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+logger = logging.getLogger("fleche")
+
+# After so many seconds of waiting a warning says for what: a call that waits for isolated calls in
+# other threads never ends.
+PATIENCE = 10.0
+
+
+class _Turns:
+    """Who may change the working directory, and where it goes back to."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.holder: int | None = None
+        self.places: list[int] = []
+
+    @contextlib.contextmanager
+    def take(self, name: str) -> Iterator[None]:
+        lock = self.lock
+        if not lock.acquire(timeout=PATIENCE):
+            logger.warning(
+                "An isolated call (%s) waits for another thread's, which has not ended within %g "
+                "seconds: they take turns in a process, as its working directory is one. A call "
+                "that waits for isolated calls in other threads never ends: use processes there",
+                name,
+                PATIENCE,
+            )
+            lock.acquire()
+        try:
+            self.holder = threading.get_ident()
+            yield
+        finally:
+            if not self.places:
+                self.holder = None
+            lock.release()
+
+    def in_child(self) -> None:
+        """After a fork: a call of another thread goes on in the parent alone."""
+        if self.holder == threading.get_ident():
+            return
+        if self.places:
+            with contextlib.suppress(OSError):
+                os.fchdir(self.places[0])
+            for place in self.places:
+                os.close(place)
+        self.__init__()  # type: ignore[misc]
+
+
+_turns = _Turns()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turns.in_child)
+
+
+@contextlib.contextmanager
+def fresh_directory(name: str) -> Iterator[None]:
+    """Run in a new directory, which is removed afterwards.
+
+    Args:
+        name: what its name begins with.
+
+    Raises:
+        OSError: if none can be made.
+    """
+    with _turns.take(name):
+        process = os.getpid()
+        new = _new_directory(name)
+        try:
+            with _inside(new):
+                yield
+        finally:
+            # A child that was forked inside leaves it to its parent.
+            if os.getpid() == process:
+                shutil.rmtree(new, ignore_errors=True)
+
+
+def _new_directory(name: str) -> str:
+    for root in _roots():
+        with contextlib.suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkdtemp(prefix=f"{name}_", dir=root)
+    # Where the system has its temporary files; what is wrong there is raised.
+    return tempfile.mkdtemp(prefix=f"fleche_{name}_")
+
+
+def _roots() -> Iterator[Path]:
+    """Where directories are made, if there is such a place and one may write there."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():
+        try:
+            cache = Path.home() / ".cache"
+        except RuntimeError:  # there is no home
+            return
+    if cache.is_absolute():
+        yield cache / "fleche" / "cwd"
+
+
+@contextlib.contextmanager
+def _inside(directory: str) -> Iterator[None]:
+    # By a descriptor: it may be renamed or removed meanwhile, or be there no longer already.
+    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    _turns.places.append(before)
+    try:
+        os.chdir(directory)
+        yield
+    finally:
+        os.fchdir(before)
+        _turns.places.remove(before)
+        os.close(before)
