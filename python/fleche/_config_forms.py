@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fleche import _config_keys as keys
+from fleche import _core
+from fleche.storage.base import expanded_home
 
 
 def expand_template(d: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,17 +38,58 @@ def expand_template(d: Mapping[str, Any]) -> dict[str, Any]:
     values = {"type": name}
     calls = {"type": name}
     if "root" in arguments:
-        root = os.fspath(arguments["root"])
+        root = arguments["root"]
+        if not isinstance(root, str):  # a path: it names no variables
+            root = _core.escape_variables(os.fspath(root))
+        checked = {"root": root}
+        expand_places(checked, f"cache template {name!r}")
         if name == "sql":
             values["type"] = arguments.get("values", "bagofholding_hdf")
             from fleche.storage.sql import quoted
 
-            calls["url"] = arguments.get("url", f"sqlite:///{quoted(root)}/calls.db")
+            # What the variables in it stand for may need quotes.
+            place = _core.escape_variables(quoted(checked["root"]))
+            calls["url"] = arguments.get("url", f"sqlite:///{place}/calls.db")
         else:
             calls["root"] = os.path.join(root, "calls")
         if values["type"] not in ("memory", "void"):  # those have no folder
             values["root"] = os.path.join(root, "values")
     return {"values": values, "calls": calls, **limits}
+
+
+def expand_places(settings: dict[str, Any], what: str) -> None:
+    """Replace environment variables in a storage's `root` and `url`, and look at what they are.
+
+    Args:
+        settings: The keys of a storage, changed in place.
+        what: What they describe, for the error.
+
+    Raises:
+        ValueError: A variable is not set, or a root is no path of a folder.
+    """
+    for key in ("root", "url"):
+        text = settings.get(key)
+        if isinstance(text, str):
+            with keys.at(f"key {key!r} of {what}"):
+                settings[key] = text = _core.expand_variables(text)
+                if key == "root":
+                    if _core.path_or_url(text) == "url":
+                        raise ValueError(f"{text!r} is a URL, not the path of a folder")
+                    expanded_home(text)
+
+
+def escaped_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that `expand_places` makes these of.
+
+    >>> escaped_places({"type": "pickle", "root": "/cost in $"})
+    {'type': 'pickle', 'root': '/cost in $$'}
+    """
+    return {
+        key: _core.escape_variables(value)
+        if key in ("root", "url") and isinstance(value, str)
+        else value
+        for key, value in settings.items()
+    }
 
 
 def toml_value(value: Any) -> Any:

@@ -40,7 +40,7 @@ VERSION_VALIDATORS = ("exact", "semantic-minor", "semantic-major", "none")
 
 _TEXT = Key("a string", lambda v: isinstance(v, str))
 _FLAG = Key("true or false", lambda v: isinstance(v, bool))
-_SECONDS = Key("a number of seconds", lambda v: _is_int(v) or isinstance(v, float))
+_SECONDS = Key("a number of seconds", lambda v: _is_int(v) or (isinstance(v, float) and v == v))
 _STRINGS = Key("a list of strings", _is_strings)
 _DEPTH = Key("an integer", _is_int)
 _ROOT = Key("the path of a folder", lambda v: isinstance(v, (str, os.PathLike)), required=True)

@@ -3,7 +3,7 @@
 import builtins
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import Any, Final, Literal, Self, final
 
 from typing_extensions import disjoint_base
 
@@ -36,6 +36,8 @@ __all__ = [
     "config_paths",
     "digest",
     "digest_class",
+    "escape_variables",
+    "expand_variables",
     "get_hooks",
     "independent",
     "independent_copy",
@@ -47,6 +49,7 @@ __all__ = [
     "manual_hooks",
     "mend",
     "merge_configs",
+    "path_or_url",
     "put_newest",
     "read_config",
     "record_digest",
@@ -302,7 +305,10 @@ def verify(data: bytes, signature: bytes, keys: Sequence[bytes]) -> str | None: 
 # Configuration
 
 def config_paths() -> list[Path]: ...
+def escape_variables(text: str) -> str: ...
+def expand_variables(text: str) -> str: ...
 def merge_configs(layers: Sequence[dict[str, Any]]) -> dict[str, Any]: ...
+def path_or_url(text: str) -> Literal["path", "url", "mistyped"]: ...
 def read_config(path: Path) -> dict[str, Any]: ...
 
 # Tests; only a build with debug assertions has it.

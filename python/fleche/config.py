@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from fleche import _config_keys as keys
 from fleche import _core, caches
-from fleche._config_forms import expand_template, non_default_fields, toml_value
+from fleche._config_forms import (
+    escaped_places,
+    expand_places,
+    expand_template,
+    non_default_fields,
+    toml_value,
+)
 from fleche._config_types import is_built_in, ssh_cache, storage_constructor, storage_types
 from fleche._lazy import names_of
+from fleche.caches._places import mixed_up
 from fleche.storage.base import (
     _STORAGE_CONSTRUCTORS,
     OPENED_LATER,
@@ -35,6 +42,9 @@ __getattr__, __dir__ = names_of(
 )
 
 logger = logging.getLogger("fleche.config")
+
+# What was said about files that cannot be read: once for each mistake.
+_said: dict[Path, str] = {}
 
 # Every loaded cache by the name that was asked for, `None` for the default.
 _live_caches: dict[str | None, BaseCache] = {}
@@ -56,7 +66,7 @@ def _collect_config_paths() -> list[Path]:
 def _load_config(path: Path) -> dict[str, Any]:
     """Return the tables of one file, its relative paths made absolute.
 
-    A file that cannot be read or parsed is logged as an error and counts as empty.
+    A file that cannot be read or parsed is logged as an error, once, and counts as empty.
 
     >>> from pathlib import Path
     >>> from fleche.config import _load_config
@@ -64,10 +74,15 @@ def _load_config(path: Path) -> dict[str, Any]:
     {}
     """
     try:
-        return _core.read_config(path)
+        config = _core.read_config(path)
     except (OSError, ValueError) as error:
-        logger.error("Failed to load configuration from %s: %s", path, error)
+        # It is read again for each thing that is looked up in it.
+        if _said.get(path) != str(error):
+            _said[path] = str(error)
+            logger.error("Failed to load configuration from %s: %s", path, error)
         return {}
+    _said.pop(path, None)
+    return config
 
 
 def _is_root_config(config: Mapping[str, Any]) -> bool:
@@ -193,6 +208,7 @@ def storage_from_config(
     if is_built_in(name, type):
         # Before the constructor is looked up: that may take a package that is not installed.
         keys.check(settings, keys.STORAGES[type][name], what)
+    expand_places(settings, what)
     constructor = storage_constructor(name, type)
     try:
         return cast("CallStorage | ValueStorage", constructor(**settings))
@@ -261,7 +277,7 @@ def storage_to_config(s: ValueStorage | CallStorage) -> dict[str, Any]:
         if value is not None:
             with keys.at(f"Cannot convert storage of type {cls.__name__!r} to config: {key}"):
                 config[key] = toml_value(value)
-    return config
+    return escaped_places(config)
 
 
 def _registered_fields(s: Any) -> dict[str, Any]:
@@ -349,6 +365,11 @@ def _caches_from_configs(configs: list[Any] | tuple[Any, ...]) -> tuple[BaseCach
                 members.append(cache_from_config(config))
     finally:
         OPENED_LATER.reset(token)
+    for place, member in enumerate(members, 1):
+        for before, other in enumerate(members[: place - 1], 1):
+            problem = mixed_up(other, member)
+            if problem is not None:
+                raise ValueError(f"entry {before} and entry {place}: {problem}")
     return tuple(members)
 
 
@@ -397,12 +418,15 @@ def _nested_config(c: BaseCache) -> Any:
     return cache_to_config(c)
 
 
-def _default_memory_cache(name: str | None, reason: str | None = None) -> Cache:
+def _default_memory_cache(
+    name: str | None, reason: str | None = None, *, level: int = logging.INFO
+) -> Cache:
     """Return the memory cache that stands in for `name`, a new one the first time.
 
     Args:
         name: The name that was asked for, `None` for the default.
         reason: Why there is no other; logged if given.
+        level: How loud that is said.
 
     >>> from fleche.config import _default_memory_cache, _live_caches
     >>> cache = _default_memory_cache("doctest")
@@ -410,7 +434,7 @@ def _default_memory_cache(name: str | None, reason: str | None = None) -> Cache:
     True
     """
     if reason is not None:
-        logger.info("Using default memory cache: %s", reason)
+        logger.log(level, "Using default memory cache: %s", reason)
     live = _live_caches.get(name)
     if live is None:
         memory = cache_from_config({"values": {"type": "memory"}, "calls": {"type": "memory"}})
@@ -454,7 +478,9 @@ def load_cache_config(name: str | None = None) -> BaseCache:
             return _load_default_cache(config)
         if name not in config:
             near = keys.suggestion(name, config.keys() - {"default"})
-            return _default_memory_cache(name, f"cache {name!r} not found in configuration. {near}")
+            reason = f"cache {name!r} not found in configuration. {near}"
+            # Results that are to be kept are going to be lost: a slip, where there is a file.
+            return _default_memory_cache(name, reason, level=logging.WARNING)
         with _in_section(name):
             cache = cache_from_config(config[name])
     return _live_caches.setdefault(name, cache)
@@ -463,7 +489,11 @@ def load_cache_config(name: str | None = None) -> BaseCache:
 def _load_default_cache(config: dict[str, Any]) -> BaseCache:
     chosen = _default_section(config).get("cache")
     if chosen is None:
-        return _default_memory_cache(None, "no default cache configured")
+        mistyped = _mistyped_default(config)
+        if mistyped is None:
+            return _default_memory_cache(None, "no default cache configured")
+        reason = f"no default cache configured. Should section [{mistyped}] be [default]?"
+        return _default_memory_cache(None, reason, level=logging.WARNING)
     if chosen == "default":
         with _in_section("default"):
             raise ValueError("cache: 'default' names itself; name another section")
@@ -473,3 +503,21 @@ def _load_default_cache(config: dict[str, Any]) -> BaseCache:
         with _in_section("default"), keys.at("cache"):
             cache = cache_from_config(chosen)
     return _live_caches.setdefault(None, cache)
+
+
+def _mistyped_default(config: Mapping[str, Any]) -> str | None:
+    """A section that could only be `[default]`, by its keys and nearly by its name."""
+    if "default" in config:
+        return None
+    from difflib import get_close_matches
+
+    for name, section in config.items():
+        near = get_close_matches(name.lower(), ["default"], cutoff=0.75)
+        if (
+            near
+            and isinstance(section, Mapping)
+            and section
+            and section.keys() <= keys.DEFAULT.keys()
+        ):
+            return name
+    return None

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyList};
 use pythonize::pythonize;
 use toml::Value;
 
-use crate::engine::config::{self, ConfigError, Host};
+use crate::engine::config::{self, ConfigError, Host, Shape};
 use crate::py::names::Imported;
 
 /// The configuration files that exist, the one that wins first.
@@ -48,6 +48,28 @@ pub fn merge_configs<'py>(
         )?;
     }
     Ok(merged)
+}
+
+/// The text with the values of the environment variables that it names.
+#[pyfunction]
+pub fn expand_variables(text: &str) -> PyResult<String> {
+    config::expand(text, &Host).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// What `expand_variables` gives `text` for.
+#[pyfunction]
+pub fn escape_variables(text: &str) -> String {
+    config::escape(text)
+}
+
+/// Whether a text is a `"path"`, a `"url"`, or something `"mistyped"`.
+#[pyfunction]
+pub fn path_or_url(text: &str) -> &'static str {
+    match config::shape(text) {
+        Shape::Path => "path",
+        Shape::Url => "url",
+        Shape::Mistyped => "mistyped",
+    }
 }
 
 fn table_to_python<'py>(py: Python<'py>, table: &toml::Table) -> PyResult<Bound<'py, PyDict>> {

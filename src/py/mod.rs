@@ -28,7 +28,9 @@ pub mod _core {
     #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
     #[pymodule_export]
-    use super::config::{config_paths, merge_configs, read_config};
+    use super::config::{
+        config_paths, escape_variables, expand_variables, merge_configs, path_or_url, read_config,
+    };
     #[pymodule_export]
     use super::digest::{
         add_hook, composite::record_of_fields, digest_class, digest_of as digest, get_hooks,

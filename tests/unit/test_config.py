@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fleche import config
+from fleche import config, fleche
 from fleche.caches import (
     BaseCache,
     Cache,
@@ -236,6 +236,21 @@ class TestFiles:
         assert f"Failed to load configuration from {path}: " in log.text
         assert said in log.text
 
+    def test_a_mistake_is_said_once(self, project: Path, write: Write, log: Log) -> None:
+        f = fleche(lambda x: x)
+        write("[default]\ncache = 'r'\ncache = 's'\n")
+        assert (f(1), f(2), f(1)) == (1, 2, 1)
+        assert [r.levelname for r in log.records if "fleche.toml" in r.getMessage()] == ["ERROR"]
+        write("[default]\ncache = 'r'\n[")
+        _load_merged_config()
+        write("[default]\ncache = 'r'\n")
+        _load_merged_config()
+        write("[default]\ncache = 'r'\n[")
+        _load_merged_config()
+        errors = [r.getMessage() for r in log.records if r.levelname == "ERROR"]
+        assert len(errors) == 3
+        assert errors[0] != errors[1] == errors[2]
+
     def test_a_broken_file_hides_no_other(self, project: Path, write: Write, log: Log) -> None:
         write("[broken")
         (project.parent / "fleche.toml").write_text("[m]\ntemplate = 'memory'\nmax_size = 7\n")
@@ -303,24 +318,27 @@ class TestLoading:
         assert load_cache_config() is load_cache_config("default")
 
     @pytest.mark.parametrize(
-        ("text", "name", "said"),
+        ("text", "name", "level", "said"),
         [
-            (None, None, "no config file found"),
-            (None, "x", "no config file found (name='x')"),
-            ("[a]\n", None, "no default cache configured"),
-            ("[default]\n", None, "no default cache configured"),
-            ("[persistent]\n", "persistant", "cache 'persistant' not found in configuration"),
-            ("[default]\ncache = 'x'\n", None, "cache 'x' not found in configuration"),
+            (None, None, "INFO", "no config file found"),
+            (None, "x", "INFO", "no config file found (name='x')"),
+            ("[a]\n", None, "INFO", "no default cache configured"),
+            ("[default]\n", None, "INFO", "no default cache configured"),
+            ("[persistent]\n", "persistant", "WARNING", "cache 'persistant' not found in conf"),
+            ("[default]\ncache = 'x'\n", None, "WARNING", "cache 'x' not found in configuration"),
+            ("[defualt]\ncache = 'x'\n", None, "WARNING", "no default cache configured. Should"),
+            ("[Default]\nmetadata = []\n", None, "WARNING", "no default cache configured. Sho"),
+            ("[faults]\ntemplate = 'void'\n", None, "INFO", "no default cache configured"),
         ],
     )
     def test_fallbacks_are_said_and_interned(
-        self, write: Write, log: Log, text: str | None, name: str | None, said: str
+        self, write: Write, log: Log, text: str | None, name: str | None, level: str, said: str
     ) -> None:
         if text is not None:
             write(text)
         cache = load_cache_config(name)
         assert cache == Cache(ValueMemory({}), CallMemory({}))
-        assert [r.levelname for r in log.records] == ["INFO"]
+        assert [r.levelname for r in log.records] == [level]
         assert log.messages[0].startswith(f"Using default memory cache: {said}")
         assert load_cache_config(name) is cache
         assert len(log.records) == 1

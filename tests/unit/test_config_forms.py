@@ -190,7 +190,6 @@ class TestMistakes:
 
 
 hex_keys = st.binary(min_size=1, max_size=8).map(bytes.hex)
-common = {"root": st.sampled_from(["/r/a", "/r/b"])}
 pickle_keys = {
     "compress": st.booleans(),
     "lock_timeout": st.floats(0, 100),
@@ -200,6 +199,7 @@ depth = {"remaining_depth": st.integers(0, 5)}
 
 
 def storages(kind: str) -> st.SearchStrategy[dict[str, Any]]:
+    common = {"root": st.sampled_from([f"/r/{kind}/a", f"/r/{kind}/b", f"/{kind} in $$"])}
     deep = depth if kind == "value" else {}
     files = st.sampled_from(["pickle", "cloudpickle", "dill"])
     return st.one_of(

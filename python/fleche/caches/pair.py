@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from fleche import _core
 from fleche.caches._older import has_values, older_pattern
+from fleche.caches._places import check_pair
 from fleche.caches._prefixes import each, shortest, shrunk
 from fleche.caches._redigest import redigest
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
@@ -28,6 +29,9 @@ class Cache(PerKeyLockMixin, BaseCache):
     Args:
         values: where arguments and results are kept, under their digests.
         calls: where the records of calls are kept, under their lookup keys.
+
+    Raises:
+        ValueError: if both are kept in one place.
     """
 
     values: ValueStorage
@@ -35,6 +39,9 @@ class Cache(PerKeyLockMixin, BaseCache):
 
     # What is replaced is there as it was or as it is.
     _reads_need_lock: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_pair(self.values, self.calls)
 
     def save(self, call: Saveable) -> Digest:
         key = call.to_lookup_key()

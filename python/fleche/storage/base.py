@@ -31,9 +31,11 @@ import contextlib
 import enum
 import importlib
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from fleche import _core
@@ -115,6 +117,23 @@ class OperationContext(ABC):  # noqa: B024 (a hook with a default)
             intent: whether the operation changes anything.
         """
         return NO_CONTEXT
+
+
+def expanded_home(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` expanded.
+
+    Raises:
+        ValueError: if it names a home folder that is not known.
+    """
+    text = os.fspath(path)
+    who, home = text.partition("/")[0], os.environ.get("HOME")
+    if who == "~" and home is not None and not os.path.isabs(home):
+        raise ValueError(f"{text!r} needs a home folder, and HOME is {home!r}: give a whole path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        lack = "HOME is not set" if who == "~" else f"there is no user {who[1:]!r}"
+        raise ValueError(f"{text!r} needs a home folder, and {lack}: give a whole path") from None
 
 
 class KeyManagement(OperationContext):
@@ -204,6 +223,10 @@ class KeyManagement(OperationContext):
         """
         with self._operation_context(key, intent=Intent.READ):
             return self._normalize_key(key)
+
+    def _place(self) -> Any:
+        """Where entries are kept: a path, something else that tells places apart, or `None`."""
+        return None
 
     def _may_hold(self, scheme: str) -> bool:
         """Whether there may be entries under keys of a digest scheme, as far as is known."""

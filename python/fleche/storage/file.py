@@ -16,6 +16,7 @@
 """
 
 import builtins
+import errno
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ from typing import Any, ClassVar
 
 from fleche import _core
 from fleche.digest import Digest
-from fleche.storage.base import SaveError, StorageBackend
+from fleche.storage.base import SaveError, StorageBackend, expanded_home
 
 # What an instance keeps to itself: handles and locks are made anew where a storage travels.
 _TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection", "_orders"})
@@ -61,7 +62,7 @@ class FileStorage(StorageBackend):
     _reads_need_lock: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root).expanduser().resolve())
+        object.__setattr__(self, "root", _resolved(self.root))
 
     # Not a field: it is no part of a storage's configuration.
     @kept
@@ -73,6 +74,9 @@ class FileStorage(StorageBackend):
 
     def _new_collection(self) -> _core.Collection:
         return _core.Collection(self._handle)
+
+    def _place(self) -> Path:
+        return self.root
 
     @abstractmethod
     def _to_file(self, value: Any, path: Path) -> None:
@@ -168,3 +172,13 @@ class FileStorage(StorageBackend):
 
     def _hold_only_scheme(self) -> None:
         self._handle.hold_only_scheme()
+
+
+def _resolved(root: str | os.PathLike[str]) -> Path:
+    expanded = expanded_home(root)
+    if "\0" in os.fspath(expanded):
+        raise ValueError(f"{os.fspath(root)!r} is no path: it has a NUL character")
+    try:
+        return expanded.resolve()
+    except RuntimeError:  # so until Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(root)) from None

@@ -58,6 +58,9 @@ class MemoryBackend(StorageBackend):
     def get(self, key: Digest) -> Any:
         return _core.independent(self.storage[key])
 
+    def _place(self) -> Any:
+        return id(self.storage)
+
     def _contains(self, key: Digest) -> bool:
         return key in self.storage
 

@@ -32,6 +32,7 @@ from fleche.storage.base import (
     Intent,
     OperationContext,
     SaveError,
+    expanded_home,
     logger,
     register_storage,
 )
@@ -199,6 +200,12 @@ class Sql(PerKeyLockMixin, CallStorage):
             return self.list()
         return self._store.candidates(prefix)
 
+    def _place(self) -> Any:
+        if self.url == _IN_MEMORY:
+            return None
+        path = _sqlite_path(str(self.url)) if _scheme(str(self.url)) == "sqlite" else None
+        return self.url if path is None else Path(os.path.realpath(path))
+
     # The schemes of the keys stand in a table; a save notes its own in the same transaction.
 
     def _may_hold(self, scheme: str) -> bool:
@@ -236,18 +243,27 @@ def _normalized(url: str | os.PathLike[str] | None) -> str:
     if url is None:
         return _IN_MEMORY
     text = os.fspath(url)
-    if "://" not in text:
+    if _core.path_or_url(text) != "url":
         if text == ":memory:":
             return _IN_MEMORY
         if not text:
             raise ValueError("the url of an sql storage is empty: give a path, or a database's URL")
-        return f"sqlite:///{quoted(str(Path(text).expanduser().absolute()))}"
+        if _core.path_or_url(text) == "mistyped":
+            shown = without_password(text)
+            raise ValueError(
+                f"{shown!r}, the url of an sql storage, is neither a path nor a URL: write "
+                f"database://user:password@host/name, sqlite:///folder/file.db, or ./ before a path"
+            )
+        return f"sqlite:///{quoted(str(expanded_home(text).absolute()))}"
     scheme, _, rest = text.partition("://")
     if scheme.partition("+")[0] == "sqlite":
         if rest.partition("?")[0] in ("", "/", "/:memory:"):
             return _IN_MEMORY
-        if rest.startswith("/~"):
-            return f"{scheme}:///{Path(rest[1:]).expanduser()}"
+        if rest.startswith("/"):
+            # Absolute: processes that it is sent to may be elsewhere.
+            path, mark, options = rest[1:].partition("?")
+            place = expanded_home(_unquoted(path)).absolute()
+            return f"{scheme}:///{quoted(str(place))}{mark}{options}"
     return text
 
 
@@ -264,7 +280,7 @@ def _sqlite_path(url: str) -> str | None:
         name = option.partition("=")[0]
         if name not in known:
             raise ValueError(f"unknown option {name!r} in the SQLite URL {url!r}")
-    return str(Path(_unquoted(location[1:])).expanduser().absolute())
+    return str(expanded_home(_unquoted(location[1:])).absolute())
 
 
 # SQLAlchemy takes the path in an SQLite URL as it is, up to a question mark. Only such a mark, and
@@ -287,6 +303,9 @@ def _unquoted(path: str) -> str:
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        # Mistyped, or a path.
+        return re.sub(r"^([A-Za-z0-9+.-]+[:;/]+[^:/@]*):[^/]*@", r"\1:***@", url)
     if _scheme(url) == "sqlite" and rest.startswith("/"):
         return url
     # As SQLAlchemy reads it: a password ends at an `@`, and may hold a `?` or a `/`.

@@ -8,6 +8,8 @@ mod discover;
 mod merge;
 mod parse;
 mod rebase;
+mod urls;
+mod variables;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,8 @@ pub use discover::{Host, Surroundings, config_paths};
 pub use merge::{Winner, winners};
 pub use parse::parse;
 pub use rebase::rebase;
+pub use urls::{Shape, shape};
+pub use variables::{VariableError, escape, expand};
 
 /// Why a configuration file gives nothing.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +43,7 @@ pub enum ConfigError {
 /// Read one file: its tables, relative paths resolved against the file's folder.
 pub fn load(path: &Path) -> Result<toml::Table, ConfigError> {
     let mut table = parse(std::fs::read(path)?)?;
-    rebase(&mut table, path.parent().unwrap_or(Path::new("")))?;
+    rebase(&mut table, path.parent().unwrap_or(Path::new("")), &Host)?;
     Ok(table)
 }
 
