@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
     from fleche.call import LazyCall
     from fleche.query import QueryIterator
+
+logger = logging.getLogger("fleche.query")
 
 # Times of `Runtime`, in seconds since 1970: shown as local time.
 _TIMES = ("timestart", "timestop")
@@ -35,11 +38,14 @@ def table(
     keys: list[str] = []
     rows = []
     times: set[str] = set()
+    lost: list[LazyCall] = []
     for call in calls:
         keys.append(filed_key(call, calls.cache if calls.cache is not None else call._cache))
-        rows.append(_row(call, wanted, results))
+        rows.append(_row(call, wanted, results, lost))
         # Only those of metadata: arguments may have these names, too.
         times.update(name for held in call.metadata.values() for name in _TIMES if name in held)
+    if len(lost) > 1:
+        logger.warning("%d results cannot be loaded, and are None in the table", len(lost))
     if shrink_keys and keys and calls.cache is not None:
         short = calls.cache.shrink(*keys)
         keys = [short] if isinstance(short, str) else list(short)
@@ -50,11 +56,13 @@ def table(
     return frame
 
 
-def _row(call: LazyCall, wanted: tuple[str, ...] | None, results: bool) -> dict[str, Any]:
+def _row(
+    call: LazyCall, wanted: tuple[str, ...] | None, results: bool, lost: list[LazyCall]
+) -> dict[str, Any]:
     """The columns of a call; `wanted` are the arguments to show, `None` for all of them."""
     row: dict[str, Any] = {"name": call.name, "module": call.module}
     if results:
-        row["result"] = call.result
+        row["result"] = _result(call, lost)
     for metadata in call.metadata.values():
         row.update(metadata)
     lazy = call.arguments
@@ -64,6 +72,16 @@ def _row(call: LazyCall, wanted: tuple[str, ...] | None, results: bool) -> dict[
             column = f"a_{column}"
         row[column] = lazy.get(name)
     return row
+
+
+def _result(call: LazyCall, lost: list[LazyCall]) -> Any:
+    from fleche.query import say_lost
+
+    try:
+        return call.result
+    except KeyError as error:
+        say_lost(call, error, lost)
+        return None
 
 
 def _local_times(column: Any) -> Any:

@@ -149,6 +149,50 @@ def _same_text(wanted: Any, held: str | None) -> bool:
     return isinstance(wanted, Digest) and held is not None and wanted == digest(held)
 
 
+def result_is_lost(call: Any) -> bool:
+    """Whether the result of a call cannot be loaded."""
+    try:
+        call.result  # noqa: B018
+    except KeyError:
+        return True
+    return False
+
+
+def readable(
+    calls: Iterable[LazyCall], look: Callable[[LazyCall], Any]
+) -> Iterator[tuple[LazyCall, Any]]:
+    """Calls with what `look` gives for them; those whose result it wants in vain are left out.
+
+    The first of them is said at once, how many there are at the end.
+    """
+    lost: list[LazyCall] = []
+    for call in calls:
+        try:
+            found = look(call)
+        except KeyError as error:
+            # An error of `look` itself, about a call that is in order, is the caller's.
+            if not result_is_lost(call):
+                raise
+            say_lost(call, error, lost)
+            continue
+        yield call, found
+    if len(lost) > 1:
+        logger.warning("%d calls were left out, as their results cannot be loaded", len(lost))
+
+
+def say_lost(call: LazyCall, error: KeyError, lost: list[LazyCall]) -> None:
+    """Say that a result cannot be loaded, if it is the first; others are counted."""
+    level = logging.DEBUG if lost else logging.WARNING
+    lost.append(call)
+    logger.log(
+        level,
+        "The result of call %s cannot be loaded (%s). Compute it again, or evict the call to be "
+        "rid of it",
+        call.to_lookup_key(),
+        error,
+    )
+
+
 def _by(key: Key) -> Callable[[LazyCall], Any]:
     """A key function; a string means the argument of that name."""
     if isinstance(key, str):
@@ -235,7 +279,7 @@ class QueryIterator(Iterable[LazyCall]):
         Args:
             predicate: called with each call.
         """
-        return self._derived(lambda: (call for call in self if predicate(call)))
+        return self._derived(lambda: (call for call, holds in readable(self, predicate) if holds))
 
     def sorted(self, key: Key | None = None, reverse: bool = False) -> QueryIterator:
         """The calls in the order of `key`.
@@ -244,8 +288,15 @@ class QueryIterator(Iterable[LazyCall]):
             key: a function of a call, or an argument's name.
             reverse: whether the largest comes first.
         """
-        by: Any = None if key is None else _by(key)
-        return self._derived(lambda: sorted(self, key=by, reverse=reverse))
+        if key is None:
+            return self._derived(lambda: sorted(self, reverse=reverse))  # type: ignore[type-var]
+        by = _by(key)
+
+        def calls() -> list[LazyCall]:
+            pairs = sorted(readable(self, by), key=lambda pair: pair[1], reverse=reverse)
+            return [call for call, _ in pairs]
+
+        return self._derived(calls)
 
     def unique(self, key: Key) -> QueryIterator:
         """The first call for each value of `key`.
@@ -257,8 +308,7 @@ class QueryIterator(Iterable[LazyCall]):
 
         def calls() -> Iterator[LazyCall]:
             seen = set()
-            for call in self:
-                value = by(call)
+            for call, value in readable(self, by):
                 if value not in seen:
                     seen.add(value)
                     yield call
@@ -273,8 +323,8 @@ class QueryIterator(Iterable[LazyCall]):
         """
         by = _by(key)
         groups: dict[Any, list[LazyCall]] = {}
-        for call in self:
-            groups.setdefault(by(call), []).append(call)
+        for call, value in readable(self, by):
+            groups.setdefault(value, []).append(call)
         return {value: self._derived(lambda c=calls: c) for value, calls in groups.items()}  # type: ignore[misc]
 
     def latest(self) -> LazyCall:
@@ -348,9 +398,9 @@ class QueryIterator(Iterable[LazyCall]):
                 self._evict_one(call)
 
     def results(self) -> Iterator[Any]:
-        """The result of each call, loaded one by one."""
-        for call in self:
-            yield call.result
+        """The result of each call, loaded one by one; one that cannot be is logged and left out."""
+        for _, result in readable(self, lambda call: call.result):
+            yield result
 
     def table(
         self,
@@ -362,7 +412,7 @@ class QueryIterator(Iterable[LazyCall]):
 
         Args:
             arguments: the names of the arguments to show, one of them, or `True` for all.
-            results: whether to show the results.
+            results: whether to show the results; one that cannot be loaded is logged, and `None`.
             shrink_keys: whether the index holds the shortest unambiguous keys.
 
         Raises:

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::digest::Hash;
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Collection {
     gate: Gate,
     pins: Lock<HashMap<Hash, usize>>,
+    /// Whether a cache stored something.
+    begun: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -79,8 +82,19 @@ impl Collection {
     }
 
     fn of(gate: Gate) -> Self {
-        let pins = Lock::default();
-        Self { gate, pins }
+        Self {
+            gate,
+            pins: Lock::default(),
+            begun: AtomicBool::new(false),
+        }
+    }
+
+    /// The folder, if the values are in one.
+    pub fn folder(&self) -> Option<&Store> {
+        match &self.gate {
+            Gate::Memory(_) => None,
+            Gate::Folder(store) => Some(store),
+        }
     }
 
     /// To be taken before a call stores its arguments.
@@ -138,6 +152,15 @@ impl Collection {
             alone,
             mark: Mark(mark),
             held,
+        }
+    }
+
+    /// To be called before a cache stores arguments.
+    pub fn begin(&self) {
+        if let Gate::Folder(store) = &self.gate
+            && !self.begun.swap(true, Ordering::Relaxed)
+        {
+            store.begin_users();
         }
     }
 

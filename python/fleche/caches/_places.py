@@ -14,13 +14,29 @@ from fleche.storage.base import CallStorage, ValueStorage
 _HEX = frozenset("0123456789abcdef")
 
 
+def place_of(storage: Any) -> Any:
+    """Where a storage keeps its entries; `None` if that is not known."""
+    place = getattr(storage, "_place", None)  # storages of users may derive from anything
+    return None if place is None else place()
+
+
+def pairs_of(cache: Any) -> Iterator[Any]:
+    """The pairs of storages that a cache is made of."""
+    if hasattr(cache, "values") and hasattr(cache, "calls"):
+        yield cache
+    for member in (*getattr(cache, "stack", ()), *getattr(cache, "caches", ())):
+        yield from pairs_of(member)
+    if hasattr(cache, "cache"):
+        yield from pairs_of(cache.cache)
+
+
 def check_pair(values: ValueStorage, calls: CallStorage) -> None:
     """Compare the places of the two storages of a cache.
 
     Raises:
         ValueError: if one of them would take the other's entries for its own.
     """
-    first, second = _place(values), _place(calls)
+    first, second = place_of(values), place_of(calls)
     if first is None or second is None:
         return
     if _is_same(first, second):
@@ -40,36 +56,20 @@ def check_pair(values: ValueStorage, calls: CallStorage) -> None:
 
 def mixed_up(cache: Any, other: Any) -> str | None:
     """Why two caches cannot be members of one, if they cannot."""
-    for first, second in itertools.product(_pairs(cache), _pairs(other)):
+    for first, second in itertools.product(pairs_of(cache), pairs_of(other)):
         for values, calls in ((first.values, second.calls), (second.values, first.calls)):
-            if _is_same(_place(values), _place(calls)):
+            if _is_same(place_of(values), place_of(calls)):
                 return f"the one keeps its values in {_named(values)}, the other its calls"
     return None
 
 
 def _named(storage: Any) -> str:
-    place = _place(storage)
+    place = place_of(storage)
     return repr(str(place)) if isinstance(place, Path) else "one database"
-
-
-def _pairs(cache: Any) -> Iterator[Any]:
-    """The pairs of storages below a cache."""
-    if hasattr(cache, "values") and hasattr(cache, "calls"):
-        yield cache
-    for member in (*getattr(cache, "stack", ()), *getattr(cache, "caches", ())):
-        yield from _pairs(member)
-    if hasattr(cache, "cache"):
-        yield from _pairs(cache.cache)
 
 
 def _kind(values: bool) -> str:
     return "values" if values else "calls"
-
-
-def _place(storage: Any) -> Any:
-    # Storages of users may derive from anything.
-    place = getattr(storage, "_place", None)
-    return None if place is None else place()
 
 
 def _is_same(first: Any, second: Any) -> bool:

@@ -75,6 +75,7 @@ def _move(cache: Cache, key: Digest) -> bool:
 def _refile(cache: Cache, key: Digest, record: DigestedCall) -> None:
     # A collection of garbage finds neither values without their record nor the other way round.
     with cache.values._collection.saving():
+        cache._note_user()
         renewed = _renewed(cache, key, record)
         new_key = renewed.to_lookup_key()
         if new_key == key:

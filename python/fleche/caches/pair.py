@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from fleche import _core
 from fleche.caches._older import has_values, older_pattern
 from fleche.caches._places import check_pair
 from fleche.caches._prefixes import each, shortest, shrunk
 from fleche.caches._redigest import redigest
+from fleche.caches._users import note_of, remember
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
-from fleche.digest import Digest
+from fleche.digest import DIGEST_LENGTH, Digest
 from fleche.query import name_of
-from fleche.storage.base import CallStorage, Intent, SaveError, Unreadable, ValueStorage
-from fleche.storage.destructuring import HasChildDigests
+from fleche.storage.base import CallStorage, Intent, SaveError, ValueStorage
 from fleche.storage.thread_safe import PerKeyLockMixin
-
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,14 @@ class Cache(PerKeyLockMixin, BaseCache):
 
     def __post_init__(self) -> None:
         check_pair(self.values, self.calls)
+        remember(self.values, self.calls)
 
     def save(self, call: Saveable) -> Digest:
         key = call.to_lookup_key()
         with self._operation_context(key):
             try:
                 with self.values._collection.saving() as gate:
+                    self._note_user()
                     return self.calls.save(self._record_of(call, gate))
             except SaveError as error:
                 raise Rejected(error) from error
@@ -78,8 +79,22 @@ class Cache(PerKeyLockMixin, BaseCache):
         return shortest(keys, (self.calls, self.values))
 
     def evict(self, key: Digest | str) -> None:
-        with self._operation_context(key):
-            self.calls.evict(key)
+        try:
+            if not self._is_value(key):
+                with self._operation_context(key):
+                    self.calls.evict(key)
+                return
+        except KeyError:  # a prefix that no call has
+            key = self.values.expand(key)
+        # As a collection does: calls that are being saved look after their values.
+        with self.values._collection.collecting():
+            self.values.evict(key)
+
+    def _is_value(self, key: Digest | str) -> bool:
+        """Whether a whole key is that of a value alone."""
+        if len(key) < DIGEST_LENGTH or self.calls.contains(key):
+            return False
+        return self.values.contains(key)
 
     def _may_hold(self, scheme: str) -> bool:
         return self.calls._may_hold(scheme)
@@ -146,71 +161,55 @@ class Cache(PerKeyLockMixin, BaseCache):
     def gc(self) -> set[Digest]:
         """Evict the values that no call reaches; gives their keys. Call records stay.
 
-        It reads all calls and lists all values.
+        It reads all calls and lists all values. Where several caches save into the same values,
+        the calls of all of them count: of those in this process, and of those that left a note
+        beside the values, as every cache does that saves there. Where values were saved by older
+        versions, or by another package, garbage is set aside, and comes back where somebody loads
+        it, until `shares_values_with` has been called.
+
+        An entry that cannot be read (its class is gone, its file was cut) is left alone, with all
+        values that it may need; a warning names it. `evict` removes it.
 
         Raises:
-            Rejected: if a record, or a value that is needed, is there but cannot be read (a secret
-                key, a package or permissions are missing): what it needs is unknown. Nothing is
-                evicted then.
+            Rejected: if records or values are there, but out of reach (a secret key, permissions,
+                a database of another cache): what they need is unknown. Nothing is evicted then.
         """
-        reached: set[Digest] = set()
-        garbage = set(self.values.list())
-        self._reach(self._records(), reached)
-        garbage -= reached
-        if not garbage:
-            return garbage
-        collection = self.values._collection
-        # What was saved meanwhile counts, too; nobody saves any longer now. Others wait: of the
-        # values only those that are new are looked into.
-        with collection.collecting():
-            self._reach(self._records(), reached, collection.pinned())
-            garbage -= reached
-            for key in garbage:
-                self.values.evict(key)
-        return garbage
+        from fleche.caches._gc import collect
 
-    def _reach(
-        self,
-        records: Iterable[DigestedCall],
-        reached: set[Digest],
-        waiting: Iterable[Digest] = (),
-    ) -> None:
-        """Add the keys of the values that records need, with their children, to `reached`."""
-        waiting = [*waiting]
-        for record in records:
-            held = [*record.arguments.values(), record.result]
-            waiting.extend(_core.storage_key(key) for key in held if isinstance(key, Digest))
-        children = self.values.child_digests if isinstance(self.values, HasChildDigests) else None
-        while waiting:
-            key = waiting.pop()
-            if key in reached:
-                continue
-            reached.add(key)
-            if children is not None:
-                waiting.extend(_known(children, key) or ())
+        return collect(self)
 
-    def _records(self) -> Iterator[DigestedCall]:
-        """Every record, or an error where one cannot be read."""
-        unread = set(self.calls.list())
-        for record in self.calls.query(QueryCall()):
-            unread.discard(record.to_lookup_key())
-            yield record
-        # What a query leaves out, with a warning, is damaged, gone, filed under another key, or
-        # not to be read at the moment.
-        for key in unread:
-            left_out = _known(self.calls.load, key)
-            if left_out is not None:
-                yield left_out
+    def shares_values_with(self, *others: BaseCache) -> None:
+        """Say that these caches, and no others, save into the values of this one.
 
+        To be said once where values were saved by older versions, or by another package, which
+        leave no notes of that. From then on `gc` removes what none of them needs for good.
 
-def _known(look: Callable[[Digest], _Found], key: Digest) -> _Found | None:
-    """What `look` gives for a key; `None` if nothing is left of it."""
-    try:
-        return look(key)
-    except Unreadable as error:
-        raise Rejected(
-            f"gc evicts nothing: {key} cannot be read, so what it needs is unknown; mend what the "
-            "log says about it, or evict it, and try again"
-        ) from error
-    except KeyError:
-        return None
+        Args:
+            others: the other caches; none: the values are this cache's alone.
+
+        Raises:
+            SaveError: if it cannot be noted.
+
+        >>> from fleche.config import cache_from_config
+        >>> cache = cache_from_config({"template": "memory"})
+        >>> cache.shares_values_with()
+        >>> cache.gc()
+        set()
+        """
+        from fleche.caches._users import say_all
+
+        say_all(self, others)
+
+    def _note_user(self) -> None:
+        """Have it known whose records need the values, before one is stored."""
+        if self._user is not None:
+            self.values._collection.note_user(*self._user)
+
+    # Not a field: it is no part of a cache's configuration.
+    @functools.cached_property
+    def _user(self) -> tuple[str, bytes] | None:
+        remember(self.values, self.calls)
+        return note_of(self.values, self.calls)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_user"}

@@ -105,9 +105,12 @@ class FilteringMixin(CacheWrapper):
 
     def load(self, key: Digest | str) -> LazyCall:
         call = self.cache.load(key)
-        if not self.predicate(call):
-            raise KeyError(key)
-        return call
+        from fleche.query import readable
+
+        for _, shown in readable((call,), self.predicate):
+            if shown:
+                return call
+        raise KeyError(key)
 
     def contains(self, key: Digest | str) -> bool:
         try:
@@ -117,7 +120,10 @@ class FilteringMixin(CacheWrapper):
         return True
 
     def _query(self, call: QueryCall) -> Iterator[LazyCall]:
-        return (found for found in self.cache._query(call) if self.predicate(found))
+        from fleche.query import readable
+
+        found = readable(self.cache._query(call), self.predicate)
+        return (each for each, shown in found if shown)
 
 
 @dataclass(frozen=True)

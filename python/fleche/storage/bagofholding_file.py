@@ -16,7 +16,7 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import InitVar, dataclass, fields, replace
 from pathlib import Path
@@ -246,7 +246,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
 
     def _get(self, key: Digest, load: Any) -> Any:
         path = self._path(key)
-        if not self._bag_file(key).is_file():
+        if not self._bag_file(key).is_file() and not self._handle.bring_back(key):
             raise KeyError(path)
         try:
             with self._reading(key):
@@ -269,6 +269,26 @@ class BagOfHoldingH5FileBackend(FileStorage):
                 isinstance(error, OSError) and error.errno is not None
             )
             raise (Unreadable if may_pass else KeyError)(path) from error
+
+    def _has_a_file_a_key(self) -> bool:
+        return not self._length
+
+    def _mentions(self, keys: Sequence[Digest], wanted: Iterable[Digest]) -> Iterable[Digest]:
+        # Texts stand in HDF5 files as they are.
+        wanted = [*wanted]
+        if not self._length:
+            return self._handle.mentions([*map(self._path, keys)], wanted)  # type: ignore[no-any-return]
+        found: set[Digest] = set()
+        for key in keys:
+            # Alone: the others of its file are there by their names.
+            with self._temporary(key) as alone:
+                try:
+                    _bags.copy_out(self._bag_file(key), key, alone)
+                except (OSError, KeyError, ValueError):
+                    found.update(self._handle.mentions([self._bag_file(key)], wanted))
+                else:
+                    found.update(self._handle.mentions([alone], wanted))
+        return found
 
     def list(self) -> Iterable[Digest]:
         if not self._length:

@@ -228,6 +228,32 @@ class KeyManagement(OperationContext):
         """Where entries are kept: a path, something else that tells places apart, or `None`."""
         return None
 
+    def _set_aside(self, keys: Sequence[Digest]) -> int | None:
+        """Evict entries so that who loads one brings it back; gives their length in bytes.
+
+        `None`, and nothing is done, if the storage has no place for them.
+        """
+        return None
+
+    def _list_aside(self) -> Iterable[Digest]:
+        """The keys of entries that were set aside."""
+        return ()
+
+    def _evict_aside(self, key: Digest) -> None:
+        """Remove an entry that was set aside for good."""
+
+    def _mentions(
+        self, keys: Sequence[Digest], wanted: Iterable[Digest]
+    ) -> Iterable[Digest] | None:
+        """Which of the digests in `wanted` are mentioned in entries that cannot be read.
+
+        They may be more than the entries need, never fewer. `None` if this cannot be told.
+
+        Raises:
+            OSError: if an entry's bytes are out of reach.
+        """
+        return None
+
     def _may_hold(self, scheme: str) -> bool:
         """Whether there may be entries under keys of a digest scheme, as far as is known."""
         return True

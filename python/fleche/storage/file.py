@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 from fleche import _core
 from fleche.digest import Digest
-from fleche.storage.base import SaveError, StorageBackend, expanded_home
+from fleche.storage.base import SaveError, StorageBackend, ValueStorage, expanded_home
 
 # What an instance keeps to itself: handles and locks are made anew where a storage travels.
 _TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection", "_orders"})
@@ -67,6 +67,12 @@ class FileStorage(StorageBackend):
     # Not a field: it is no part of a storage's configuration.
     @kept
     def _handle(self) -> Any:
+        handle = self._new_handle()
+        if isinstance(self, ValueStorage):
+            handle.keeps_values()
+        return handle
+
+    def _new_handle(self) -> _core.FileRoot:
         return _core.FileRoot(self.root, getattr(self, "lock_timeout", 1.0))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,6 +131,8 @@ class FileStorage(StorageBackend):
         try:
             return self._from_file(path)
         except FileNotFoundError as error:
+            if self._handle.bring_back(key):
+                return self.get(key)
             raise KeyError(path) from error
 
     def list(self) -> Iterable[Digest]:
@@ -144,6 +152,20 @@ class FileStorage(StorageBackend):
             by_age = [*self._list_by_age()]
             return by_age[: max(len(by_age) - keep, 0)]
         return self._handle.overflow(keep)  # type: ignore[no-any-return]
+
+    def _has_a_file_a_key(self) -> bool:
+        return type(self)._path is FileStorage._path
+
+    def _set_aside(self, keys: Sequence[Digest]) -> int | None:
+        if not self._has_a_file_a_key():
+            return None
+        return self._handle.set_aside(keys)  # type: ignore[no-any-return]
+
+    def _list_aside(self) -> Iterable[Digest]:
+        return self._handle.list_aside()  # type: ignore[no-any-return]
+
+    def _evict_aside(self, key: Digest) -> None:
+        self._handle.evict_aside(key)
 
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         # An override of `list` knows better than the names of files.

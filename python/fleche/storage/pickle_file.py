@@ -10,7 +10,7 @@
 
 import functools
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -146,8 +146,7 @@ class PickleFileBackend(FileStorage):
         object.__setattr__(self, "dumps", dumps)
         object.__setattr__(self, "loads", loads)
 
-    @kept
-    def _handle(self) -> Any:
+    def _new_handle(self) -> _core.FileRoot:
         return _core.FileStore(
             self.root, self.lock_timeout, self.secret_key, self.compress, self.dumps, self.loads
         )
@@ -208,6 +207,14 @@ class PickleFileBackend(FileStorage):
         if not self._native:
             return super().get(key)
         return self._handle.get(key)
+
+    def _mentions(
+        self, keys: Sequence[Digest], wanted: Iterable[Digest]
+    ) -> Iterable[Digest] | None:
+        # What other serialisers make of a digest, nobody knows.
+        if not self._native or self.serializer not in ("pickle", "cloudpickle", "dill"):
+            return None
+        return self._handle.mentions([self._path(key) for key in keys], [*wanted])  # type: ignore[no-any-return]
 
     def compress_all(self) -> None:
         """Compress every entry that is not compressed, each at once."""

@@ -4,11 +4,14 @@
 //! fill a temporary file and move it to its place. See `docs/design.md` for every name in a root.
 
 mod ages;
+mod aside;
 mod index;
 mod list;
 mod lock;
+mod mentions;
 mod schemes;
 mod temporary;
+mod users;
 
 use std::fs::{DirEntry, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -24,6 +27,7 @@ use index::{Index, Moment};
 use lock::Locks;
 pub use lock::{Held, Mode, leave_to_parent, lock_file};
 use temporary::Temporary;
+pub use users::Users;
 
 /// How many entries the first write of a store passes in search of what dead writers left; the
 /// rest is searched whenever the root is listed.
@@ -40,6 +44,8 @@ pub struct Store {
     swept: AtomicBool,
     index: Index,
     ages: Ages,
+    /// Whether the entries are values.
+    values: AtomicBool,
 }
 
 /// An entry that was found.
@@ -59,7 +65,13 @@ impl Store {
             swept: AtomicBool::new(false),
             index: Index::default(),
             ages: Ages::default(),
+            values: AtomicBool::new(false),
         }
+    }
+
+    /// Says that the entries are values, which records somewhere else need.
+    pub fn keeps_values(&self) {
+        self.values.store(true, Ordering::Relaxed);
     }
 
     pub fn root(&self) -> &Path {

@@ -87,7 +87,7 @@ fn marked(root: &Path) -> Option<Schemes> {
 }
 
 /// Whether there are entries, one a file or many; a root that cannot be read may have some.
-fn holds_entries(root: &Path) -> bool {
+pub(super) fn holds_entries(root: &Path) -> bool {
     match disk::read_dir(root) {
         Ok(mut names) => names.any(|entry| entry.is_ok_and(|entry| is_entry(&entry.file_name()))),
         Err(error) => !super::is_absent(&error),

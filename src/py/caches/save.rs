@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use super::{CACHE, SQL};
 use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
@@ -22,6 +22,8 @@ pub struct PlainCall {
     values: Py<PyAny>,
     calls: Py<PyAny>,
     key: Py<PyString>,
+    /// Who is noted as a user of the values: a name and a description.
+    user: Option<(Py<PyString>, Py<PyBytes>)>,
     /// Until the record is stored, or the call given up.
     flight: Mutex<Option<Flight>>,
 }
@@ -92,6 +94,7 @@ impl PlainCall {
             values: values.unbind(),
             calls: calls.unbind(),
             key: key.clone().unbind(),
+            user: cache.getattr(intern!(py, "_user"))?.extract()?,
             flight: Mutex::new(Some(flight)),
         };
         Ok(Some((admitted, failed)))
@@ -151,6 +154,11 @@ impl PlainCall {
         {
             let digests = record.getattr(intern!(py, "arguments"))?;
             STORE_AGAIN.get(py)?.call1((values, arguments, digests))?;
+        }
+        if let Some((name, text)) = &self.user {
+            let collection = values.getattr(intern!(py, "_collection"))?;
+            let collection = collection.cast::<Collection>()?.get();
+            collection.note_user(py, name.bind(py).to_str()?, text.as_bytes(py))?;
         }
         let backend = Backend::of(values)?;
         let hash = storage::save_result(values, &backend, result, remaining_depth(values)?)?;

@@ -1,9 +1,10 @@
 //! Collections of garbage, as storages and caches in Python see them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use super::root::FileRoot;
 use crate::engine::collection::{self, Mark, Passage};
@@ -11,6 +12,9 @@ use crate::engine::digest::Hash;
 use crate::engine::error::Error;
 use crate::py::digest::{storage_key, to_digest};
 use crate::py::errors;
+
+/// The files in which users of values are noted, what these say, and whether there are no others.
+type NotedUsers<'py> = (Vec<(PathBuf, Bound<'py, PyBytes>)>, bool);
 
 /// What keeps collections of a storage's values from calls that are being saved.
 #[pyclass(frozen, module = "fleche._core")]
@@ -32,6 +36,7 @@ impl Collection {
     /// A call that is about to store the values of these digests: they are left alone while it lives.
     pub fn begin(&self, digests: Vec<Bound<'_, PyString>>) -> PyResult<Flight> {
         let keys = digests.iter().map(storage_key).collect::<PyResult<_>>()?;
+        self.0.begin();
         Ok(Flight::new(&self.0, keys))
     }
 
@@ -43,6 +48,35 @@ impl Collection {
     /// The context in which garbage is evicted.
     fn collecting(&self) -> Gate {
         Gate::new(&self.0, true)
+    }
+
+    /// Notes whose record is about to be stored: `name` tells it from others, `text` describes it.
+    pub fn note_user(&self, py: Python<'_>, name: &str, text: &[u8]) -> PyResult<()> {
+        let Some(folder) = self.0.folder() else {
+            return Ok(());
+        };
+        let noted = py.detach(|| folder.note_user(name, text));
+        noted.map_err(|error| errors::save_error(py, &format!("cannot save: {error}"), None))
+    }
+
+    /// What was noted, each with its file, and whether that is all; `None` in memory.
+    fn users<'py>(&self, py: Python<'py>) -> PyResult<Option<NotedUsers<'py>>> {
+        let Some(folder) = self.0.folder() else {
+            return Ok(None);
+        };
+        let users = py.detach(|| folder.users());
+        let users = users.map_err(|error| errors::os_error(&error))?;
+        let noted = users.noted.into_iter();
+        let noted = noted.map(|(path, text)| (path, PyBytes::new(py, &text)));
+        Ok(Some((noted.collect(), users.complete)))
+    }
+
+    /// Notes that there are no other users than those noted.
+    fn complete_users(&self, py: Python<'_>) -> PyResult<()> {
+        match self.0.folder() {
+            Some(folder) => Ok(py.detach(|| folder.complete_users())?),
+            None => Ok(()),
+        }
     }
 
     /// What calls of this process are about to store.

@@ -324,7 +324,11 @@ impl FileStore {
 
     /// The payload of an entry, unless it is longer than `limit`.
     fn find_up_to(&self, key: &Hash, limit: u64) -> Result<Found, Error> {
-        let Some(entry) = self.store.open(key)? else {
+        let mut entry = self.store.open(key)?;
+        if entry.is_none() && self.store.bring_back(key) {
+            entry = self.store.open(key)?;
+        }
+        let Some(entry) = entry else {
             return Ok(Found::Nothing);
         };
         if entry.length() > limit {

@@ -1,5 +1,6 @@
 //! Folders of entries, whatever is in them: what storages on files of users need.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,6 +32,58 @@ impl FileRoot {
             store: Arc::new(Store::new(root, timeout)),
             lock_timeout,
         })
+    }
+
+    /// Says that the entries are values, which records somewhere else need.
+    fn keeps_values(&self) {
+        self.store.keeps_values();
+    }
+
+    /// Sets entries aside; gives their length in bytes, together.
+    fn set_aside(&self, py: Python<'_>, keys: Vec<Bound<'_, PyString>>) -> PyResult<u64> {
+        let keys: Vec<_> = keys.iter().filter_map(hash_of_text).collect();
+        let set = || keys.iter().map(|key| self.store.set_aside(key)).sum();
+        let length: Result<u64, Error> = py.detach(set);
+        length.map_err(|error| errors::os_error(&error))
+    }
+
+    /// Brings an entry back that was set aside; whether there was one.
+    fn bring_back(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> bool {
+        hash_of_text(key).is_some_and(|key| py.detach(|| self.store.bring_back(&key)))
+    }
+
+    /// The keys of what was set aside.
+    fn list_aside<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let keys = py.detach(|| self.store.list_aside());
+        digests(py, keys.map_err(|error| errors::os_error(&error))?)
+    }
+
+    /// Removes what was set aside under a key; it may be absent.
+    fn evict_aside(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<()> {
+        let Some(key) = hash_of_text(key) else {
+            return Ok(());
+        };
+        let evicted = py.detach(|| self.store.evict_aside(&key));
+        evicted.map_err(|error| errors::os_error(&error))
+    }
+
+    /// Which of the keys in `wanted` are mentioned in any of these files, whatever they hold.
+    #[staticmethod]
+    fn mentions<'py>(
+        py: Python<'py>,
+        paths: Vec<PathBuf>,
+        wanted: Vec<Bound<'py, PyString>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let wanted: HashSet<_> = wanted.iter().filter_map(hash_of_text).collect();
+        let found = py.detach(|| {
+            let mut found = HashSet::new();
+            for path in &paths {
+                found.extend(Store::mentions(path, &wanted)?);
+            }
+            Ok(found)
+        });
+        let found = found.map_err(|error| errors::os_error(&error))?;
+        digests(py, found.into_iter().collect())
     }
 
     /// Every key.

@@ -1,16 +1,19 @@
 //! Mending a value that is loaded.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use crate::py::once::intern;
+use pyo3::exceptions::{PyKeyError, PyMemoryError, PyRecursionError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::super::Backend;
 use super::super::memory::immutable;
 use super::{ATTRS, DATACLASS, DICT, ITERABLE};
-use crate::engine::digest::Hash;
+use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::{check_depth, hash_of_text, is_digest};
+use crate::py::errors::{self, Log};
 use crate::py::names::Imported;
 
 static DIGESTED: Imported = Imported::new("fleche.storage.destructuring", "Digested");
@@ -22,8 +25,7 @@ pub fn load_value<'py>(
     storage: &Bound<'py, PyAny>,
     key: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let hash = hash_of_text(key)
-        .ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(key.clone().unbind()))?;
+    let hash = hash_of_text(key).ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))?;
     load(storage, &hash)
 }
 
@@ -104,6 +106,7 @@ impl<'a, 'py> Mender<'a, 'py> {
     fn load(&mut self, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
         let stored = self.backend.get(self.py, key)?;
         self.whole(stored)
+            .map_err(|error| unmendable(self.py, key, error))
     }
 
     fn child(&mut self, held: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -112,7 +115,7 @@ impl<'a, 'py> Mender<'a, 'py> {
         }
         let hash = held.cast::<PyString>().ok().and_then(hash_of_text);
         let Some(hash) = hash else {
-            return Err(pyo3::exceptions::PyKeyError::new_err(held.unbind()));
+            return Err(PyKeyError::new_err(held.unbind()));
         };
         if let Some(leaf) = self.leaves.get(&hash) {
             return Ok(leaf.clone());
@@ -192,6 +195,27 @@ impl<'a, 'py> Mender<'a, 'py> {
             .collect::<PyResult<Vec<_>>>()?;
         items.get_type().call1((PyList::new(self.py, mended)?,))
     }
+}
+
+/// A miss, if a class does not take what is stored of an instance, as after a change of it.
+fn unmendable(py: Python<'_>, key: &Hash, error: PyErr) -> PyErr {
+    let passes = error.is_instance_of::<PyKeyError>(py)
+        || error.is_instance_of::<PyMemoryError>(py)
+        || error.is_instance_of::<PyRecursionError>(py);
+    if passes || !errors::is_exception(py, &error) {
+        return error;
+    }
+    let key = Hex::of(key);
+    let reason = errors::describe(py, &error);
+    let message = format!(
+        "Cannot restore value {}, taken as missing: {reason}",
+        key.as_str()
+    );
+    Log::Storage.warning(py, &message);
+    let reason = format!("Value present but cannot be restored: {reason}");
+    let missing = errors::unreadable(py, Path::new(key.as_str()), &reason);
+    missing.set_cause(py, Some(error));
+    missing
 }
 
 /// The digests of the children that a stored value holds.
