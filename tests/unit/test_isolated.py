@@ -127,7 +127,7 @@ def test_one_that_waits_long_is_told_for_what(
         def emit(self, record: logging.LogRecord) -> None:
             told.set()
 
-    @fleche(isolate=True)
+    @fleche(isolate=True, hash_code=False)
     def first(x: int) -> int:
         begun.set()
         assert told.wait(60)
@@ -168,7 +168,7 @@ def test_a_child_forked_inside_leaves_the_directory_to_its_parent(cwd_root: Path
 def test_a_child_forked_meanwhile_is_where_the_program_was(cwd_root: Path) -> None:
     begun, forked = threading.Event(), threading.Event()
 
-    @fleche(isolate=True)
+    @fleche(isolate=True, hash_code=False)
     def f(x: int) -> bool:
         here = os.getcwd()
         begun.set()

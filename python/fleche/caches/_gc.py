@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,7 @@ def collect(cache: Cache) -> set[Digest]:
     garbage -= reach.keys
     # What was saved meanwhile counts, too; nobody saves any longer now. Others wait: of the
     # values only those that are new are looked into.
-    with collection.collecting():
+    with _alone(cache):
         reach.add_records_of(users_of(cache))
         reach.add(collection.pinned())
         garbage -= reach.keys
@@ -57,6 +59,20 @@ def collect(cache: Cache) -> set[Digest]:
             garbage = set()
     reach.warn()
     return garbage
+
+
+@contextmanager
+def _alone(cache: Cache) -> Iterator[None]:
+    """Nobody saves meanwhile; who may not evict is told so."""
+    try:
+        with cache.values._collection.collecting():
+            yield
+    except PermissionError as error:
+        raise Rejected(f"gc has no right to evict values: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        raise Rejected(f"gc cannot evict values: {error}") from error
 
 
 def _set_aside(values: ValueStorage, garbage: set[Digest]) -> bool:

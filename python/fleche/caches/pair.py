@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fleche import _core
+from fleche.caches._gc import collect
 from fleche.caches._older import has_values, older_pattern
 from fleche.caches._places import check_pair
 from fleche.caches._prefixes import each, shortest, shrunk
 from fleche.caches._redigest import redigest
-from fleche.caches._users import note_of, remember
+from fleche.caches._users import note_of, remember, say_all
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import DIGEST_LENGTH, Digest
@@ -174,8 +175,6 @@ class Cache(PerKeyLockMixin, BaseCache):
             Rejected: if records or values are there, but out of reach (a secret key, permissions,
                 a database of another cache): what they need is unknown. Nothing is evicted then.
         """
-        from fleche.caches._gc import collect
-
         return collect(self)
 
     def shares_values_with(self, *others: BaseCache) -> None:
@@ -196,8 +195,6 @@ class Cache(PerKeyLockMixin, BaseCache):
         >>> cache.gc()
         set()
         """
-        from fleche.caches._users import say_all
-
         say_all(self, others)
 
     def _note_user(self) -> None:

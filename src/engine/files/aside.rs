@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use super::lock::create_directory;
 use super::{Store, is_absent, list};
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::disk;
@@ -24,7 +25,8 @@ impl Store {
             found => found.map_err(Error::io("look at", &path))?.len(),
         };
         let directory = self.root().join(DIRECTORY);
-        disk::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        // Who may remove entries may bring them back.
+        create_directory(&directory).map_err(Error::io("create", &directory))?;
         let _held = self.locks.take(key)?;
         match disk::rename(&path, &aside) {
             Err(error) if !is_absent(&error) => Err(Error::io("move", &path)(error)),

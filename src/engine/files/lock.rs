@@ -256,6 +256,11 @@ impl Locks {
         Ok(())
     }
 
+    /// The lock file of collections of garbage.
+    pub fn collection(&self) -> PathBuf {
+        self.directory.join(COLLECTION)
+    }
+
     /// The marks that collections left.
     pub fn collection_mark(&self) -> u64 {
         disk::metadata(&self.directory.join(COLLECTION)).map_or(0, |file| file.len())
@@ -305,13 +310,15 @@ impl Locks {
     }
 }
 
-/// Takes the lock that one file is, creating it, for others to find it there, too. Where it can
-/// be neither created nor locked, nothing is held.
+/// Takes the lock that one file is; who wants it for themselves creates it, for others to find it
+/// there, too. Where it can be neither created nor locked, or is not there to be shared, nothing is
+/// held: who only reads leaves nothing behind.
 pub fn lock_file(path: &Path, mode: Mode, timeout: Duration) -> Result<Held> {
     let since = Instant::now();
     loop {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+        options.read(true).write(true).truncate(false);
+        options.create(mode == Mode::Exclusive);
         let opened = match LockFile::open(path, &options) {
             Err(error) if is_read_only(&error) => {
                 LockFile::open(path, OpenOptions::new().read(true))
@@ -392,7 +399,7 @@ fn wait_for(lock: LockFile, path: &Path, mode: Mode, timeout: Duration) -> Resul
 }
 
 /// Creates the folder with the root's own permissions: who may write there may lock there.
-fn create_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
     let root = directory.parent().unwrap_or(directory);
     disk::create_dir_all(root)?;
     match disk::create_dir(directory) {

@@ -9,6 +9,7 @@ mod index;
 mod list;
 mod lock;
 mod mentions;
+mod rights;
 mod schemes;
 mod temporary;
 mod users;

@@ -175,6 +175,10 @@ fn pass(
     alone: bool,
 ) -> PyResult<Passage> {
     let passed = if alone {
+        if let Some(folder) = collection.folder() {
+            let checked = py.detach(|| folder.check_collectable());
+            checked.map_err(|error| errors::os_error(&error))?;
+        }
         py.detach(|| collection.collect())
     } else if let Some(passage) = collection.try_save() {
         return Ok(passage);
