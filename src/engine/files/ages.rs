@@ -48,6 +48,13 @@ impl Ages {
         }
         Ok(oldest)
     }
+
+    /// When the newest of the entries but one was written, as far as they were looked at.
+    pub fn newest_but(&self, key: &Hash) -> Option<SystemTime> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (newest, _) = known.by_age.iter().rev().find(|(_, other)| other != key)?;
+        Some(*newest)
+    }
 }
 
 impl Known {
@@ -107,6 +114,17 @@ mod tests {
         // What was named but stayed is named again; what is gone is not.
         let keys = [[2; 32], [4; 32]];
         assert_eq!(ages.oldest(&keys, 3, later).unwrap(), [[4; 32], [2; 32]]);
+    }
+
+    #[test]
+    fn the_newest_of_the_others() {
+        let ages = Ages::default();
+        let keys = [[1; 32], [2; 32], [3; 32]];
+        assert_eq!(ages.newest_but(&[3; 32]), None);
+        let written = |key: &Hash| Ok(at(if key[0] == 2 { 9 } else { key[0].into() }));
+        ages.oldest(&keys, 0, written).unwrap();
+        assert_eq!(ages.newest_but(&[3; 32]), Some(at(9)));
+        assert_eq!(ages.newest_but(&[2; 32]), Some(at(3)));
     }
 
     #[test]

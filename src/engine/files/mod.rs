@@ -37,6 +37,9 @@ const FIRST_SWEEP: usize = 4096;
 /// How often a write starts anew when somebody removed its temporary file or the whole root.
 const TRIES: usize = 3;
 
+/// How much newer an entry is made than another one: what every file system can tell apart.
+const STEP: Duration = Duration::from_millis(1);
+
 /// A root and how it is locked.
 #[derive(Debug)]
 pub struct Store {
@@ -251,6 +254,31 @@ impl Store {
         let written = |key: &Hash| disk::metadata(&self.path(key))?.modified();
         let oldest = self.ages.oldest(&keys, count, written);
         oldest.map_err(Error::io("list", &self.root))
+    }
+
+    /// Has an entry that was just written count as the newest, whatever the clocks say by which the
+    /// others were; to be called after `overflow`.
+    pub fn make_newest(&self, key: &Hash) -> Result<()> {
+        let newest = match self.ages.newest_but(key) {
+            Some(newest) => Some(newest),
+            None => {
+                let entries = self.list_with_times()?;
+                let others = entries.iter().filter(|(other, _)| other != key);
+                others.map(|(_, time)| *time).max()
+            }
+        };
+        let path = self.path(key);
+        let renewed = disk::metadata(&path).and_then(|entry| {
+            let written = entry.modified()?;
+            match newest.filter(|newest| *newest >= written) {
+                Some(newest) => {
+                    let later = newest.checked_add(STEP).unwrap_or(newest);
+                    File::open(&path)?.set_modified(later)
+                }
+                None => Ok(()),
+            }
+        });
+        renewed.map_err(Error::io("renew", &path))
     }
 
     /// Every key with the time of its last write.

@@ -117,6 +117,15 @@ impl FileRoot {
         digests(py, keys.map_err(|error| errors::os_error(&error))?)
     }
 
+    /// Has an entry that was just written count as the newest; to be called after `overflow`.
+    fn make_newest(&self, py: Python<'_>, key: &Bound<'_, PyString>) -> PyResult<()> {
+        let Some(key) = hash_of_text(key) else {
+            return Ok(());
+        };
+        let made = py.detach(|| self.store.make_newest(&key));
+        made.map_err(|error| errors::os_error(&error))
+    }
+
     /// The keys that start with `prefix`.
     fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.store.candidates(prefix));
