@@ -9,6 +9,7 @@ object; here the bytes are read directly.
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import os
@@ -526,9 +527,28 @@ def _check_intact(bag: Any) -> None:
 def remove(file: Path, group: str, temporary: Path) -> None:
     """Remove a bag from a file of several, and the file once nothing is left in it."""
     name = group.encode()
-    with _changed(file, temporary) as opened:
-        if opened.links.exists(name):
-            opened.unlink(name)
-        empty = not opened.get_num_objs()
+    try:
+        with _changed(file, temporary) as opened:
+            empty = _unlinked(opened, name)
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        # No room for a copy: what is removed makes some.
+        temporary.unlink(missing_ok=True)
+        with _opened_for_writing(file) as opened:
+            empty = _unlinked(opened, name)
     if empty:
         file.unlink(missing_ok=True)
+
+
+def _unlinked(opened: Any, name: bytes) -> bool:
+    """Remove a bag from an open file; whether none is left."""
+    if opened.links.exists(name):
+        opened.unlink(name)
+    return not opened.get_num_objs()
+
+
+def _is_full(error: OSError) -> bool:
+    # HDF5 tells the cause in words.
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in full or any(os.strerror(number) in str(error) for number in full)

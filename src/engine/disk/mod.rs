@@ -160,6 +160,11 @@ impl File {
         call("fchmod", &self.path, set)
     }
 
+    /// Makes a file longer, by nothing that would need room on the disk.
+    pub fn set_length(&self, length: u64) -> io::Result<()> {
+        call("ftruncate", &self.path, || self.file.set_len(length))
+    }
+
     pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
         call("utimens", &self.path, || self.file.set_modified(time))
     }

@@ -5,7 +5,7 @@
 //! frees the locks of a process that dies.
 
 use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -201,6 +201,14 @@ impl Locks {
         }
     }
 
+    /// As `take`, to remove an entry: on a full disk that is what makes room for the lock file.
+    pub fn take_to_remove(&self, key: &Hash) -> Result<Held> {
+        match self.take(key) {
+            Err(Error::Io { source, .. }) if is_full(&source) => Ok(Held(None)),
+            taken => taken,
+        }
+    }
+
     /// Takes the lock that keeps collections of garbage from those who save.
     pub fn take_collection(&self, mode: Mode, timeout: Duration) -> Result<Held> {
         let path = self.directory.join(COLLECTION);
@@ -209,7 +217,8 @@ impl Locks {
         }
         let file = match self.open(&path) {
             Ok(file) => file,
-            Err(error) if is_read_only(&error) => return Ok(Held(None)),
+            // Where there is no room for a lock file, nobody saves.
+            Err(error) if is_read_only(&error) || is_full(&error) => return Ok(Held(None)),
             Err(error) => return Err(Error::io("open the lock file", &path)(error)),
         };
         let since = Instant::now();
@@ -266,15 +275,15 @@ impl Locks {
         disk::metadata(&self.directory.join(COLLECTION)).map_or(0, |file| file.len())
     }
 
+    /// Leaves marks behind those that there are.
     pub fn leave_collection_mark(&self, held: &mut Held, count: u64) -> Result<()> {
         let Some(lock) = held.0.as_mut().filter(|lock| lock.file().is_some()) else {
             return Ok(());
         };
-        let file = &mut *lock.file;
-        let marks = &b"xx"[..if count == 2 { 2 } else { 1 }];
-        let left = file
-            .seek(SeekFrom::End(0))
-            .and_then(|_| file.write_all(marks));
+        let file = &*lock.file;
+        // Not written: on a full disk a collection is what frees space.
+        let longer = file.metadata().map(|file| file.len().saturating_add(count));
+        let left = longer.and_then(|length| file.set_length(length));
         left.map_err(Error::io("write", &self.directory.join(COLLECTION)))
     }
 
@@ -374,6 +383,13 @@ fn is_read_only(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
     )
 }
 

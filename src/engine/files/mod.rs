@@ -216,7 +216,7 @@ impl Store {
             Err(error) => return Err(Error::io("look at", place)(error)),
             Ok(_) => {}
         }
-        let _held = self.locks.take(key)?;
+        let _held = self.locks.take_to_remove(key)?;
         match disk::remove_file(place) {
             Err(error) if !is_absent(&error) => Err(Error::io("remove", place)(error)),
             _ => Ok(()),

@@ -2,7 +2,7 @@
 //!
 //! A temporary file stands beside the entry that it will become and carries its writer's name:
 //! `.<key>.<machine>-<process>-<number>.tmp`. Whoever lists the root sweeps the ones of dead
-//! processes of the same machine, and, of other machines, those untouched for a day.
+//! processes of the same machine, and all that nobody has touched for a day.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -19,7 +19,7 @@ use crate::engine::fork::NoFork;
 
 const ENDING: &str = ".tmp";
 
-/// After this time a file whose writer cannot be asked is taken for left behind.
+/// After this time a file is taken for left behind, whatever lives under its writer's number.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -101,14 +101,16 @@ pub fn sweep(path: &Path) {
 }
 
 fn is_abandoned(path: &Path) -> bool {
-    if let Some(alive) = path
-        .file_name()
-        .and_then(|name| writer_lives(name.to_str()?))
-    {
-        return !alive;
+    let name = path.file_name().and_then(|name| name.to_str());
+    if name.and_then(writer_lives) == Some(false) {
+        return true;
     }
-    let age = disk::metadata(path).and_then(|metadata| metadata.modified());
-    age.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > ABANDONED))
+    // Another process may have its writer's number by now. A clock may be ahead, or may have been.
+    let changed = disk::metadata(path).and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| {
+        let age = changed.elapsed().unwrap_or_else(|ahead| ahead.duration());
+        age > ABANDONED
+    })
 }
 
 /// Whether the process that wrote a file is alive; `None` if this machine cannot know.
@@ -166,12 +168,6 @@ mod tests {
         path
     }
 
-    fn grow_old(path: &Path) {
-        let yesterday = SystemTime::now() - ABANDONED - Duration::from_secs(60);
-        let file = OpenOptions::new().write(true).open(path).unwrap();
-        file.set_modified(yesterday).unwrap();
-    }
-
     #[test]
     fn a_dropped_one_is_removed_and_a_moved_one_is_not() {
         let root = tempfile::tempdir().unwrap();
@@ -209,12 +205,21 @@ mod tests {
         }
         assert!(!dead.exists());
         assert!(mine.exists() && elsewhere.exists() && foreign.exists());
-        for path in [&mine, &elsewhere, &foreign] {
-            grow_old(path);
-            sweep(path);
+        let day = ABANDONED + Duration::from_secs(60);
+        for time in [SystemTime::now() - day, SystemTime::now() + day] {
+            for writer in [
+                // Whoever has the number of the process today.
+                &format!("{:08x}-{}-1", machine(), std::process::id()),
+                &format!("{:08x}-1-1", machine() ^ 1),
+                "3d6832f42fd44aaa88d4d9df19633f46",
+            ] {
+                let path = planted(root.path(), writer);
+                let file = OpenOptions::new().write(true).open(&path).unwrap();
+                file.set_modified(time).unwrap();
+                sweep(&path);
+                assert!(!path.exists(), "{writer}");
+            }
         }
-        assert!(mine.exists());
-        assert!(!elsewhere.exists() && !foreign.exists());
     }
 
     #[test]

@@ -1,0 +1,216 @@
+"""Stores on file systems as they are mounted: full, read-only, and without locks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleche import cache, fleche
+from fleche.caches import Cache, Rejected
+from fleche.config import cache_from_config
+
+STORES: dict[str, dict[str, Any]] = {
+    "pickle": {"type": "pickle"},
+    "compressed": {"type": "cloudpickle", "compress": True},
+    "signed": {"type": "dill", "secret_key": ["aa"]},
+    "bag": {"type": "bagofholding_hdf"},
+    "bags": {"type": "bagofholding_hdf", "prefix_length": 1},
+    "sqlite": {"type": "pickle"},
+}
+
+Log = pytest.LogCaptureFixture
+
+ran: list[Any] = []
+
+
+@fleche(hash_code=False)
+def f(x: Any) -> Any:
+    ran.append(x)
+    return [x, b"\0" * 1000 + os.urandom(1000)]
+
+
+def made(kind: str, root: Path) -> Cache:
+    settings = STORES[kind]
+    calls = {**settings, "root": str(root / "calls")}
+    if kind == "sqlite":
+        calls = {"type": "sql", "url": str(root / "calls.db")}
+    values = {**settings, "root": str(root / "values")}
+    return cache_from_config({"values": values, "calls": calls})  # type: ignore[return-value]
+
+
+SQLITE = pytest.param(
+    "sqlite", marks=pytest.mark.xfail(strict=False, reason="SQLite's files follow other rules")
+)
+
+
+@pytest.fixture(params=[*list(STORES)[:-1], SQLITE])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@contextmanager
+def mounted(folder: Path, *arguments: str) -> Iterator[Path]:
+    """A file system at `folder`; the test is skipped where mounting is not allowed."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *arguments, folder], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of two megabytes, and files for some hundred entries."""
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=2m,nr_inodes=300", "tmpfs") as disk:
+        yield disk
+
+
+def fill_up(disk: Path) -> None:
+    """Take every byte, and every file, that is left."""
+    number = 0
+    with open(disk / "filling", "wb", buffering=0) as filling:
+        try:
+            while True:
+                filling.write(b"x" * 4096)
+        except OSError:
+            pass
+    try:
+        while True:
+            (disk / f"filling{number}").touch()
+            number += 1
+    except OSError:
+        pass
+
+
+def warnings(log: Log) -> list[str]:
+    return [r.getMessage() for r in log.records if r.levelno >= logging.WARNING]
+
+
+def test_a_full_disk_computes_and_frees(kind: str, small: Path, caplog: Log) -> None:
+    root = small / "store"
+    store = made(kind, root)
+    with cache(store):
+        kept = {x: f(x) for x in range(12)}
+    fill_up(small)
+    ran.clear()
+    with cache(store):
+        for x, result in kept.items():
+            assert f(x) == result
+        assert ran == []
+        caplog.clear()
+        # One warning a call, which names the cause.
+        for x in ("new", "newer"):
+            caplog.clear()
+            assert f(x)[0] == x
+            [said] = warnings(caplog)
+            assert "No space left" in said or "disk is full" in said, said
+            assert not f.contains(x)
+        assert ran == ["new", "newer"]
+        # What frees space works.
+        for x in range(6):
+            store.evict(f.digest(x))
+            assert not f.contains(x)
+        garbage = store.gc()
+        assert len(garbage) >= 6
+        assert not garbage & set(store.values.list())
+        for x in range(6, 12):
+            assert f(x) == kept[x]
+        # And then there is room again.
+        caplog.clear()
+        ran.clear()
+        assert f("new")[0] == "new"
+        assert f.contains("new")
+        assert warnings(caplog) == []
+        assert ran == ["new"]
+
+
+def test_gc_alone_frees_a_full_disk(kind: str, small: Path) -> None:
+    store = made(kind, small / "store")
+    with cache(store):
+        for x in range(12):
+            f(x)
+    for x in range(6):
+        store.evict(f.digest(x))
+    fill_up(small)
+    free = os.statvfs(small).f_bfree
+    garbage = store.gc()
+    assert len(garbage) >= 6
+    assert not garbage & set(store.values.list())
+    assert os.statvfs(small).f_bfree > free
+
+
+def test_a_store_without_locks_yet_is_freed(small: Path) -> None:
+    """As the reference makes them."""
+    store = made("pickle", small / "store")
+    with cache(store):
+        for x in range(12):
+            f(x)
+    for kind in ("values", "calls"):
+        shutil.rmtree(small / "store" / kind / ".locks")
+    fill_up(small)
+    store = made("pickle", small / "store")
+    store.evict(f.digest(1))
+    assert len(store.gc()) > 0
+
+
+def test_another_process_frees_a_full_disk(kind: str, small: Path) -> None:
+    root = small / "store"
+    store = made(kind, root)
+    with cache(store):
+        for x in range(12):
+            f(x)
+    if kind == "sqlite":
+        store.calls._store.close()  # type: ignore[attr-defined]
+    fill_up(small)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            store = made(kind, root)
+            store.query(arguments={"x": 3}).evict()
+            status = 0 if store.gc() else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    with cache(made(kind, root)):
+        assert not f.contains(3)
+        assert f.contains(4)
+
+
+def test_a_read_only_mount_gives_hits(kind: str, tmp_path: Path, caplog: Log) -> None:
+    writable = tmp_path / "writable"
+    store = made(kind, writable)
+    with cache(store):
+        kept = {x: f(x) for x in range(3)}
+        store.evict(f.digest(2))
+    if kind == "sqlite":
+        store.calls._store.close()  # type: ignore[attr-defined]
+    with mounted(tmp_path / "mount", "--bind", str(writable)) as root:
+        subprocess.run(["mount", "-o", "remount,ro,bind", root], check=True)
+        ran.clear()
+        store = made(kind, root)
+        with cache(store):
+            assert [f(x) for x in range(2)] == [kept[0], kept[1]]
+            assert ran == []
+            assert store.query().count() == 2
+            assert len(list(store.query().results())) == 2
+            caplog.clear()
+            assert f("new")[0] == "new"
+            [said] = warnings(caplog)
+            assert "ead-only" in said or "readonly" in said, said
+            with pytest.raises(OSError, match=r"(?i)read-?only"):
+                store.evict(f.digest(0))
+            with pytest.raises(Rejected, match=r"(?i)read-?only"):
+                store.gc()
+            assert f(0) == kept[0]
