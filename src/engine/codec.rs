@@ -8,7 +8,7 @@
 //! own end (the STOP of a pickle) leaves a signature unread.
 
 use std::borrow::Cow;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -20,6 +20,10 @@ use super::sign::{self, Keys};
 
 /// The first bytes of a gzip file. No pickle starts with them.
 pub const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// The length of a gzip file of nothing, and how many bytes one byte of it may stand for at most.
+const LEAST: u64 = 18;
+const MOST_PER_BYTE: u64 = 1040;
 
 /// How hard gzip tries: beyond this level results of computations hardly shrink further.
 const LEVEL: u32 = 6;
@@ -99,6 +103,48 @@ pub fn decompress(gzip: impl Read) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
+/// How long what is in a gzip file is, by what its end says, which is right for one member of less
+/// than 4 GiB; `None` if that cannot be. The file is at its beginning afterwards.
+pub fn stated_length(gzip: &mut (impl Read + Seek)) -> io::Result<Option<u64>> {
+    let stored = gzip.seek(SeekFrom::End(0))?;
+    if stored < LEAST {
+        gzip.rewind()?;
+        return Ok(None);
+    }
+    let mut end = [0; 4];
+    gzip.seek(SeekFrom::End(-4))?;
+    gzip.read_exact(&mut end)?;
+    gzip.rewind()?;
+    let stated = u64::from(u32::from_le_bytes(end));
+    Ok((stated <= stored.saturating_mul(MOST_PER_BYTE)).then_some(stated))
+}
+
+/// How long what is in a gzip file is: all of it is decompressed for that. The file is at its
+/// beginning afterwards.
+pub fn counted_length(gzip: &mut (impl Read + Seek)) -> Result<u64, Fault> {
+    let counted = io::copy(&mut MultiGzDecoder::new(&mut *gzip), &mut io::sink());
+    let rewound = counted.and_then(|length| gzip.rewind().map(|()| length));
+    rewound.map_err(|error| Fault::Gzip(error.to_string()))
+}
+
+/// Decompresses into memory that was made for it: all but the signature, and the signature; false
+/// if it has another length.
+pub fn decompress_into(
+    gzip: impl Read,
+    payload: &mut [u8],
+    signature: &mut [u8],
+) -> Result<bool, Fault> {
+    let mut decoder = MultiGzDecoder::new(gzip);
+    for part in [payload, signature] {
+        match decoder.read_exact(part) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read.map_err(|error| Fault::Gzip(error.to_string()))?,
+        }
+    }
+    let more = decoder.read(&mut [0]);
+    Ok(more.map_err(|error| Fault::Gzip(error.to_string()))? == 0)
+}
+
 /// Checks and cuts off the signature.
 pub fn verify(bytes: Vec<u8>, keys: &Keys) -> Result<Payload, Fault> {
     let length = payload_length(&bytes, keys)?;
@@ -141,6 +187,41 @@ mod tests {
 
     fn keys(signed: bool) -> Keys {
         Keys::new(signed.then_some(b"key"))
+    }
+
+    #[test]
+    fn what_is_decompressed_into_memory_of_its_length() {
+        let keys = Keys::new([b"key"]);
+        for length in [0, 1, 63, 64, 1000, 100_000] {
+            let payload = vec![7; length];
+            let bytes = encode(&payload, &keys, true).unwrap();
+            let mut file = io::Cursor::new(bytes);
+            let all = length as u64 + 64;
+            assert_eq!(stated_length(&mut file).unwrap(), Some(all));
+            assert_eq!(counted_length(&mut file).unwrap(), all);
+            let (mut read, mut signature) = (vec![0; length], [0; 64]);
+            assert!(decompress_into(&mut file, &mut read, &mut signature).unwrap());
+            assert_eq!(read, payload);
+            keys.verify(&read, &signature).unwrap();
+            for other in [length + 1, length.saturating_sub(1)] {
+                if other != length {
+                    file.set_position(0);
+                    let mut read = vec![0; other];
+                    assert!(!decompress_into(&mut file, &mut read, &mut signature).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_not_believed() {
+        let mut bytes = encode(&[7; 1000], &Keys::default(), true).unwrap();
+        let end = bytes.len() - 4;
+        bytes[end..].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(stated_length(&mut io::Cursor::new(&bytes)).unwrap(), None);
+        let mut short = io::Cursor::new(GZIP_MAGIC);
+        assert_eq!(stated_length(&mut short).unwrap(), None);
+        assert!(counted_length(&mut short).is_err());
     }
 
     proptest! {

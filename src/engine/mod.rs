@@ -3,6 +3,7 @@
 //! Nothing here knows Python; everything here is tested with `cargo test`.
 
 mod admit;
+pub mod ballast;
 pub mod bulk;
 pub mod codec;
 pub mod collection;

@@ -9,6 +9,7 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 
+use crate::engine::ballast;
 use crate::engine::error::Error;
 use crate::py::interrupt;
 use crate::py::names::Imported;
@@ -49,6 +50,25 @@ fn without_number(error: &io::Error) -> String {
         Some(end) => text[..end].to_owned(),
         None => text,
     }
+}
+
+/// `MemoryError` before something is begun that could not be brought to its end.
+pub fn check_memory() -> PyResult<()> {
+    check_room(ballast::is_held())
+}
+
+/// The same before something that takes memory for each of many parts of a value.
+pub fn check_memory_for(parts: usize) -> PyResult<()> {
+    /// A hash, its place in a table that is half empty, a reference, and what is written of it.
+    const PER_PART: usize = 256;
+    check_room(ballast::has_room_for(parts.saturating_mul(PER_PART)))
+}
+
+fn check_room(enough: bool) -> PyResult<()> {
+    if enough {
+        return Ok(());
+    }
+    Err(PyMemoryError::new_err("there is hardly any memory left"))
 }
 
 /// `KeyError(path)`: there is nothing. With a reason, there is something that cannot be used.

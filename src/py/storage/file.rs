@@ -1,5 +1,6 @@
 //! Folders of pickled objects.
 
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,7 +143,7 @@ impl FileStore {
         let payload = self.dump(value)?;
         let bytes = payload.as_bytes();
         let encoded = py.detach(|| codec::encode(bytes, &self.keys, self.compress))?;
-        Ok(PyBytes::new(py, &encoded))
+        bytes_of(py, &encoded)
     }
 
     /// The object in stored bytes; `path` is where they are from.
@@ -350,15 +351,13 @@ impl FileStore {
         let mut start = [0; GZIP_MAGIC.len()];
         let peeked = py.detach(|| entry.peek(&mut start));
         peeked.map_err(|error| unreadable(py, &error))?;
-        if entry.length() <= DIRECT || start == GZIP_MAGIC {
+        if start == GZIP_MAGIC {
+            return self.read_compressed(py, entry);
+        }
+        if entry.length() <= DIRECT {
             let decoded = py.detach(|| {
-                if start == GZIP_MAGIC {
-                    codec::verify(codec::decompress(entry.file())?, &self.keys)
-                } else {
-                    let bytes = entry.read().map_err(Failure::Io)?;
-                    codec::verify(bytes, &self.keys)
-                }
-                .map_err(Failure::from)
+                let bytes = entry.read().map_err(Failure::Io)?;
+                codec::verify(bytes, &self.keys).map_err(Failure::from)
             });
             return decoded
                 .map(PayloadBytes::Read)
@@ -390,6 +389,68 @@ impl FileStore {
         }
     }
 
+    /// The same where it is compressed: straight into the object that the serialiser gets, as there
+    /// may be no memory for a second one.
+    fn read_compressed<'py>(
+        &self,
+        py: Python<'py>,
+        mut entry: files::Entry,
+    ) -> PyResult<PayloadBytes<'py>> {
+        let path = entry.path().to_owned();
+        let stated = py.detach(|| codec::stated_length(entry.file()));
+        let stated = stated.map_err(|error| unreadable(py, &Error::io("read", &path)(error)))?;
+        if let Some(length) = stated
+            && let Some(bytes) = self.decompress_into(py, &mut entry, length)?
+        {
+            return Ok(PayloadBytes::Direct(bytes));
+        }
+        let counted = py.detach(|| {
+            let rewound = entry.file().rewind();
+            rewound.map_err(|error| Fault::Gzip(error.to_string()))?;
+            codec::counted_length(entry.file())
+        });
+        let length = counted.map_err(|fault| faulty(py, &path, &fault))?;
+        match self.decompress_into(py, &mut entry, length)? {
+            Some(bytes) => Ok(PayloadBytes::Direct(bytes)),
+            None => Err(faulty(py, &path, &Fault::Gzip("it changed".to_owned()))),
+        }
+    }
+
+    /// What was compressed, its signature verified; `None` if its length, with the signature, is
+    /// another one.
+    fn decompress_into<'py>(
+        &self,
+        py: Python<'py>,
+        entry: &mut files::Entry,
+        length: u64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut signature = [0; SIGNATURE_LENGTH];
+        let signature = &mut signature[..if self.keys.is_empty() {
+            0
+        } else {
+            SIGNATURE_LENGTH
+        }];
+        let path = entry.path().to_owned();
+        let Some(length) = usize::try_from(length)?.checked_sub(signature.len()) else {
+            return Err(faulty(py, &path, &Fault::Unsigned));
+        };
+        let mut outcome = Ok(false);
+        let bytes = PyBytes::new_with(py, length, |bytes| {
+            outcome = py.detach(|| {
+                let fits = codec::decompress_into(entry.file(), bytes, signature)?;
+                if fits && !self.keys.is_empty() {
+                    self.keys.verify(bytes, signature)?;
+                }
+                Ok(fits)
+            });
+            Ok(())
+        })?;
+        match outcome {
+            Ok(fits) => Ok(fits.then_some(bytes)),
+            Err(fault) => Err(faulty(py, &path, &fault)),
+        }
+    }
+
     /// Unpickles. Whatever goes wrong in there makes a miss: the entry is damaged, or of a class
     /// that is no more.
     fn load<'py>(
@@ -399,7 +460,7 @@ impl FileStore {
         path: &std::path::Path,
     ) -> PyResult<Bound<'py, PyAny>> {
         let bytes = match payload {
-            PayloadBytes::Read(payload) => PyBytes::new(py, payload),
+            PayloadBytes::Read(payload) => bytes_of(py, payload)?,
             PayloadBytes::Direct(bytes) => bytes.clone(),
         };
         self.loads.bind(py).call1((bytes,)).map_err(|error| {
@@ -474,6 +535,14 @@ impl FileStore {
             }
         }
     }
+}
+
+/// A `bytes` object; `MemoryError`, and no panic, if there is no memory for it.
+fn bytes_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |room| {
+        room.copy_from_slice(bytes);
+        Ok(())
+    })
 }
 
 /// Why reading failed in the middle.

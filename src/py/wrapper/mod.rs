@@ -16,6 +16,7 @@ use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::caches::{self, Wanted};
 use crate::py::call::{Arguments, Signature, exact_key, lookup_key};
 use crate::py::digest::{self, Outcome, Scheme, is_digest, is_indigestible, to_digest};
+use crate::py::errors;
 use crate::py::names::Imported;
 use crate::py::older::{OLDER, OlderCall};
 use identity::{Identities, Identity};
@@ -141,6 +142,7 @@ impl CachedFunction {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
+        errors::check_memory()?;
         let cache = match active_cache(py) {
             Ok(cache) => cache,
             // Its files are out of reach or damaged; a mistake in its configuration is raised.
@@ -227,6 +229,7 @@ impl CachedFunction {
         kwargs: &Bound<'py, PyDict>,
         as_they_are: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        errors::check_memory()?;
         if !as_they_are && any_digest(args, kwargs)? {
             return Ok(None);
         }

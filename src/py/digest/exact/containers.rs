@@ -9,6 +9,7 @@ use super::{Walker, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Sink, Tag, Window};
 use crate::py::digest::indigestible_because;
+use crate::py::errors;
 use crate::py::names::Imported;
 
 static USER_TEXT: Imported = Imported::new("collections", "UserString");
@@ -123,6 +124,7 @@ impl<'py> Walker<'py> {
         elements: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
         count: usize,
     ) -> PyResult<Encoder> {
+        errors::check_memory_for(count)?;
         let mut hashes: Vec<Hash> = Vec::with_capacity(count);
         let found = self.children(&mut hashes, Children::Members, elements)?;
         self.checked(count, found)?;
@@ -158,6 +160,7 @@ impl<'py> Walker<'py> {
             self.checked(2 * count, found)?;
             return Ok(encoder);
         }
+        errors::check_memory_for(2 * count)?;
         let mut hashes: Vec<Hash> = Vec::with_capacity(2 * count);
         let found = self.children(&mut hashes, Children::Items, items)?;
         self.checked(2 * count, found)?;

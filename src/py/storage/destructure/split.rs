@@ -12,6 +12,7 @@ use crate::engine::digest::Hash;
 use crate::py::digest::{
     self, Scheme, check_depth, composite, hash_of_text, is_digest, record, to_digest,
 };
+use crate::py::errors;
 use crate::py::names::Imported;
 
 static DESTRUCTURERS: Imported = Imported::new("fleche.storage.destructuring", "_DESTRUCTURERS");
@@ -224,6 +225,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
         elements: impl Iterator<Item = Bound<'py, PyAny>>,
         count: usize,
     ) -> PyResult<Option<Node<'py>>> {
+        errors::check_memory_for(count)?;
         let elements = elements.collect::<Vec<_>>();
         if any_digest(&elements)? {
             return Ok(None);
@@ -262,6 +264,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
         value: &Bound<'py, PyAny>,
         dict: &Bound<'py, PyDict>,
     ) -> PyResult<Option<Node<'py>>> {
+        errors::check_memory_for(2 * dict.len())?;
         // Copied: hooks and `__digest__` may change the dictionary.
         let items = dict.iter().collect::<Vec<_>>();
         for (key, item) in &items {
