@@ -215,6 +215,9 @@ class BagOfHoldingH5FileBackend(FileStorage):
         except (SaveError, MemoryError):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                # The disk's fault, not the value's.
+                raise SaveError(f"cannot save {self._path(key)}: {error}") from error
             raise SaveError(
                 f"cannot save {self._path(key)}: its {type(value).__name__} cannot be put into an "
                 f"HDF5 bag ({type(error).__name__}: {error}); return something that can, or choose "
@@ -246,7 +249,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
 
     def _get(self, key: Digest, load: Any) -> Any:
         path = self._path(key)
-        if not self._bag_file(key).is_file() and not self._handle.bring_back(key):
+        if not os.path.isfile(self._bag_file(key)) and not self._handle.bring_back(key):
             raise KeyError(path)
         try:
             with self._reading(key):
@@ -349,7 +352,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
         file = self._bag_file(key)
         if not self._length:
             super()._evict(key)
-        elif file.is_file():
+        elif os.path.isfile(file):
             with self._writing(key), self._temporary(key) as changed:
                 if file.is_file():
                     _bags.remove(file, key, changed)

@@ -424,9 +424,12 @@ impl Entry {
     }
 }
 
-/// Whether there is no file, or no folder that could hold it.
+/// Whether there is no file, or no folder that could hold it, or none could have this name.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+    )
 }
 
 /// Whether nobody replaced a file between two looks at it.
