@@ -49,13 +49,7 @@ def made(kind: str, folder: Path) -> Cache:
     return cache_from_config({"values": values, "calls": calls})  # type: ignore[return-value]
 
 
-SQLITE = pytest.param(
-    "sqlite",
-    marks=pytest.mark.xfail(strict=False, reason="SQLite makes its files by rules of its own"),
-)
-
-
-@pytest.fixture(params=[*list(STORES)[:-1], SQLITE])
+@pytest.fixture(params=STORES)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

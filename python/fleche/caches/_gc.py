@@ -143,7 +143,8 @@ def _check_places(cache: Cache) -> None:
     except ValueError as error:
         raise Rejected(f"gc evicts nothing: {error}") from None
     place = place_of(cache.values)
-    if isinstance(place, Path) and any((place / f".fleche-{name}").exists() for name in _core.SCHEMES):
+    marks = [f".fleche-{name}" for name in _core.SCHEMES]
+    if isinstance(place, Path) and any((place / mark).exists() for mark in marks):
         raise Rejected(
             f"gc evicts nothing: {str(place)!r} holds records, saved by a cache that keeps its "
             f"calls where this one has its values. Give each a place of its own"

@@ -22,7 +22,7 @@ from fleche.security import SignedBytes as SignedBytes
 from fleche.security import get_secret_key, normalize_secret_key
 from fleche.storage.base import CallMixin, OperationContext, ValueMixin, register_storage
 from fleche.storage.destructuring import DestructuringMixin
-from fleche.storage.file import FileStorage, kept
+from fleche.storage.file import FileStorage
 from fleche.storage.thread_safe import PerKeyLockMixin
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ impl Ages {
 
     /// When the newest of the entries but one was written, as far as they were looked at.
     pub fn newest_but(&self, key: &Hash) -> Option<SystemTime> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         let (newest, _) = known.by_age.iter().rev().find(|(_, other)| other != key)?;
         Some(*newest)
     }
