@@ -252,7 +252,8 @@ class SqlAlchemyStore:
         if isinstance(error, exc.SQLAlchemyError):
             return _may_try_again(error)
         engine = self._engine_here()
-        if not engine.dialect.is_disconnect(error, None, None):
+        broken: Any = error
+        if not engine.dialect.is_disconnect(broken, None, None):
             return False
         # The server was started anew: the others that are kept are broken, too.
         engine.dispose()

@@ -259,14 +259,12 @@ impl Store {
     /// Has an entry that was just written count as the newest, whatever the clocks say by which the
     /// others were; to be called after `overflow`.
     pub fn make_newest(&self, key: &Hash) -> Result<()> {
-        let newest = match self.ages.newest_but(key) {
-            Some(newest) => Some(newest),
-            None => {
-                let entries = self.list_with_times()?;
-                let others = entries.iter().filter(|(other, _)| other != key);
-                others.map(|(_, time)| *time).max()
-            }
-        };
+        let mut newest = self.ages.newest_but(key);
+        if newest.is_none() {
+            let entries = self.list_with_times()?;
+            let others = entries.iter().filter(|(other, _)| other != key);
+            newest = others.map(|(_, time)| *time).max();
+        }
         let path = self.path(key);
         let renewed = disk::metadata(&path).and_then(|entry| {
             let written = entry.modified()?;

@@ -95,7 +95,7 @@ unsafe extern "C" fn lock(file: c_int, command: c_int, lock: *mut libc::flock) -
     // Nobody is to be kept from giving a lock up: that does not fail.
     // SAFETY: of these commands the argument is a lock.
     let takes = matches!(command, libc::F_SETLK | libc::F_SETLKW)
-        && unsafe { (*lock).l_type } != libc::F_UNLCK as libc::c_short;
+        && c_int::from(unsafe { (*lock).l_type }) != libc::F_UNLCK;
     if takes && !passes("sqlite: fcntl", &path_of(file)) {
         return -1;
     }
