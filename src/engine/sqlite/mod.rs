@@ -283,7 +283,7 @@ impl Database {
                 None => Err(Failure::Busy),
             };
         }
-        let mut opened = match self.idle_connection(intent) {
+        let mut opened = match self.idle_connection() {
             Some(opened) => opened,
             None => self.connect()?,
         };
@@ -293,6 +293,7 @@ impl Database {
         let still = match intent {
             // What was read is what was there when it began.
             Intent::Read => !opened.is_snapshot() || opened.is_current(),
+            // Else it is written once more, to where the next process looks.
             Intent::Write => opened.is_current(),
         };
         if !still {
@@ -307,14 +308,10 @@ impl Database {
     }
 
     /// A connection to the file that is there now; those to another one are closed.
-    fn idle_connection(&self, intent: Intent) -> Option<Opened> {
+    fn idle_connection(&self) -> Option<Opened> {
         loop {
             let mut kept = self.idle.lock().pop()?;
-            let is_current = match intent {
-                Intent::Read => kept.was_current(),
-                Intent::Write => kept.is_current(),
-            };
-            if is_current {
+            if kept.was_current() {
                 return Some(kept);
             }
             kept.forget();

@@ -67,8 +67,8 @@ CREATE TABLE IF NOT EXISTS fleche_schemes (
 );
 "#;
 
-/// Who reads looks this often whether its file is still the one at its path: that takes as long as
-/// a part of a hit.
+/// A process looks this often, and after each write, whether its file is still the one at its path:
+/// that takes as long as a part of a hit.
 const GLANCE: Duration = Duration::from_micros(100);
 
 /// A connection, and the file that it was opened on.
