@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from importlib import _bootstrap
 from typing import Any
 
@@ -69,3 +70,16 @@ def _others_import(waited: float) -> bool:
         if owner != me and (owner is not None or (lock is not None and waited < _MOMENT)):
             return True
     return False
+
+
+class kept:  # noqa: N801 - a decorator
+    """As `functools.cached_property`, whose lock, in some versions of Python, a forked child would
+    find held for ever."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        return vars(instance).setdefault(self._name, self._make(instance))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import fleche
+
 STORES = {
     "pickle": '{"template": "pickle", "root": "store"}',
     "sqlite": '{"template": "sql", "root": "store", "values": "pickle"}',
@@ -284,3 +286,10 @@ assert len(os.listdir("/proc/self/fd")) <= before
         tmp_path,
     )
     check(tmp_path, 61)
+
+
+def test_nothing_is_made_while_others_wait_for_it() -> None:
+    """What `functools.cached_property` makes is, in Python 3.11, made under a lock."""
+    package = Path(fleche.__file__).parent
+    for path in package.rglob("*.py"):
+        assert "@functools.cached_property" not in path.read_text(), path

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fleche import _core
+from fleche._forks import kept
 from fleche.caches._gc import collect
 from fleche.caches._older import has_values, older_pattern
 from fleche.caches._places import check_pair
@@ -203,7 +203,7 @@ class Cache(PerKeyLockMixin, BaseCache):
             self.values._collection.note_user(*self._user)
 
     # Not a field: it is no part of a cache's configuration.
-    @functools.cached_property
+    @kept
     def _user(self) -> tuple[str, bytes] | None:
         remember(self.values, self.calls)
         return note_of(self.values, self.calls)

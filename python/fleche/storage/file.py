@@ -20,30 +20,18 @@ import contextlib
 import errno
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fleche import _core
+from fleche._forks import kept
 from fleche.digest import Digest
 from fleche.storage.base import SaveError, StorageBackend, ValueStorage, expanded_home
 
 # What an instance keeps to itself: handles and locks are made anew where a storage travels.
 _TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection", "_orders"})
-
-
-class kept:  # noqa: N801 - a decorator
-    """As `functools.cached_property`, whose lock, in some versions of Python, a forked child would
-    find held for ever."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
-        return vars(instance).setdefault(self._name, self._make(instance))
 
 
 @dataclass(frozen=True)
