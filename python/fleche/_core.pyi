@@ -23,6 +23,7 @@ __all__ = [
     "FileRoot",
     "FileStore",
     "Flight",
+    "ForkBarrier",
     "Gate",
     "KeyLock",
     "KeyLocks",
@@ -32,6 +33,7 @@ __all__ = [
     "Signature",
     "SqliteStore",
     "add_hook",
+    "announce_fork",
     "child_digests",
     "config_paths",
     "digest",
@@ -68,6 +70,7 @@ __all__ = [
     "storage_key",
     "verify",
     "watch_system_calls",
+    "withdraw_fork",
 ]
 
 OLDER_SCHEME: Final[str]
