@@ -467,6 +467,10 @@ mod tests {
     fn one_file_is_shared_or_held_alone() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("ab.h5.lock");
+        // Who only reads creates none.
+        drop(lock_file(&path, Mode::Shared, Duration::ZERO).unwrap());
+        assert!(!path.exists());
+        drop(lock_file(&path, Mode::Exclusive, Duration::ZERO).unwrap());
         let take = |mode| lock_file(&path, mode, Duration::ZERO);
         let shared = (take(Mode::Shared).unwrap(), take(Mode::Shared).unwrap());
         assert!(matches!(take(Mode::Exclusive), Err(Error::Locked { .. })));
