@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -233,3 +235,105 @@ def test_a_read_only_mount_gives_hits(kind: str, tmp_path: Path, caplog: Log) ->
             with pytest.raises(Rejected, match=r"(?i)read-?only"):
                 store.gc()
             assert f(0) == kept[0]
+
+
+@pytest.fixture
+def without_locks(tmp_path: Path) -> Iterator[Path]:
+    """A file system on which `flock` and `fcntl` say that there are no locks."""
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    command = [sys.executable, str(Path(__file__).parent / "no_locks.py"), str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        if server.stdout.readline() != "mounted\n":
+            pytest.skip(f"cannot mount here: {server.stderr.read().strip()[-200:]}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+PICKLED = pytest.mark.parametrize("kind", ["pickle", "compressed", "signed"])
+
+
+@PICKLED
+def test_a_file_system_without_locks(kind: str, without_locks: Path, caplog: Log) -> None:
+    with (
+        (without_locks / "file").open("w") as file,
+        pytest.raises(OSError, match="No locks available"),
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX)
+    store = made(kind, without_locks / "store")
+    with cache(store):
+        kept = {x: f(x) for x in range(5)}
+        ran.clear()
+        assert [f(x) for x in range(5)] == list(kept.values())
+        assert ran == []
+        assert store.query().count() == 5
+        store.evict(f.digest(1))
+        assert len(store.gc()) > 0
+        assert [f(x) for x in (0, 2, 3, 4)] == [kept[x] for x in (0, 2, 3, 4)]
+    said = warnings(caplog)
+    # Once for each folder.
+    assert len(said) == 2
+    assert all("going on without locks" in message for message in said)
+
+
+@PICKLED
+def test_several_processes_without_locks(kind: str, without_locks: Path) -> None:
+    children = []
+    for first in range(0, 40, 10):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                with cache(made(kind, without_locks / "store")):
+                    for x in (*range(first, first + 10), *range(5)):
+                        f(x)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    with cache(made(kind, without_locks / "store")):
+        ran.clear()
+        assert [f(x)[0] for x in range(40)] == [*range(40)]
+        assert ran == []
+
+
+def test_bags_without_locks(without_locks: Path, caplog: Log) -> None:
+    """HDF5 locks its files by itself, and wants to be told not to."""
+    store = made("bag", without_locks / "store")
+    with cache(store):
+        assert f(1)[0] == 1
+    assert any("Errno 37" in message for message in warnings(caplog))
+    code = """
+from fleche import cache, fleche
+from fleche.config import cache_from_config
+f = fleche(hash_code=False)(lambda x: [x])
+with cache(cache_from_config({"template": "bagofholding_hdf", "root": "store"})):
+    f(1)
+    assert f.contains(1)
+    assert f(1) == [1]
+"""
+    told = {**os.environ, "HDF5_USE_FILE_LOCKING": "FALSE"}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=without_locks, env=told, check=True, timeout=60
+    )
+
+
+def test_a_database_without_locks(without_locks: Path) -> None:
+    """It is out of use."""
+    with pytest.raises(OSError, match="lock"):
+        cache_from_config(
+            {
+                "values": {"type": "memory"},
+                "calls": {
+                    "type": "sql",
+                    "url": str(without_locks / "calls.db"),
+                    "lock_timeout": 0.2,
+                },
+            }
+        )
