@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fleche import _core
 from fleche._lazy import names_of
+from fleche._messages import no_message
 from fleche.call import Call, DigestedCall, LazyCall, QueryCall
 from fleche.digest import Digest, digest
 
@@ -151,10 +152,12 @@ def _same_text(wanted: Any, held: str | None) -> bool:
 
 def result_is_lost(call: Any) -> bool:
     """Whether the result of a call cannot be loaded."""
-    try:
-        call.result  # noqa: B018
-    except KeyError:
-        return True
+    # Why, was said when it was looked at.
+    with no_message():
+        try:
+            call.result  # noqa: B018
+        except KeyError:
+            return True
     return False
 
 

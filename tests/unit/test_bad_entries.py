@@ -106,6 +106,7 @@ def test_a_damaged_result_is_left_out_and_said(
     for query, expected in queries:
         caplog.clear()
         assert query() == expected
+        assert len(set(caplog.messages)) == len(caplog.messages)
         [said] = [m for m in caplog.messages if "cannot be loaded" in m]
         assert key in said
         assert "evict" in said

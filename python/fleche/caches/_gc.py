@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleche import _core
+from fleche._messages import each_message_once
 from fleche.caches._places import check_pair, place_of
 from fleche.caches._users import are_all_known, users_of
 from fleche.caches.base import Rejected
@@ -27,12 +27,6 @@ logger = logging.getLogger("fleche.cache")
 # So many keys are named in a message.
 _NAMED = 5
 
-_STORAGE_LOGGERS = (
-    "fleche.storage",
-    "fleche.storage.bagofholding_file",
-    "fleche.security",
-)
-
 # So many bytes that could be free are worth a warning.
 _WORTH_SAYING = 1 << 26
 
@@ -40,39 +34,9 @@ _WORTH_SAYING = 1 << 26
 def collect(cache: Cache) -> set[Digest]:
     """Evict the values that no record needs; see `Cache.gc`."""
     _check_places(cache)
-    with _each_message_once():
+    # What is looked at twice is said to be damaged once.
+    with each_message_once():
         return _collect(cache)
-
-
-class _Once(logging.Filter):
-    """Lets each message of this thread pass once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = threading.get_ident()
-        self._seen: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.thread != self._thread:
-            return True
-        text = record.getMessage()
-        is_new = text not in self._seen
-        self._seen.add(text)
-        return is_new
-
-
-@contextmanager
-def _each_message_once() -> Iterator[None]:
-    """What is looked at twice is said to be damaged once."""
-    loggers = [logging.getLogger(name) for name in _STORAGE_LOGGERS]
-    once = _Once()
-    for each in loggers:
-        each.addFilter(once)
-    try:
-        yield
-    finally:
-        for each in loggers:
-            each.removeFilter(once)
 
 
 def _collect(cache: Cache) -> set[Digest]:
