@@ -89,6 +89,18 @@ ROWS = (
     ),
     Row("digest-frame", "digest, DataFrame 100,000 x 10", DIGESTERS, (Goal(5),)),
     Row(
+        "digest-atoms",
+        "digest by reduction, `ase.Atoms` of 1,000 atoms",
+        ("fleche", "pickle.dumps", "joblib"),
+        (Goal(1 / 3, against="pickle.dumps"),),
+    ),
+    Row(
+        "hit-script",
+        "hit, memory, a lambda that names a global",
+        ("fleche",),
+        (Goal(limit=3e-6),),
+    ),
+    Row(
         "save-dicts-memory",
         "save a list of 10,000 dicts, memory",
         ("fleche", "reference"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import pickle
 import sys
 import tempfile
 from collections.abc import Callable
@@ -222,6 +223,18 @@ for number_of_records in GROWTH:
     register_growth(number_of_records)
 
 
+@work("hit-script", "fleche")
+def hit_script(contestant: str, folder: Path) -> Work:
+    from fleche import fleche
+
+    function = fleche(lambda x: (x, SCALE))
+    function(1)
+    return Timed("f(1)", {"f": function})
+
+
+SCALE = 3
+
+
 # --- digests ----------------------------------------------------------------------------------
 
 
@@ -245,6 +258,17 @@ def digest_array(contestant: str, folder: Path) -> Work:
     import numpy as np
 
     return digest_of(contestant, np.random.default_rng(0).random(8_000_000))
+
+
+@work("digest-atoms", "fleche", "pickle.dumps", "joblib")
+def digest_atoms(contestant: str, folder: Path) -> Work:
+    from ase.build import bulk
+
+    atoms = bulk("Cu", cubic=True).repeat((10, 5, 5))
+    assert len(atoms) == 1000
+    if contestant == "pickle.dumps":
+        return Timed("dumps(value)", {"dumps": pickle.dumps, "value": atoms})
+    return digest_of(contestant, atoms)
 
 
 @work("digest-frame", *FLECHES, "joblib")
