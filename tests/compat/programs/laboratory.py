@@ -18,7 +18,10 @@ class Material:
 
 
 class Opaque:
-    """Nothing that has a digest."""
+    """Nothing that has a digest, in either scheme."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("cannot pickle an Opaque")
 
     def __repr__(self) -> str:
         return "Opaque()"
