@@ -49,15 +49,16 @@ class Record:
     number: int = 1
 
 
-def models() -> list[Any]:
+def models(template: str) -> list[Any]:
+    # Generic classes of a script come back from `cloudpickle` as other classes of that name.
+    generic = [IntBox(content=1), TextBox(content="1")] if template == "pickle" else []
     return [
+        *generic,
         Settings(),
         Settings(steps=4),
         Settings(names=["a"]),
         Frozen(settings=Settings(steps=5)),
         Frozen(settings=Settings(steps=5), factor=2.5),
-        IntBox(content=1),
-        TextBox(content="1"),
         Loose(array=np.arange(3.0), more=[1]),
         Record(Settings(), 2),
         [Settings(steps=7), {"key": Settings(steps=8)}],
@@ -79,15 +80,15 @@ def equal(one: Any, other: Any) -> bool:
 def main(template: str) -> None:
     with cache(cache_from_config({"template": template, "root": template})):
         same = []
-        for number, model in enumerate(models()):
+        for number, model in enumerate(models(template)):
             result = passed(number, model)
             same += [equal(result, model), type(result) is type(model)]
         # The very same models once more, and others that are equal to them.
-        for number, model in enumerate(models()):
+        for number, model in enumerate(models(template)):
             same += [equal(passed(number, model), model), passed.contains(number, model)]
         same.append(not passed.contains(0, Settings(steps=99)))
         same.append(passed.query(model=Settings(steps=4)).count() == 1)
-    calls = [f"passed {number}" for number in range(len(models()))]
+    calls = [f"passed {number}" for number in range(len(models(template)))]
     print(json.dumps({"ran": drain(), "calls": calls, "same": same}))
 
 
