@@ -29,6 +29,7 @@ impl DecoratedDigest {
     }
 
     /// In the scheme in force.
+    #[pyo3(signature = ())]
     fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         super::digest_of(self.original.bind(py), false, None)
     }
