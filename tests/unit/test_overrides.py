@@ -105,12 +105,19 @@ def test_call_storages(base, method, tmp_path):
     assert told
 
 
+def calls_beside(base: type, folder: Path) -> Any:
+    """Where records of values of this kind are: garbage is collected of what others see, too."""
+    return CallMemory({}) if base is ValueMemory else CallPickleFile(folder / "calls")
+
+
 @pytest.mark.parametrize("method", ["_contains", "_evict", "_operation_context"])
 @pytest.mark.parametrize("base", [ValueMemory, ValuePickleFile, ValueBagOfHoldingH5File])
 def test_what_a_backend_overrides(base, method, tmp_path):
     told: list[str] = []
     values = VALUES[base](watched(base, method, told), tmp_path)
-    store = Cache(values, CallMemory({}))
+    store = Cache(values, calls_beside(base, tmp_path))
+    store.save(Call("g", {}, result=[1]))
+    store.evict(Call("g", {}).to_lookup_key())
     store.values.save([1, 2])
     assert store.values.contains(store.values.save([1]))
     store.gc()
@@ -230,7 +237,8 @@ def test_contexts_of_caches(base, around, operation):
 @pytest.mark.parametrize("base", VALUES)
 def test_contexts_of_value_storages(base, operation, tmp_path):
     entered: list[str] = []
-    store = Cache(VALUES[base](contexts(base, entered), tmp_path), CallMemory({}))
+    values = VALUES[base](contexts(base, entered), tmp_path)
+    store = Cache(values, calls_beside(base, tmp_path))
     store.save(Call("g", {"x": [1]}, result=[2]))
     entered.clear()
     OPERATIONS[operation](store)
