@@ -112,6 +112,9 @@ def _profile(func: Callable[..., Any]) -> FunctionProfile:
 def signature_of(func: Callable[..., Any]) -> inspect.Signature:
     """The signature of a callable; `(*args, **kwargs)` for one that does not tell.
 
+    A wrapper that takes arguments of its own is called with these: that of the function that it
+    wraps (`functools.wraps`) counts where the wrapper passes on whatever it gets.
+
     Raises:
         TypeError: if `func` is not callable.
     """
@@ -124,9 +127,15 @@ def signature_of(func: Callable[..., Any]) -> inspect.Signature:
             import annotationlib
 
             # Annotations may name what does not exist at run time.
-            lenient = annotationlib.Format.FORWARDREF
-            return inspect.signature(func, annotation_format=lenient)
-        return inspect.signature(func)
+            options: dict[str, Any] = {"annotation_format": annotationlib.Format.FORWARDREF}
+        else:
+            options = {}
+        if hasattr(func, "__wrapped__"):
+            own = inspect.signature(func, follow_wrapped=False, **options)
+            kinds = {parameter.kind for parameter in own.parameters.values()}
+            if not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+                return own
+        return inspect.signature(func, **options)
     except (TypeError, ValueError):
         parameter = inspect.Parameter
         return inspect.Signature(

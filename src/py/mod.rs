@@ -46,8 +46,8 @@ pub mod _core {
     use super::older::OlderCall;
     #[pymodule_export]
     use super::storage::{
-        SqliteStore, child_digests, independent, independent_copy, intern_value, load_value, mend,
-        put_newest, result_digest, save_value,
+        SqliteStore, child_digests, has_identity, independent, independent_copy, intern_value,
+        load_value, mend, put_newest, result_digest, save_value,
     };
     #[pymodule_export]
     use super::storage::{

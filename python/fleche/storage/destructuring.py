@@ -12,6 +12,8 @@ least `remaining_depth`. Equal children are stored once. Loading mends the whole
 [1, [2, 3]]
 """
 
+import io
+import pickle
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -121,6 +123,30 @@ def register_destructurer(pred: Callable[[Any], bool], fn: Callable[..., Any]) -
             to hold of a child (itself, or its digest) and the child's depth.
     """
     _DESTRUCTURERS.append((pred, fn))
+
+
+def _met_by_pickle(objects: list[Any], met: set[int]) -> bool:
+    """Whether objects that are not looked into refer to each other, or to others that were met.
+
+    Args:
+        objects: the objects.
+        met: the addresses of these and of the others.
+    """
+    within: dict[int, Any] = {}
+    try:
+        for one in objects:
+            pickler = pickle.Pickler(io.BytesIO(), pickle.HIGHEST_PROTOCOL)
+            pickler.dump(one)
+            for address, (_, referred) in pickler.memo.copy().items():
+                if referred is one or not _core.has_identity(referred):
+                    continue
+                if address in met or within.get(address) is referred:
+                    return True
+                within[address] = referred
+    except Exception:
+        # Nothing tells: they are kept together.
+        return True
+    return False
 
 
 @runtime_checkable

@@ -58,7 +58,17 @@ def _dill_loader() -> tuple[Dumps, Loads]:
         raise _missing("dill") from error
     from fleche.storage import _live_classes as live
 
-    return dill.dumps, live.with_live_classes(dill.loads, live.dill_unpickler)
+
+    def dumps(value: Any) -> bytes:
+        # Of an array it forgets the order of bytes and of memory, and that it is not to be written.
+        kind = type(value)
+        is_array = (kind.__module__, kind.__name__) == ("numpy", "ndarray")
+        if is_array and not value.dtype.hasobject:
+            return pickle.dumps(value, _PROTOCOL)
+        data: bytes = dill.dumps(value)
+        return data
+
+    return dumps, live.with_live_classes(dill.loads, live.dill_unpickler)
 
 
 def _missing(package: str) -> ImportError:

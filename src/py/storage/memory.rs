@@ -7,19 +7,55 @@ use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,
 };
 
+use super::backend::pickled;
 use crate::py::names::Imported;
 
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 static DEEPCOPY: Imported = Imported::new("copy", "deepcopy");
+static LOADS: Imported = Imported::new("pickle", "loads");
+static ARRAY: Imported = Imported::new("numpy", "ndarray");
 
 /// A value as it is if nobody can change it, else a deep copy.
 #[pyfunction]
 pub fn independent<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if immutable(value, 0) {
-        Ok(value.clone())
-    } else {
-        DEEPCOPY.get(value.py())?.call1((value,))
+        return Ok(value.clone());
     }
+    let py = value.py();
+    if let Some(array) = ARRAY.if_loaded(py)?
+        && value.is_instance(array)?
+    {
+        return independent_array(value, array);
+    }
+    DEEPCOPY.get(py)?.call1((value,))
+}
+
+/// A copy of an array: `deepcopy` forgets that it may not be written to, and what a subclass holds
+/// besides.
+fn independent_array<'py>(
+    value: &Bound<'py, PyAny>,
+    array: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    let class = value.get_type();
+    let copies = |class: &Bound<'py, PyAny>| class.getattr(intern!(py, "__deepcopy__"));
+    if !class.is(array) && copies(class.as_any())?.is(&copies(array)?) {
+        let again = |bytes| LOADS.get(py)?.call1((bytes,));
+        if let Some(bytes) = pickled(value)?
+            && let Ok(copy) = again(bytes)
+        {
+            return Ok(copy);
+        }
+    }
+    let copy = DEEPCOPY.get(py)?.call1((value,))?;
+    let is_writable = |array: &Bound<'py, PyAny>| -> PyResult<bool> {
+        let flags = array.getattr(intern!(py, "flags"))?;
+        flags.getattr(intern!(py, "writeable"))?.is_truthy()
+    };
+    if class.is(array) && !is_writable(value)? {
+        copy.call_method1(intern!(py, "setflags"), (false,))?;
+    }
+    Ok(copy)
 }
 
 /// The same for a value that goes in: `SaveError` if it cannot be copied.

@@ -16,8 +16,8 @@ mod sqlite;
 pub use backend::Backend;
 pub use collection::{Collection, Flight};
 pub use destructure::{
-    child_digests, intern_value, load_from, load_value, mend, result_digest, save, save_result,
-    save_value,
+    child_digests, has_identity, intern_value, load_from, load_value, mend, result_digest, save,
+    save_result, save_value,
 };
 pub use memory::{independent, independent_copy, put_newest};
 pub use sqlite::SqliteStore;

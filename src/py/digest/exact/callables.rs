@@ -81,6 +81,8 @@ impl<'py> Walker<'py> {
                 let mut encoder = Encoder::new(Tag::Module);
                 encoder.bytes(&leaf::utf8(&module.name()?)?);
                 encoder
+            } else if self.by_address {
+                return Ok(Some(Self::address(module)));
             } else {
                 return definitions::module(self, module).map(Some);
             }
@@ -88,6 +90,13 @@ impl<'py> Walker<'py> {
             return Ok(None);
         };
         Ok(Some(encoder.finish()))
+    }
+
+    /// A definition by where it is, for comparison within a process.
+    fn address(definition: &Bound<'py, PyAny>) -> Hash {
+        let mut encoder = Encoder::new(Tag::Builtin);
+        encoder.length(definition.as_ptr() as usize);
+        encoder.finish()
     }
 
     /// A class by its name.
@@ -100,6 +109,9 @@ impl<'py> Walker<'py> {
     /// A class that is a value: of the standard library or an installed distribution by its name,
     /// else by what is in it.
     pub(super) fn class(&mut self, class: &Bound<'py, PyType>) -> PyResult<Hash> {
+        if self.by_address {
+            return Ok(Self::address(class));
+        }
         let known = is_installed(self.py, &module_of(class)?)?;
         if known && (!is_made_by_a_program(class)? || leads_to(class)?) {
             return Ok(Self::named_class(class)?.finish());
@@ -117,6 +129,9 @@ impl<'py> Walker<'py> {
     /// A function: of the standard library or an installed distribution by its name, else by what
     /// it does.
     fn function(&mut self, function: &Bound<'py, PyFunction>) -> PyResult<Hash> {
+        if self.by_address {
+            return Ok(Self::address(function));
+        }
         if is_installed_name(function)? {
             return Ok(Self::by_name(function)?.finish());
         }

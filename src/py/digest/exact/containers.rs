@@ -60,7 +60,13 @@ impl<'py> Walker<'py> {
             if !self.hooked && leaf::write_block(&child, self.typed, window.next_block()) {
                 window.push_block();
             } else {
-                match self.walk(&child) {
+                let within = self.within.len();
+                let walked = self.walk(&child);
+                if !matches!(are, Children::Elements) {
+                    // They may be sorted afterwards.
+                    self.within.truncate(within);
+                }
+                match walked {
                     Ok(hash) => window.push(hash),
                     Err(error) => return Err(self.past(error, || are.step(count, before.as_ref()))),
                 }
@@ -244,7 +250,12 @@ impl<'py> Walker<'py> {
     /// A dictionary subclass by its items; a `defaultdict` by its factory, too.
     fn dict_subclass(&mut self, value: &Bound<'py, PyAny>, name: &str) -> PyResult<Encoder> {
         let items = self.iterated_mapping(name, value)?;
-        let Some(factory) = value.getattr_opt(intern!(self.py, "default_factory"))? else {
+        // Asked of the class first: some dictionaries have any attribute that they are asked for.
+        let name = intern!(self.py, "default_factory");
+        if !value.get_type().hasattr(name)? {
+            return Ok(items);
+        }
+        let Some(factory) = value.getattr_opt(name)? else {
             return Ok(items);
         };
         if factory.is_none() {

@@ -24,11 +24,14 @@ mod times;
 mod trail;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::py::once::intern;
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyFunction, PyList, PySet, PyString, PyTuple, PyType};
+use pyo3::types::{
+    PyDict, PyFrozenSet, PyFunction, PyList, PyModule, PySet, PyString, PyTuple, PyType,
+};
 
 use super::{
     as_indigestible, check_depth, hash_of_text, hooks, indigestible, indigestible_because,
@@ -36,7 +39,7 @@ use super::{
 };
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use definitions::Dependencies;
+use definitions::{Definition, Dependencies, Question};
 use libraries::Kind;
 use trail::Trail;
 
@@ -101,6 +104,14 @@ pub fn named_by(text: &[u8]) -> Hash {
     encoder.finish()
 }
 
+/// When the walk leaves what it entered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    Always,
+    /// When nothing in it refers to what is around it.
+    Closed,
+}
+
 /// One walk over one value.
 #[expect(
     clippy::struct_excessive_bools,
@@ -122,6 +133,15 @@ pub struct Walker<'py> {
     /// path that led there.
     returned_to: usize,
     returns: usize,
+    /// How many definitions are being read, all that was entered meanwhile, and those that are
+    /// read.
+    reading: usize,
+    /// How often something was noted that the definition that is being read depends on.
+    noted: usize,
+    /// Whether definitions count by their addresses.
+    by_address: bool,
+    entered: Vec<usize>,
+    definitions: HashMap<Question, (Bound<'py, PyAny>, Arc<Definition>)>,
     /// Digests of deep values by address and question, with the values, which keeps their
     /// addresses from being taken by others.
     remembered: HashMap<(usize, bool), (Bound<'py, PyAny>, Hash)>,
@@ -147,6 +167,11 @@ impl<'py> Walker<'py> {
             within: Vec::new(),
             returned_to: usize::MAX,
             returns: 0,
+            reading: 0,
+            noted: 0,
+            by_address: false,
+            entered: Vec::new(),
+            definitions: HashMap::new(),
             remembered: HashMap::new(),
             class_names: HashMap::new(),
             compares_bodies: false,
@@ -192,23 +217,31 @@ impl<'py> Walker<'py> {
     fn walk_deep(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Hash> {
         let address = value.as_ptr() as usize;
         let key = (address, self.typed);
+        // Those are remembered with what they depend on.
+        let is_definition = value.is_instance_of::<PyFunction>()
+            || value.is_instance_of::<PyType>()
+            || value.is_instance_of::<PyModule>();
+        if is_definition {
+            return self.walk_node(value);
+        }
         if let Some((_, hash)) = self.remembered.get(&key) {
             return Ok(*hash);
         }
-        let watched = self.depth > WATCHED && !value.is_instance_of::<PyFunction>();
+        let watched = self.depth > WATCHED;
         if watched {
             if self.path.contains(&address) && !self.within.contains(&address) {
                 return Err(indigestible_because(self.py, "contains itself"));
             }
             self.path.push(address);
         }
-        let returns = self.returns;
+        let (returns, noted) = (self.returns, self.noted);
         let result = self.walk_node(value);
         if watched {
             self.path.pop();
         }
         // What the walk came back to depends on the path to it.
         if self.returns == returns
+            && self.noted == noted
             && let Ok(hash) = &result
         {
             if self.remembered.len() == MOST_REMEMBERED {
@@ -221,15 +254,21 @@ impl<'py> Walker<'py> {
 
     /// Walks what `value` is made of. Met again within itself, it counts as how many steps back
     /// it is: so cycles end, and agree wherever they are entered.
+    ///
+    /// What refers to something around it is part of a cycle that is not walked to its end: if it
+    /// is left only when that is, it is walked once, in however many ways the others refer to it.
+    /// Only what is walked in an order that is always the same may be left so.
     fn enter(
         &mut self,
         value: &Bound<'py, PyAny>,
+        leaving: Leaving,
         content: impl FnOnce(&mut Self) -> PyResult<Encoder>,
     ) -> PyResult<Encoder> {
         let address = value.as_ptr() as usize;
         if let Some(level) = self.within.iter().position(|entered| *entered == address) {
             self.returned_to = self.returned_to.min(level);
             self.returns += 1;
+            self.noted += 1;
             if self.returns > MOST_RETURNS {
                 let reason = "refers to itself in more ways than can be followed";
                 return Err(indigestible_because(self.py, reason));
@@ -240,9 +279,15 @@ impl<'py> Walker<'py> {
         }
         check_depth(self.py, self.depth)?;
         self.depth += 1;
+        let level = self.within.len();
         self.within.push(address);
+        if self.reading > 0 {
+            self.entered.push(address);
+        }
         let result = content(self);
-        self.within.pop();
+        if leaving == Leaving::Always || self.returned_to >= level || result.is_err() {
+            self.within.truncate(level);
+        }
         self.depth -= 1;
         result
     }

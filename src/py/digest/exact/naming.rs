@@ -125,6 +125,15 @@ pub fn is_installed(py: Python<'_>, name: &str) -> PyResult<bool> {
     Ok(installed)
 }
 
+/// Whether a module that is not loaded yet is of an installed distribution.
+pub fn is_installed_spec(spec: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = spec.py();
+    match spec.getattr(intern!(py, "origin"))?.extract::<String>() {
+        Ok(file) => Ok(matches!(&*file, "built-in" | "frozen") || is_installed_file(py, &file)?),
+        Err(_) => Ok(false),
+    }
+}
+
 fn is_namespace_installed(module: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = module.py();
     let Some(paths) = module.getattr_opt(intern!(py, "__path__"))? else {
@@ -180,9 +189,16 @@ impl<'py> Walker<'py> {
         let mut name = class_identity(class)?;
         let returns = self.returns;
         if !is_told_by_name(class)? {
+            if self.by_address {
+                return Ok(format!("{name}\0{address}"));
+            }
             let content = definitions::class(self, class)?;
             name.push('\0');
             name.push_str(Hex::of(&content).as_str());
+            if self.reading > 0 {
+                // What is being read notes it each time.
+                return Ok(name);
+            }
         }
         // Within the class itself it depends on the way there.
         if self.returns == returns {

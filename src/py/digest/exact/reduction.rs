@@ -10,7 +10,7 @@ use pyo3::types::{PyAny, PyDict, PyIterator, PyString, PyTuple, PyType};
 
 use super::libraries::{self, Kind};
 use super::state::is_derived;
-use super::{Walker, indigestible, leaf, trail};
+use super::{Leaving, Walker, indigestible, leaf, trail};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::{as_indigestible, indigestible_because, record, refreshed};
@@ -71,11 +71,15 @@ impl<'py> Walker<'py> {
     /// An object whose class was seen before.
     pub(super) fn object(&mut self, value: &Bound<'py, PyAny>, kind: Kind) -> PyResult<Hash> {
         match kind {
-            Kind::Refused => return Err(indigestible(value)),
+            Kind::Refused => {
+                // As of a generator of random numbers.
+                self.met_random |= self.refuses_random && is_consumed(value)?;
+                return Err(indigestible(value));
+            }
             Kind::Random => self.meets_random(value)?,
             _ => {}
         }
-        let reduced = self.enter(value, |walker| walker.reduced(value))?;
+        let reduced = self.enter(value, Leaving::Always, |walker| walker.reduced(value))?;
         Ok(reduced.finish())
     }
 
@@ -260,8 +264,11 @@ impl<'py> Walker<'py> {
             {
                 continue;
             }
+            let within = self.within.len();
             let key = self.walk(&name)?;
-            match self.walk(&content) {
+            let walked = self.walk(&content);
+            self.within.truncate(within);
+            match walked {
                 Ok(hash) => found.push((key, hash)),
                 Err(error) => {
                     return Err(self.past(error, || match name.cast::<PyString>() {
@@ -291,6 +298,15 @@ fn reduce<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Some(reduce) => reduce.call1((value,)),
         None => value.call_method1(intern!(py, "__reduce_ex__"), (PICKLE_PROTOCOL,)),
     }
+}
+
+/// Whether a value is an iterator of Python's own, which is changed by being used.
+fn is_consumed(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.cast::<PyIterator>().is_err() {
+        return Ok(false);
+    }
+    let module = super::naming::module_of(value.get_type().as_any())?;
+    Ok(module == "builtins" || module == "itertools")
 }
 
 /// What an object is as far as its class tells. Some have a reduction and yet no content: what is

@@ -50,7 +50,11 @@ impl<'py> Walker<'py> {
         content: &Bound<'py, PyAny>,
     ) -> PyResult<(Vec<u8>, Hash)> {
         let name = leaf::utf8(name)?.into_owned();
-        match self.walk(content) {
+        let within = self.within.len();
+        let walked = self.walk(content);
+        // They are sorted afterwards.
+        self.within.truncate(within);
+        match walked {
             Ok(hash) => Ok((name, hash)),
             Err(error) => Err(self.past(error, || trail::attribute(&name))),
         }

@@ -1,10 +1,14 @@
 //! Splitting a value that is saved.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry as Place;
+use std::collections::{HashMap, HashSet};
 
 use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{
+    PyBytes, PyCFunction, PyComplex, PyDate, PyDelta, PyDict, PyFloat, PyFrozenSet, PyFunction,
+    PyInt, PyList, PyModule, PyString, PyTime, PyTuple, PyType,
+};
 
 use super::super::backend::{Backend, Entry, pickled};
 use super::{ATTRS, DATACLASS, DICT, ITERABLE};
@@ -16,6 +20,21 @@ use crate::py::errors;
 use crate::py::names::Imported;
 
 static DESTRUCTURERS: Imported = Imported::new("fleche.storage.destructuring", "_DESTRUCTURERS");
+static IMMUTABLE: [Imported; 7] = [
+    Imported::new("datetime", "tzinfo"),
+    Imported::new("numpy", "dtype"),
+    Imported::new("enum", "Enum"),
+    Imported::new("decimal", "Decimal"),
+    Imported::new("fractions", "Fraction"),
+    Imported::new("pathlib", "PurePath"),
+    Imported::new("numpy", "generic"),
+];
+static MET_BY_PICKLE: Imported = Imported::new("fleche.storage.destructuring", "_met_by_pickle");
+
+/// Packages whose objects hold data and no objects of others.
+const DATA_PACKAGES: [&str; 7] = [
+    "numpy", "pandas", "polars", "pyarrow", "scipy", "torch", "xarray",
+];
 
 /// The nesting depth of what cannot be looked into: deeper than any limit.
 const OPAQUE: usize = usize::MAX;
@@ -46,6 +65,13 @@ struct Splitter<'a, 'py> {
     seen: HashSet<Hash>,
     /// The keys of values whose digest is another text, as hooks may say in scheme `sha256`.
     named: HashSet<Hash>,
+    /// What was met that can be told from its equals, by address; kept alive, so that no other
+    /// takes its address.
+    met: HashMap<usize, Bound<'py, PyAny>>,
+    /// Those of them that may refer to any others.
+    referring: Vec<Bound<'py, PyAny>>,
+    /// Whether something was met twice. In pieces it would come back as two.
+    shared: bool,
 }
 
 impl<'a, 'py> Splitter<'a, 'py> {
@@ -68,6 +94,9 @@ impl<'a, 'py> Splitter<'a, 'py> {
             children: Vec::new(),
             seen: HashSet::new(),
             named: HashSet::new(),
+            met: HashMap::new(),
+            referring: Vec::new(),
+            shared: false,
         })
     }
 
@@ -88,7 +117,57 @@ impl<'a, 'py> Splitter<'a, 'py> {
         node
     }
 
+    /// The outermost value: in pieces, or whole if something is in it more than once.
+    fn outermost(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
+        let node = self.node(value)?;
+        if !self.shared && !self.is_shared_within()? {
+            return Ok(node);
+        }
+        self.children.clear();
+        self.level += 1;
+        let whole = self.whole(value, OPAQUE);
+        self.level -= 1;
+        whole
+    }
+
+    /// Whether it is kept in mind what was met: a value that is saved under a digest of its own
+    /// comes back as that says, in pieces.
+    fn watched(&self) -> bool {
+        self.scheme == Scheme::Exact && !self.keyed
+    }
+
+    /// Notes a value that can be told from its equals.
+    fn meet(&mut self, value: &Bound<'py, PyAny>) {
+        match self.met.entry(value.as_ptr() as usize) {
+            Place::Occupied(_) => self.shared = true,
+            Place::Vacant(place) => {
+                place.insert(value.clone());
+            }
+        }
+    }
+
+    /// Whether the objects that are not looked into refer to each other, or to what was met.
+    fn is_shared_within(&self) -> PyResult<bool> {
+        if self.referring.is_empty() || self.met.len() == 1 {
+            return Ok(false);
+        }
+        let met = self.met.keys().copied().collect::<HashSet<_>>();
+        let shared = MET_BY_PICKLE
+            .get(self.py)?
+            .call1((self.referring.clone(), met))?;
+        shared.is_truthy()
+    }
+
     fn node_at_level(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
+        if self.shared {
+            // It will be stored whole.
+            return Ok(Node {
+                stored: value.clone(),
+                depth: OPAQUE,
+                hash: Hash::default(),
+                payload: None,
+            });
+        }
         if value.is_instance_of::<PyInt>()
             || value.is_instance_of::<PyFloat>()
             || (value.is_instance_of::<PyString>() && !is_digest(value)?)
@@ -96,6 +175,12 @@ impl<'a, 'py> Splitter<'a, 'py> {
             || value.is_instance_of::<PyComplex>()
         {
             return self.whole(value, 0);
+        }
+        if self.watched() && has_identity(value)? {
+            self.meet(value);
+            if self.shared {
+                return self.node_at_level(value);
+            }
         }
         let before = self.children.len();
         match self.parent(value) {
@@ -377,8 +462,60 @@ impl<'a, 'py> Splitter<'a, 'py> {
                 payload: None,
             });
         }
+        if self.watched() && has_identity(value)? && may_refer(value)? {
+            self.referring.push(value.clone());
+        }
         self.whole(value, OPAQUE)
     }
+}
+
+/// Whether what is done to a value, or asked of it, can tell it from its equals.
+#[pyfunction]
+pub fn has_identity(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = value.py();
+    if value.is_none()
+        || value.is_exact_instance_of::<PyTuple>()
+        || value.is_exact_instance_of::<PyFrozenSet>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_exact_instance_of::<PyBytes>()
+        || value.is_instance_of::<PyType>()
+        || value.is_instance_of::<PyFunction>()
+        || value.is_instance_of::<PyCFunction>()
+        || value.is_instance_of::<PyModule>()
+        || value.is_instance_of::<PyDate>()
+        || value.is_instance_of::<PyTime>()
+        || value.is_instance_of::<PyDelta>()
+    {
+        return Ok(false);
+    }
+    for class in &IMMUTABLE {
+        if let Some(class) = class.if_loaded(py)?
+            && value.is_instance(class)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an object that is not looked into may refer to others.
+fn may_refer(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.is_none() || value.is_instance_of::<PyType>() {
+        return Ok(false);
+    }
+    if let Some(dtype) = value
+        .getattr_opt(intern!(value.py(), "dtype"))
+        .ok()
+        .flatten()
+        && let Ok(Some(objects)) = dtype.getattr_opt(intern!(value.py(), "hasobject"))
+        && objects.is_truthy()?
+    {
+        return Ok(true);
+    }
+    let module = value.get_type().module()?;
+    let module = module.to_string_lossy();
+    let package = module.split('.').next().unwrap_or_default();
+    Ok(!DATA_PACKAGES.contains(&package))
 }
 
 /// Whether any of these is a `Digest`, which could not be told, once stored, from that of a child.
@@ -462,7 +599,7 @@ pub fn save_result<'py>(
         hash,
         payload,
         ..
-    } = splitter.node(value)?;
+    } = splitter.outermost(value)?;
     splitter.children.push(Entry {
         key: hash,
         value: stored,
@@ -477,7 +614,7 @@ pub fn save_result<'py>(
 pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
     let mut splitter = Splitter::new(py, None, None, i64::MAX)?;
-    to_digest(py, &splitter.node(value)?.hash)
+    to_digest(py, &splitter.outermost(value)?.hash)
 }
 
 /// What a parent holds of a child of this value, and the child's depth; a child that is deep

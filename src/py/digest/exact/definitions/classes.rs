@@ -20,7 +20,7 @@ static MISSING: Imported = Imported::new("dataclasses", "MISSING");
 static NOTHING: Imported = Imported::new("attr", "NOTHING");
 
 /// What Python and its libraries add to the namespace of a class body, or remember there.
-const ADDED: [&str; 26] = [
+const ADDED: [&str; 25] = [
     "__module__",
     "__qualname__",
     "__doc__",
@@ -40,7 +40,6 @@ const ADDED: [&str; 26] = [
     "__type_params__",
     "__classdictcell__",
     "__signature__",
-    "__match_args__",
     "__dataclass_fields__",
     "__dataclass_params__",
     "__attrs_attrs__",
@@ -78,19 +77,25 @@ pub fn content<'py>(walker: &mut Walker<'py>, class: &Bound<'py, PyType>) -> PyR
         encoder.child(&walker.walk(&base)?);
     }
     fields(walker, &mut encoder, class)?;
+    if !walker.compares_bodies {
+        annotations(walker, &mut encoder, class)?;
+    }
     let members = members(walker, &mut encoder, class)?;
     let names = class.getattr(intern!(py, "__dict__"))?;
     let names = names.cast::<PyMappingProxy>()?;
     let mut found = Vec::new();
     let is_enum = members.is_some();
+    let mut items = Vec::new();
     for item in names.items()?.iter() {
         let (name, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item.extract()?;
-        let Ok(name) = name.cast_into::<PyString>() else {
-            continue;
-        };
-        let text = name.to_string_lossy().into_owned();
+        if let Ok(name) = name.cast_into::<PyString>() {
+            items.push((name.to_string_lossy().into_owned(), name, value));
+        }
+    }
+    items.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    for (text, name, value) in items {
         if is_added(&text)
-            || is_enum && is_made_by_enum(&text, &value)
+            || is_enum && is_made_by_enum(&text, &value)?
             || members.as_ref().is_some_and(|known| known.contains(&text))
             || is_generated(&value)?
         {
@@ -109,7 +114,7 @@ pub fn content<'py>(walker: &mut Walker<'py>, class: &Bound<'py, PyType>) -> PyR
                     }
                     Err(error) if walker.may_be_without(&error) => {
                         found.push((written, attribute::NAME, None));
-                        Binding::Undigested
+                        Binding::undigested(&value)
                     }
                     Err(error) => {
                         return Err(walker.past(error, || format!(".{text}")));
@@ -142,11 +147,14 @@ fn is_added(name: &str) -> bool {
 }
 
 /// What `enum` puts in place of, or beside, what the body says. Methods of the body stay.
-fn is_made_by_enum(name: &str, value: &Bound<'_, PyAny>) -> bool {
+fn is_made_by_enum(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if name == "__new__" || name == "_generate_next_value_" {
+        return Ok(true);
+    }
     let hidden = name.starts_with('_') && name.ends_with('_');
-    hidden && !value.is_instance_of::<PyFunction>()
-        || name == "__new__"
-        || name == "_generate_next_value_"
+    Ok(hidden
+        && !value.is_instance_of::<PyFunction>()
+        && !value.hasattr(intern!(value.py(), "__func__"))?)
 }
 
 /// Whether a function was made by `dataclasses`, attrs or `collections.namedtuple`.
@@ -210,6 +218,12 @@ fn fields<'py>(
             for name in ["init", "repr", "compare", "kw_only", "hash"] {
                 encoder.child(&walker.walk(&field.getattr(name)?)?);
             }
+            given(
+                walker,
+                encoder,
+                &field.getattr(intern!(py, "metadata"))?,
+                false,
+            )?;
             for name in ["default", "default_factory"] {
                 let value = field.getattr(name)?;
                 given(
@@ -230,7 +244,16 @@ fn fields<'py>(
             for name in ["init", "repr", "kw_only"] {
                 encoder.byte(u8::from(field.getattr(name)?.is_truthy()?));
             }
-            for name in ["default", "validator", "converter", "eq", "order"] {
+            for name in [
+                "default",
+                "validator",
+                "converter",
+                "eq",
+                "order",
+                "hash",
+                "alias",
+                "metadata",
+            ] {
                 let value = field.getattr(name)?;
                 given(
                     walker,
@@ -258,10 +281,48 @@ fn given<'py>(
         return Ok(());
     }
     match bound_value(walker, value) {
-        Ok((hash, _)) => encoder.byte(1).child(&hash),
+        Ok((hash, bound)) => {
+            let value = value.clone().unbind();
+            walker.depends_on(Dependency::Value { value, bound });
+            encoder.byte(1).child(&hash)
+        }
         Err(error) if walker.may_be_without(&error) => encoder.byte(2),
         Err(error) => return Err(error),
     };
+    Ok(())
+}
+
+/// The annotations in the body of a class, which may be all that it says. Those of functions say
+/// nothing about what these do.
+fn annotations<'py>(
+    walker: &mut Walker<'py>,
+    encoder: &mut Encoder,
+    class: &Bound<'py, PyType>,
+) -> PyResult<()> {
+    let py = walker.py;
+    let names = class.getattr(intern!(py, "__dict__"))?;
+    let names = names.cast::<PyMappingProxy>()?;
+    let found = match names.get_item(intern!(py, "__annotations__")) {
+        Ok(found) => Some(found),
+        // From Python 3.14 on they are made when somebody asks for them.
+        Err(_) if names.contains(intern!(py, "__annotate_func__"))? => {
+            let library = py.import(intern!(py, "annotationlib"))?;
+            let options = PyDict::new(py);
+            let format = library.getattr(intern!(py, "Format"))?;
+            options.set_item("format", format.getattr(intern!(py, "FORWARDREF"))?)?;
+            Some(library.call_method(intern!(py, "get_annotations"), (class,), Some(&options))?)
+        }
+        Err(_) => None,
+    };
+    let Some(Ok(found)) = found.map(pyo3::Bound::cast_into::<PyDict>) else {
+        encoder.length(0);
+        return Ok(());
+    };
+    encoder.length(found.len());
+    for (name, annotation) in found.iter() {
+        encoder.text(&name.str()?.to_string_lossy());
+        given(walker, encoder, &annotation, false)?;
+    }
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! What a definition depends on: looked at on every call of a function that counts by its code,
 //! so that what stayed as it was is told by a comparison of addresses.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyMappingProxy, PyModule, PyString,
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFunction, PyInt, PyMappingProxy, PyModule,
+    PyString, PyType,
 };
 
 use super::Definition;
@@ -23,6 +25,11 @@ pub enum Dependency {
     Name {
         namespace: Namespace,
         name: Py<PyString>,
+        bound: Binding,
+    },
+    /// What a value that stays in its place holds: a default, a field's.
+    Value {
+        value: Py<PyAny>,
         bound: Binding,
     },
     /// What a captured cell holds.
@@ -84,10 +91,13 @@ pub enum Binding {
     Nothing,
     /// This very object, which cannot change, or whose definition is looked at by itself.
     This(Py<PyAny>),
-    /// Something of this content.
+    /// Something of this content, in which there is no definition.
     Content(Hash),
-    /// Something that has no digest.
-    Undigested,
+    /// Something of this content, by the addresses of the definitions in it, which are looked at by
+    /// themselves.
+    Frame(Hash),
+    /// Something that has no digest; which one, if it is a definition.
+    Undigested(Option<Py<PyAny>>),
 }
 
 impl Binding {
@@ -101,16 +111,27 @@ impl Binding {
             (Self::Nothing, found) => found.is_none(),
             (_, None) => false,
             (Self::This(value), Some(found)) => found.is(value.bind(py)),
-            (Self::Content(hash), Some(found)) => content(&found, typed)? == Some(*hash),
-            (Self::Undigested, Some(found)) => content(&found, typed)?.is_none(),
+            (Self::Content(hash), Some(found)) => content(&found, typed, false)? == Some(*hash),
+            (Self::Frame(hash), Some(found)) => content(&found, typed, true)? == Some(*hash),
+            (Self::Undigested(Some(value)), Some(found)) => found.is(value.bind(py)),
+            (Self::Undigested(None), Some(found)) => content(&found, typed, true)?.is_none(),
         })
+    }
+
+    /// What a name is bound to that has no digest.
+    pub fn undigested(value: &Bound<'_, PyAny>) -> Self {
+        let is_definition =
+            value.is_instance_of::<PyFunction>() || value.is_instance_of::<PyType>();
+        Self::Undigested(is_definition.then(|| value.clone().unbind()))
     }
 }
 
-/// The digest of a value that is bound to a name; `None` if it has none.
-fn content(value: &Bound<'_, PyAny>, typed: bool) -> PyResult<Option<Hash>> {
+/// The digest of a value that is bound to a name, with the definitions in it by their addresses or
+/// by their content; `None` if it has none.
+pub fn content(value: &Bound<'_, PyAny>, typed: bool, frame: bool) -> PyResult<Option<Hash>> {
     let mut walker = Walker::new(value.py(), typed);
     walker.refuses_random = true;
+    walker.by_address = frame;
     match walker.walk(value) {
         Ok(hash) => Ok(Some(hash)),
         Err(error) if walker.may_be_without(&error) => Ok(None),
@@ -134,6 +155,9 @@ pub fn is_constant(value: &Bound<'_, PyAny>) -> bool {
         || value.is_instance_of::<PyModule>()
 }
 
+/// Definitions by address. Those of a program refer to each other in many ways.
+pub type Seen = HashSet<*const Definition>;
+
 /// Everything that a definition depends on.
 pub struct Dependencies {
     /// Whether content counts by type.
@@ -153,37 +177,38 @@ impl Dependencies {
         self.all.push(dependency);
     }
 
-    /// Whether all is as it was.
-    pub fn hold(&self, py: Python<'_>) -> PyResult<bool> {
+    /// Whether all is as it was. `seen`: the definitions that were looked at already.
+    pub fn hold(&self, py: Python<'_>, seen: &mut Seen) -> PyResult<bool> {
         for dependency in &self.all {
-            if !dependency.holds(py, self.typed)? {
+            if !dependency.holds(py, self.typed, seen)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    pub fn undigested(&self) -> Vec<String> {
-        let mut names = Vec::new();
+    /// The names of globals without a digest.
+    pub fn undigested(&self, names: &mut BTreeSet<String>, seen: &mut Seen) {
         for dependency in &self.all {
             match dependency {
                 Dependency::Name {
                     name,
-                    bound: Binding::Undigested,
+                    bound: Binding::Undigested(_),
                     namespace: Namespace::Globals(_),
-                } => names.push(name.to_string()),
-                Dependency::Definition(inner) => names.extend(inner.undigested()),
+                } => {
+                    names.insert(name.to_string());
+                }
+                Dependency::Definition(inner) if seen.insert(Arc::as_ptr(inner)) => {
+                    inner.dependencies.undigested(names, seen);
+                }
                 _ => {}
             }
         }
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 }
 
 impl Dependency {
-    fn holds(&self, py: Python<'_>, typed: bool) -> PyResult<bool> {
+    fn holds(&self, py: Python<'_>, typed: bool, seen: &mut Seen) -> PyResult<bool> {
         match self {
             Self::Name {
                 namespace,
@@ -193,6 +218,9 @@ impl Dependency {
             Self::Cell { cell, bound } => bound.holds(py, typed, || {
                 Ok(super::functions::cell_content(cell.bind(py)))
             }),
+            Self::Value { value, bound } => {
+                bound.holds(py, typed, || Ok(Some(value.bind(py).clone())))
+            }
             Self::Attribute {
                 object,
                 name,
@@ -206,7 +234,9 @@ impl Dependency {
                 })
             }
             Self::Count { namespace, count } => Ok(namespace.len(py)? == *count),
-            Self::Definition(definition) => definition.holds(py),
+            Self::Definition(inner) => {
+                Ok(!seen.insert(Arc::as_ptr(inner)) || inner.dependencies.hold(py, seen)?)
+            }
         }
     }
 }

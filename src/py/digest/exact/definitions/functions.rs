@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCode, PyDict, PyFunction, PyModule, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyCode, PyDict, PyFunction, PyModule, PyString, PyTuple, PyType};
 
-use super::dependencies::{Binding, Dependency, Namespace, is_constant};
+use super::dependencies::{Binding, Dependency, Namespace, content as content_of, is_constant};
 use super::modules::Undigested;
 use super::uses::{Use, Uses};
 use super::{Globals, bytecode, modules, source};
@@ -20,6 +20,7 @@ use crate::py::names::Imported;
 
 static BUILTINS: Imported = Imported::new("builtins", "__dict__");
 static OBJECT: Imported = Imported::new("builtins", "object");
+static NAMESPACE: Imported = Imported::new("types", "SimpleNamespace");
 
 /// The cell that `super()` and `__class__` read.
 const CLASS_CELL: &str = "__class__";
@@ -58,6 +59,14 @@ pub fn content<'py>(
             value,
         });
     }
+    if let Some(registry) = dispatched(function, code)? {
+        let (hash, bound) = bound_value(walker, &registry)?;
+        let value = registry.unbind();
+        walker.depends_on(Dependency::Value { value, bound });
+        let mut encoder = Encoder::new(Tag::Namespace);
+        encoder.child(&hash);
+        return Ok(encoder);
+    }
     let mut encoder = Encoder::new(Tag::FunctionDefinition);
     let read = if walker.compares_bodies {
         Arc::new(bytecode::read(walker, code)?)
@@ -67,6 +76,9 @@ pub fn content<'py>(
     encoder.child(&read.hash);
     captured(walker, &mut encoder, function, code, &read.uses)?;
     defaults(walker, &mut encoder, function)?;
+    if globals == Globals::Followed && !walker.compares_bodies {
+        own_attributes(walker, &mut encoder, function, &read.uses)?;
+    }
     if globals == Globals::Ignored
         || walker.compares_bodies
         || is_installed(py, &module_of(function)?)?
@@ -74,8 +86,23 @@ pub fn content<'py>(
         encoder.length(0);
     } else {
         named_globals(walker, &mut encoder, function, code, &read.uses)?;
+        imported(walker, &mut encoder, function, &read.uses)?;
     }
     Ok(encoder)
+}
+
+/// The functions that a `functools.singledispatch` function chooses from; what it remembers of its
+/// choices says nothing.
+fn dispatched<'py>(
+    function: &Bound<'py, PyFunction>,
+    code: &Bound<'py, PyCode>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = function.py();
+    let made_by: String = code.getattr(intern!(py, "co_qualname"))?.extract()?;
+    if made_by != "singledispatch.<locals>.wrapper" {
+        return Ok(None);
+    }
+    function.getattr_opt(intern!(py, "registry"))
 }
 
 fn captured<'py>(
@@ -93,8 +120,13 @@ fn captured<'py>(
     };
     let names = code.getattr(intern!(py, "co_freevars"))?;
     let mut content = Vec::with_capacity(cells.len());
+    let mut named = Vec::with_capacity(cells.len());
     for (name, cell) in names.cast::<PyTuple>()?.iter().zip(cells.iter()) {
-        let name: String = name.extract()?;
+        named.push((name.extract::<String>()?, cell));
+    }
+    // Versions of Python order them differently.
+    named.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, cell) in named {
         let found = cell_content(&cell);
         let bound = match found {
             None => {
@@ -102,7 +134,11 @@ fn captured<'py>(
                 Binding::Nothing
             }
             Some(class) if name == CLASS_CELL && class.is_instance_of::<PyType>() => {
-                let hash = Walker::named_class(class.cast()?)?.finish();
+                let hash = if walker.compares_bodies {
+                    Walker::named_class(class.cast()?)?.finish()
+                } else {
+                    walker.walk(&class)?
+                };
                 content.push((name, variable::CONTENT, Some(hash)));
                 Binding::This(class.unbind())
             }
@@ -154,8 +190,12 @@ fn used<'py>(
     if let Some(names) = usage.only_attributes(value) {
         let this = || Binding::This(value.clone().unbind());
         if let Ok(module) = value.cast::<PyModule>() {
-            if !is_installed_module(module)? {
-                let hash = modules::attributes(walker, module, names)?;
+            let hash = if is_installed_module(module)? {
+                modules::patched(walker, module, names)?
+            } else {
+                Some(modules::attributes(walker, module, names)?)
+            };
+            if let Some(hash) = hash {
                 return Ok(Some((variable::ATTRIBUTES, hash, this())));
             }
         } else if let Some(hash) = attributes(walker, value, names)? {
@@ -163,7 +203,61 @@ fn used<'py>(
         }
     }
     let (hash, bound) = bound_value(walker, value)?;
+    if let Ok(function) = value.cast::<PyFunction>()
+        && let Some(hash) = with_attributes(walker, function, hash, usage.attributes())?
+    {
+        return Ok(Some((variable::ATTRIBUTES, hash, bound)));
+    }
     Ok(Some((variable::CONTENT, hash, bound)))
+}
+
+/// A function with those of its attributes that code asks it for; `None` if it has none of them.
+fn with_attributes<'py>(
+    walker: &mut Walker<'py>,
+    function: &Bound<'py, PyFunction>,
+    hash: Hash,
+    names: &BTreeSet<String>,
+) -> PyResult<Option<Hash>> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let held = function.getattr(intern!(walker.py, "__dict__"))?;
+    let held = held.cast_into::<PyDict>()?;
+    let mut encoder = Encoder::new(Tag::Namespace);
+    encoder.child(&hash);
+    modules::write(walker, &mut encoder, &held, names, Undigested::ByName)?;
+    let mut any = false;
+    for name in names {
+        any |= held.contains(name)?;
+    }
+    Ok(any.then(|| encoder.finish()))
+}
+
+/// The attributes that a program gave a function, except those that only its own code changes, as
+/// a count of its calls.
+fn own_attributes<'py>(
+    walker: &mut Walker<'py>,
+    encoder: &mut Encoder,
+    function: &Bound<'py, PyFunction>,
+    uses: &Uses,
+) -> PyResult<()> {
+    let py = walker.py;
+    let held = function.getattr(intern!(py, "__dict__"))?;
+    let held = held.cast_into::<PyDict>()?;
+    let own: String = function.getattr(intern!(py, "__name__"))?.extract()?;
+    let own = uses.get(&own);
+    let mut names = BTreeSet::new();
+    for name in held.keys().iter() {
+        let name: String = name.extract()?;
+        if !name.starts_with("__") && !own.only_writes_attribute(&name) {
+            names.insert(name);
+        }
+    }
+    walker.depends_on(Dependency::Count {
+        namespace: Namespace::Globals(held.clone().unbind()),
+        count: held.len(),
+    });
+    modules::write(walker, encoder, &held, &names, Undigested::ByName)
 }
 
 /// The attributes of an instance that code asks it for, if these are kept in its `__dict__` and
@@ -176,10 +270,9 @@ fn attributes<'py>(
     let py = walker.py;
     let class = value.get_type();
     let plain = OBJECT.get(py)?.getattr(intern!(py, "__getattribute__"))?;
-    if !class.getattr(intern!(py, "__getattribute__"))?.is(&plain)
-        || value.is_instance_of::<PyFunction>()
-        || value.is_instance_of::<PyType>()
-    {
+    let is_plain =
+        class.getattr(intern!(py, "__getattribute__"))?.is(&plain) || class.is(NAMESPACE.get(py)?);
+    if !is_plain || value.is_instance_of::<PyFunction>() || value.is_instance_of::<PyType>() {
         return Ok(None);
     }
     let Some(held) = value.getattr_opt(intern!(py, "__dict__"))? else {
@@ -223,20 +316,22 @@ pub fn bound_value<'py>(
     walker: &mut Walker<'py>,
     value: &Bound<'py, PyAny>,
 ) -> PyResult<(Hash, Binding)> {
-    if is_definition(walker, value)? {
+    if value.is_instance_of::<PyModule>() || is_definition(walker, value)? {
         // Each depends on more, which it notes itself.
         let hash = walker.walk(value)?;
         return Ok((hash, Binding::This(value.clone().unbind())));
     }
-    // Its content is looked at as a whole, with all that it depends on.
-    let outer = walker.dependencies.take();
-    let hash = walker.walk(value);
-    walker.dependencies = outer;
-    let hash = hash?;
+    let noted = walker.noted;
+    let hash = walker.walk(value)?;
     let bound = if is_constant(value) {
         Binding::This(value.clone().unbind())
-    } else {
+    } else if walker.noted == noted {
         Binding::Content(hash)
+    } else {
+        match content_of(value, walker.typed, true)? {
+            Some(frame) => Binding::Frame(frame),
+            None => Binding::Undigested(None),
+        }
     };
     Ok((hash, bound))
 }
@@ -249,11 +344,19 @@ fn defaults<'py>(
     let py = walker.py;
     let default = |walker: &mut Walker<'py>, encoder: &mut Encoder, value: &Bound<'py, PyAny>| {
         // As the argument of a call that leaves it out: what has no digest is that default.
-        match bound_value(walker, value) {
-            Ok((hash, _)) => encoder.byte(1).child(&hash),
-            Err(error) if walker.may_be_without(&error) => encoder.byte(0),
+        let bound = match bound_value(walker, value) {
+            Ok((hash, bound)) => {
+                encoder.byte(1).child(&hash);
+                bound
+            }
+            Err(error) if walker.may_be_without(&error) => {
+                encoder.byte(0);
+                Binding::undigested(value)
+            }
             Err(error) => return Err(error),
         };
+        let value = value.clone().unbind();
+        walker.depends_on(Dependency::Value { value, bound });
         Ok(())
     };
     let given = function.getattr(intern!(py, "__defaults__"))?;
@@ -282,6 +385,12 @@ fn defaults<'py>(
     for (name, value) in sorted {
         encoder.text(&name);
         default(walker, encoder, &value)?;
+        // Unlike that of the others, this mapping may be changed in place.
+        walker.depends_on(Dependency::Name {
+            namespace: Namespace::Globals(named.clone().unbind()),
+            name: PyString::new(py, &name).unbind(),
+            bound: Binding::This(value.unbind()),
+        });
     }
     Ok(())
 }
@@ -297,23 +406,67 @@ fn named_globals<'py>(
     let captured: Vec<String> = code.getattr(intern!(py, "co_freevars"))?.extract()?;
     let namespace = function.getattr(intern!(py, "__globals__"))?;
     let namespace = namespace.cast::<PyDict>()?;
+    let builtins = BUILTINS.get(py)?.cast::<PyDict>()?;
     let mut content = Vec::new();
     for (name, usage) in uses.iter() {
         if captured.iter().any(|captured| captured == name) {
             continue;
         }
         let name = PyString::new(py, name);
-        let found = namespace.get_item(&name)?;
+        let mut held_by = namespace;
+        let mut found = namespace.get_item(&name)?;
+        if found.is_none() {
+            let builtin = builtins.get_item(&name)?;
+            if let Some(builtin) = &builtin {
+                walker.depends_on(Dependency::Name {
+                    namespace: Namespace::Globals(namespace.clone().unbind()),
+                    name: name.clone().unbind(),
+                    bound: Binding::Nothing,
+                });
+                held_by = builtins;
+                if is_of_python(builtin)? {
+                    walker.depends_on(Dependency::Name {
+                        namespace: Namespace::Globals(builtins.clone().unbind()),
+                        name: name.unbind(),
+                        bound: Binding::This(builtin.clone().unbind()),
+                    });
+                    continue;
+                }
+            }
+            found = builtin;
+        }
         let Some(bound) = one_global(walker, &mut content, &name, found.as_ref(), usage)? else {
             continue;
         };
         walker.depends_on(Dependency::Name {
-            namespace: Namespace::Globals(namespace.clone().unbind()),
+            namespace: Namespace::Globals(held_by.clone().unbind()),
             name: name.unbind(),
             bound,
         });
     }
     write(encoder, content);
+    Ok(())
+}
+
+/// What code takes from modules of the user's own that it imports when it runs.
+fn imported<'py>(
+    walker: &mut Walker<'py>,
+    encoder: &mut Encoder,
+    function: &Bound<'py, PyFunction>,
+    uses: &Uses,
+) -> PyResult<()> {
+    for (from, name) in uses.imports() {
+        let Some(module) = modules::of_import(function, from)? else {
+            continue;
+        };
+        encoder.text(from).text(name);
+        if name.is_empty() {
+            encoder.child(&walker.walk(module.as_any())?);
+        } else {
+            let names = BTreeSet::from([name.clone()]);
+            encoder.child(&modules::attributes(walker, &module, &names)?);
+        }
+    }
     Ok(())
 }
 
@@ -327,10 +480,8 @@ fn one_global<'py>(
 ) -> PyResult<Option<Binding>> {
     let text: String = name.extract()?;
     let Some(value) = found else {
-        // A builtin, or something that is not there yet.
-        if !BUILTINS.get(walker.py)?.contains(name)? {
-            content.push((text, variable::NOTHING, None));
-        }
+        // It is not there yet.
+        content.push((text, variable::NOTHING, None));
         return Ok(Some(Binding::Nothing));
     };
     match used(walker, value, usage) {
@@ -341,8 +492,20 @@ fn one_global<'py>(
         }
         Err(error) if walker.may_be_without(&error) => {
             content.push((text, variable::NAME, None));
-            Ok(Some(Binding::Undigested))
+            Ok(Some(Binding::undigested(value)))
         }
         Err(error) => Err(walker.past(error, || format!("global {text}"))),
     }
+}
+
+/// Whether a builtin is what Python itself put there.
+fn is_of_python(builtin: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(builtin.is_none()
+        || builtin.is_instance_of::<PyBool>()
+        || builtin.is(builtin.py().Ellipsis())
+        || builtin.is(builtin.py().NotImplemented())
+        || module_of(builtin)? == "builtins"
+        || module_of(builtin)? == "_sitebuiltins"
+        || module_of(builtin)? == "io"
+        || module_of(builtin)? == "_io")
 }

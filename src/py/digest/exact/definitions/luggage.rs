@@ -10,7 +10,7 @@ use pyo3::types::{PyCode, PyFunction};
 
 use super::bytecode;
 use super::source::Code;
-use super::uses::{Packed, Uses};
+use super::uses::{Import, Packed, Uses};
 use crate::engine::digest::Hash;
 use crate::py::digest::exact::Walker;
 use crate::py::digest::exact::naming::is_named_function;
@@ -29,7 +29,8 @@ pub fn pack<'py>(
         return Ok(());
     }
     let bytecode = bytecode::content(walker, code)?.finish();
-    function.setattr(ATTRIBUTE, (bytecode, read.hash, read.uses.pack()))
+    let imports: Vec<Import> = read.uses.imports().iter().cloned().collect();
+    function.setattr(ATTRIBUTE, (bytecode, read.hash, read.uses.pack(), imports))
 }
 
 pub fn unpack<'py>(
@@ -40,13 +41,14 @@ pub fn unpack<'py>(
     let Some(packed) = function.getattr_opt(ATTRIBUTE)? else {
         return Ok(None);
     };
-    let Ok((of, hash, uses)) = packed.extract::<(Hash, Hash, Vec<Packed>)>() else {
+    let Ok((of, hash, uses, imports)) = packed.extract::<(Hash, Hash, Vec<Packed>, Vec<Import>)>()
+    else {
         return Ok(None);
     };
     // It may have been copied from a function that this one wraps.
     if bytecode::content(walker, code)?.finish() != of {
         return Ok(None);
     }
-    let uses = Uses::unpack(uses);
+    let uses = Uses::unpack(uses, imports);
     Ok(Some(Code { hash, uses }))
 }

@@ -18,36 +18,39 @@ mod source;
 mod syntax;
 mod uses;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFunction, PyModule, PyType};
 
-use super::{Walker, leads_to};
+use super::{Leaving, Walker, leads_to};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::Encoder;
 use crate::py::digest::is_indigestible;
 
-pub use dependencies::{Dependencies, Dependency};
+pub use dependencies::{Dependencies, Dependency, Seen};
 
 /// A function, class or module as it was read.
 pub struct Definition {
     pub hash: Hash,
     dependencies: Dependencies,
-    /// Whether it refers to itself: within another definition it may be read in another way.
-    cyclic: bool,
+    /// If it refers to itself, the addresses of all that it was read with: within one of these it
+    /// is read in another way.
+    members: Vec<usize>,
 }
 
 impl Definition {
     /// Whether nothing that it depends on has changed since.
     pub fn holds(&self, py: Python<'_>) -> PyResult<bool> {
-        self.dependencies.hold(py)
+        self.dependencies.hold(py, &mut Seen::new())
     }
 
     /// The names of globals that have no digest, and count by name alone.
     pub fn undigested(&self) -> Vec<String> {
-        self.dependencies.undigested()
+        let mut names = BTreeSet::new();
+        self.dependencies.undigested(&mut names, &mut Seen::new());
+        names.into_iter().collect()
     }
 }
 
@@ -58,7 +61,7 @@ static READ: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 type Known = HashMap<Question, (Py<PyAny>, Arc<Definition>)>;
 
 /// An object's address, whether globals are followed, and whether content counts by type.
-type Question = (usize, Globals, bool);
+pub type Question = (usize, Globals, bool);
 
 /// Programs that make definitions without end must not keep them all alive here.
 const MOST_READ: usize = 4096;
@@ -86,7 +89,7 @@ fn function_definition<'py>(
     globals: Globals,
 ) -> PyResult<Arc<Definition>> {
     read(walker, function.as_any(), globals, |walker| {
-        walker.enter(function, |walker| {
+        walker.enter(function, Leaving::Closed, |walker| {
             functions::content(walker, function, globals)
         })
     })
@@ -108,14 +111,18 @@ pub fn code<'py>(walker: &mut Walker<'py>, code: &Bound<'py, PyCode>) -> PyResul
 /// The digest of a class by its definition.
 pub fn class<'py>(walker: &mut Walker<'py>, class: &Bound<'py, PyType>) -> PyResult<Hash> {
     let definition = read(walker, class.as_any(), Globals::Followed, |walker| {
-        walker.enter(class, |walker| classes::content(walker, class))
+        walker.enter(class, Leaving::Closed, |walker| {
+            classes::content(walker, class)
+        })
     })?;
     Ok(definition.hash)
 }
 
 /// The digest of a module by its public names.
 pub fn module<'py>(walker: &mut Walker<'py>, module: &Bound<'py, PyModule>) -> PyResult<Hash> {
-    let content = walker.enter(module, |walker| modules::content(walker, module))?;
+    let content = walker.enter(module, Leaving::Always, |walker| {
+        modules::content(walker, module)
+    })?;
     Ok(content.finish())
 }
 
@@ -143,16 +150,8 @@ fn read<'py>(
     globals: Globals,
     content: impl FnOnce(&mut Walker<'py>) -> PyResult<Encoder>,
 ) -> PyResult<Arc<Definition>> {
-    let py = walker.py;
     let key = (object.as_ptr() as usize, globals, walker.typed);
-    let lock = || READ.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = lock().get(&key).map(|(_, known)| known.clone());
-    if let Some(known) = known
-        && !walker.compares_bodies
-        && (!known.cyclic || walker.within.is_empty())
-        && !walker.within.contains(&key.0)
-        && known.holds(py)?
-    {
+    if let Some(known) = known(walker, &key)? {
         walker.depends_on(Dependency::Definition(known.clone()));
         return Ok(known);
     }
@@ -160,8 +159,13 @@ fn read<'py>(
     let begun = Dependencies::new(walker.typed);
     let outer = walker.dependencies.replace(begun);
     let returned_to = std::mem::replace(&mut walker.returned_to, usize::MAX);
-    let returns = walker.returns;
+    let (returns, entered) = (walker.returns, walker.entered.len());
+    walker.reading += 1;
+    // What is met again by way of a definition does not contain itself.
+    let path = std::mem::take(&mut walker.path);
     let result = content(walker);
+    walker.path = path;
+    walker.reading -= 1;
     let dependencies = std::mem::replace(&mut walker.dependencies, outer);
     let dependencies = dependencies.unwrap_or_else(|| Dependencies::new(walker.typed));
     let closed = walker.returned_to >= level;
@@ -171,31 +175,69 @@ fn read<'py>(
         walker.returned_to
     };
     walker.returned_to = returned_to.min(inner);
+    let members = if walker.returns == returns {
+        Vec::new()
+    } else {
+        walker.entered[entered..].to_vec()
+    };
+    if walker.reading == 0 {
+        walker.entered.clear();
+    }
     let definition = Arc::new(Definition {
         hash: result?.finish(),
         dependencies,
-        cyclic: walker.returns != returns,
+        members,
     });
     walker.depends_on(Dependency::Definition(definition.clone()));
-    if closed && !walker.compares_bodies && leads_to(object)? {
-        let kept = (object.clone().unbind(), definition.clone());
-        let mut read = lock();
-        let forgotten = if read.len() == MOST_READ {
-            std::mem::take(&mut *read)
-        } else {
-            HashMap::new()
-        };
-        let replaced = read.insert(key, kept);
-        drop(read);
-        // After the lock: what ends here may run Python code.
-        drop((forgotten, replaced));
+    if closed && !walker.compares_bodies {
+        let kept = (object.clone(), definition.clone());
+        walker.definitions.insert(key, kept);
+        if leads_to(object)? {
+            keep(key, object, &definition);
+        }
     }
     Ok(definition)
+}
+
+/// A definition that was read before and still holds.
+fn known(walker: &Walker<'_>, key: &Question) -> PyResult<Option<Arc<Definition>>> {
+    if walker.compares_bodies {
+        return Ok(None);
+    }
+    let is_apart = |known: &Definition| {
+        let within = |address: &usize| walker.within.contains(address);
+        !within(&key.0) && !known.members.iter().any(within)
+    };
+    if let Some((_, known)) = walker.definitions.get(key) {
+        return Ok(is_apart(known).then(|| known.clone()));
+    }
+    let read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = read.get(key).map(|(_, known)| known.clone());
+    drop(read);
+    match known {
+        Some(known) if is_apart(&known) && known.holds(walker.py)? => Ok(Some(known)),
+        _ => Ok(None),
+    }
+}
+
+fn keep(key: Question, object: &Bound<'_, PyAny>, definition: &Arc<Definition>) {
+    let kept = (object.clone().unbind(), definition.clone());
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let forgotten = if read.len() == MOST_READ {
+        std::mem::take(&mut *read)
+    } else {
+        HashMap::new()
+    };
+    let replaced = read.insert(key, kept);
+    drop(read);
+    // After the lock: what ends here may run Python code.
+    drop((forgotten, replaced));
 }
 
 impl Walker<'_> {
     /// Notes what the definition that is being read depends on.
     fn depends_on(&mut self, dependency: Dependency) {
+        self.noted += 1;
         if let Some(dependencies) = &mut self.dependencies {
             dependencies.push(dependency);
         }

@@ -18,6 +18,12 @@ use crate::py::digest::exact::{Walker, leaf};
 use crate::py::names::Imported;
 
 static NODE: Imported = Imported::new("ast", "AST");
+/// Whether a call whose result is dropped only changes a built-in container.
+fn is_dropped_mutator(name: &str, call: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(name == "setdefault"
+        || name == "pop" && call.getattr(intern!(call.py(), "args"))?.len()? == 2)
+}
+
 /// The functions and lambdas of a tree, by qualified name.
 pub fn functions<'py>(
     node: &Bound<'py, PyAny>,
@@ -114,6 +120,7 @@ pub fn read<'py>(
         encoder: &mut encoder,
         uses: Uses::of(names),
         depth: 0,
+        guarded: 0,
     };
     writer.function(node, true)?;
     let uses = writer.uses;
@@ -135,6 +142,8 @@ struct Writer<'a, 'py> {
     encoder: &'a mut Encoder,
     uses: Uses,
     depth: usize,
+    /// Within how many statements the code is that go on if something is not there.
+    guarded: usize,
 }
 
 impl<'py> Writer<'_, 'py> {
@@ -222,6 +231,7 @@ impl<'py> Writer<'_, 'py> {
         match kind.as_str() {
             "FunctionDef" | "AsyncFunctionDef" | "Lambda" => return self.function(node, false),
             "ClassDef" => return self.class(node),
+            "Import" | "ImportFrom" => self.import(node, &kind)?,
             "Constant" => {
                 // As a constant even where it is text: no name.
                 let hash = self.walker.walk(&node.getattr(intern!(py, "value"))?)?;
@@ -241,7 +251,11 @@ impl<'py> Writer<'_, 'py> {
             _ => {}
         }
         let unread = self.unread(node, &kind)?;
-        self.fields(node, &kind, &unread)
+        let guards = usize::from(is_guard(node, &kind)?);
+        self.guarded += guards;
+        self.fields(node, &kind, &unread)?;
+        self.guarded -= guards;
+        Ok(())
     }
 
     /// All that a node says. `unread`: names in it that are not read, or were noted already.
@@ -297,12 +311,25 @@ impl<'py> Writer<'_, 'py> {
 
     /// The name of a global that a statement changes and does not read, each time that it stands
     /// there: in `seen.append(x)`, `count += 1`, `count = count + 1`, `count[x] += 1`,
-    /// `count[x] = count.get(x, 0) + 1`, `results[x] = y`, `del results[x]`, `state.last = x`.
+    /// `count[x] = count.get(x, 0) + 1`, `results[x] = y`, `state.last = x`.
     fn unread(&mut self, node: &Bound<'py, PyAny>, kind: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let py = node.py();
         if kind == "Expr" {
             let call = node.getattr(intern!(py, "value"))?;
             let Some((receiver, mut path)) = method_call(&call)? else {
+                return Ok(Vec::new());
+            };
+            let Some(method) = path.pop() else {
+                return Ok(Vec::new());
+            };
+            if !is_dropped_mutator(&method, &call)? {
+                return Ok(Vec::new());
+            }
+            self.uses.note_changed(&name_of(&receiver)?, path);
+            return Ok(vec![receiver]);
+        }
+        if kind == "Call" {
+            let Some((receiver, mut path)) = method_call(node)? else {
                 return Ok(Vec::new());
             };
             if !path.pop().is_some_and(|method| is_mutator(&method)) {
@@ -313,7 +340,7 @@ impl<'py> Writer<'_, 'py> {
         }
         let target = match kind {
             "AugAssign" => node.getattr(intern!(py, "target"))?,
-            "Assign" | "Delete" => {
+            "Assign" => {
                 let targets = node.getattr(intern!(py, "targets"))?;
                 let targets = targets.cast::<PyList>()?;
                 if targets.len() != 1 {
@@ -326,8 +353,16 @@ impl<'py> Writer<'_, 'py> {
         let Some(held) = held_name(&target)? else {
             return Ok(Vec::new());
         };
+        if kind == "AugAssign" && self.guarded > 0 && kind_of(&target)? != "Name" {
+            // Whether it was there decides how the code goes on.
+            return Ok(Vec::new());
+        }
         let name = name_of(&held)?;
         self.uses.note_written(&name);
+        if kind_of(&target)? == "Attribute" {
+            let attribute = target.getattr(intern!(py, "attr"))?.extract()?;
+            self.uses.note_bound(&name, attribute);
+        }
         let mut unread = vec![held];
         if kind == "Assign" {
             let value = node.getattr(intern!(py, "value"))?;
@@ -346,6 +381,26 @@ impl<'py> Writer<'_, 'py> {
             }
         }
         Ok(unread)
+    }
+
+    fn import(&mut self, node: &Bound<'py, PyAny>, kind: &str) -> PyResult<()> {
+        let py = node.py();
+        let mut from = String::new();
+        if kind == "ImportFrom" {
+            let level: usize = node.getattr(intern!(py, "level"))?.extract()?;
+            from.push_str(&".".repeat(level));
+            let module: Option<String> = node.getattr(intern!(py, "module"))?.extract()?;
+            from.push_str(&module.unwrap_or_default());
+        }
+        for alias in node.getattr(intern!(py, "names"))?.try_iter()? {
+            let name: String = alias?.getattr(intern!(py, "name"))?.extract()?;
+            self.uses.note_import(match kind {
+                "ImportFrom" if name != "*" => (from.clone(), name),
+                "ImportFrom" => (from.clone(), String::new()),
+                _ => (name, String::new()),
+            });
+        }
+        Ok(())
     }
 
     /// A class within the function. Its annotations may be what makes its fields.
@@ -396,6 +451,49 @@ impl<'py> Writer<'_, 'py> {
         }
         Ok(())
     }
+}
+
+/// Whether a statement goes on, in another way, if something in it fails. One that only makes up
+/// for what failed (`except KeyError: count[x] = 1`) does not.
+fn is_guard(node: &Bound<'_, PyAny>, kind: &str) -> PyResult<bool> {
+    let py = node.py();
+    if kind == "With" {
+        for item in node.getattr(intern!(py, "items"))?.try_iter()? {
+            let context = item?.getattr(intern!(py, "context_expr"))?;
+            if kind_of(&context)? == "Call" {
+                let function = context.getattr(intern!(py, "func"))?;
+                let name = match kind_of(&function)?.as_str() {
+                    "Name" => name_of(&function)?,
+                    "Attribute" => function.getattr(intern!(py, "attr"))?.extract()?,
+                    _ => continue,
+                };
+                if name == "suppress" {
+                    return Ok(true);
+                }
+            }
+        }
+        return Ok(false);
+    }
+    if kind != "Try" && kind != "TryStar" {
+        return Ok(false);
+    }
+    if node.getattr(intern!(py, "orelse"))?.len()? > 0 {
+        return Ok(true);
+    }
+    for handler in node.getattr(intern!(py, "handlers"))?.try_iter()? {
+        for statement in handler?.getattr(intern!(py, "body"))?.try_iter()? {
+            let statement = statement?;
+            let target = match kind_of(&statement)?.as_str() {
+                "AugAssign" => statement.getattr(intern!(py, "target"))?,
+                "Assign" => statement.getattr(intern!(py, "targets"))?.get_item(0)?,
+                _ => return Ok(true),
+            };
+            if kind_of(&target)? == "Name" {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// What says nothing about what code does.

@@ -14,8 +14,8 @@ static COLLECTIONS: [Imported; 3] = [
     Imported::new("collections", "defaultdict"),
 ];
 
-/// Methods of the built-in containers that change them.
-const MUTATORS: [&str; 16] = [
+/// Methods of the built-in containers that change them, whatever is in them: they give `None`.
+const MUTATORS: [&str; 12] = [
     "add",
     "append",
     "appendleft",
@@ -24,17 +24,14 @@ const MUTATORS: [&str; 16] = [
     "extend",
     "extendleft",
     "insert",
-    "pop",
-    "popleft",
-    "remove",
     "reverse",
-    "setdefault",
     "sort",
     "subtract",
     "update",
 ];
 
-/// Whether a method of this name changes a built-in container.
+/// Whether a method of this name changes a built-in container and tells nothing of it. Others fail
+/// if something is not in it.
 pub fn is_mutator(name: &str) -> bool {
     MUTATORS.contains(&name)
 }
@@ -49,6 +46,8 @@ pub struct Use {
     changed: BTreeSet<Vec<String>>,
     /// Whether it is changed in other ways.
     written: bool,
+    /// The attributes of it that are bound.
+    bound: BTreeSet<String>,
 }
 
 impl Use {
@@ -57,6 +56,16 @@ impl Use {
     pub fn is_written_only(&self, value: &Bound<'_, PyAny>) -> bool {
         let writes = self.written || !self.changed.is_empty();
         writes && !self.read && self.attributes.is_empty() && self.changes_containers(value)
+    }
+
+    /// The attributes that the code asks for.
+    pub fn attributes(&self) -> &BTreeSet<String> {
+        &self.attributes
+    }
+
+    /// Whether the code binds an attribute of this name, and does not ask for it.
+    pub fn only_writes_attribute(&self, name: &str) -> bool {
+        self.bound.contains(name) && !self.attributes.contains(name)
     }
 
     /// The attributes, if they are all that the code wants of what the name holds.
@@ -94,73 +103,115 @@ fn is_container(value: &Bound<'_, PyAny>) -> bool {
         })
 }
 
-/// A use as it travels: name, read, attributes, changed, written.
-pub type Packed = (String, bool, Vec<String>, Vec<Vec<String>>, bool);
+/// A use as it travels: name, read, attributes, changed, written, bound.
+pub type Packed = (
+    String,
+    bool,
+    Vec<String>,
+    Vec<Vec<String>>,
+    bool,
+    Vec<String>,
+);
 
 /// What code does with the globals and captured variables that it names.
-pub struct Uses(BTreeMap<String, Use>);
+pub struct Uses {
+    names: BTreeMap<String, Use>,
+    /// What it imports: modules and names in them, or the whole (`""`).
+    imports: BTreeSet<Import>,
+}
+
+/// A module, with a dot in front for each package around, and a name in it.
+pub type Import = (String, String);
 
 impl Uses {
     pub fn of(names: BTreeSet<String>) -> Self {
-        Self(
-            names
-                .into_iter()
-                .map(|name| (name, Use::default()))
-                .collect(),
-        )
+        let names = names.into_iter().map(|name| (name, Use::default()));
+        Self {
+            names: names.collect(),
+            imports: BTreeSet::new(),
+        }
     }
 
     pub fn pack(&self) -> Vec<Packed> {
         let pack = |(name, usage): (&String, &Use)| {
             let attributes = usage.attributes.iter().cloned().collect();
             let changed = usage.changed.iter().cloned().collect();
-            (name.clone(), usage.read, attributes, changed, usage.written)
+            let bound = usage.bound.iter().cloned().collect();
+            (
+                name.clone(),
+                usage.read,
+                attributes,
+                changed,
+                usage.written,
+                bound,
+            )
         };
-        self.0.iter().map(pack).collect()
+        self.names.iter().map(pack).collect()
     }
 
-    pub fn unpack(packed: Vec<Packed>) -> Self {
-        let unpack = |(name, read, attributes, changed, written): Packed| {
+    pub fn unpack(packed: Vec<Packed>, imports: Vec<Import>) -> Self {
+        let unpack = |(name, read, attributes, changed, written, bound): Packed| {
             let usage = Use {
                 read,
                 attributes: attributes.into_iter().collect(),
                 changed: changed.into_iter().collect(),
                 written,
+                bound: bound.into_iter().collect(),
             };
             (name, usage)
         };
-        Self(packed.into_iter().map(unpack).collect())
+        Self {
+            names: packed.into_iter().map(unpack).collect(),
+            imports: imports.into_iter().collect(),
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Use)> {
-        self.0.iter().map(|(name, usage)| (name.as_str(), usage))
+        self.names
+            .iter()
+            .map(|(name, usage)| (name.as_str(), usage))
+    }
+
+    pub fn imports(&self) -> &BTreeSet<Import> {
+        &self.imports
+    }
+
+    pub fn note_import(&mut self, import: Import) {
+        self.imports.insert(import);
     }
 
     pub fn note_read(&mut self, name: &str) {
-        if let Some(usage) = self.0.get_mut(name) {
+        if let Some(usage) = self.names.get_mut(name) {
             usage.read = true;
         }
     }
 
     pub fn note_attribute(&mut self, name: &str, attribute: String) {
-        if let Some(usage) = self.0.get_mut(name) {
+        if let Some(usage) = self.names.get_mut(name) {
             usage.attributes.insert(attribute);
         }
     }
 
     pub fn get(&self, name: &str) -> Use {
-        self.0.get(name).cloned().unwrap_or_default()
+        self.names.get(name).cloned().unwrap_or_default()
     }
 
     /// A method that changes what `name`, or what these attributes lead to, is called.
     pub fn note_changed(&mut self, name: &str, attributes: Vec<String>) {
-        if let Some(usage) = self.0.get_mut(name) {
+        if let Some(usage) = self.names.get_mut(name) {
             usage.changed.insert(attributes);
         }
     }
 
+    /// An attribute of what `name` holds is bound.
+    pub fn note_bound(&mut self, name: &str, attribute: String) {
+        if let Some(usage) = self.names.get_mut(name) {
+            usage.bound.insert(attribute);
+        }
+    }
+
     pub fn note_written(&mut self, name: &str) {
-        if let Some(usage) = self.0.get_mut(name) {
+        if let Some(usage) = self.names.get_mut(name) {
             usage.written = true;
         }
     }
