@@ -96,19 +96,22 @@ impl<'py> Walker<'py> {
         self.with_more(value, &fields.names, encoder)
     }
 
-    /// Attributes that are no fields make another content, where one can tell which.
+    /// Attributes that are no fields make another content, as far as they have digests. Where
+    /// equality decides, those that a class keeps to itself (a hash, say, that depends on the hash
+    /// seed) do not.
     fn with_more(
         &mut self,
         value: &Bound<'py, PyAny>,
         fields: &[Bound<'py, PyString>],
         content: Encoder,
     ) -> PyResult<Encoder> {
-        let is_field = |name: &Bound<'py, PyString>| {
-            fields
-                .iter()
-                .any(|field| field.as_any().eq(name).unwrap_or(false))
+        let typed = self.typed;
+        let is_more = |name: &Bound<'py, PyString>| {
+            let mut fields = fields.iter();
+            let is_field = fields.any(|field| field.as_any().eq(name).unwrap_or(false));
+            !is_field && (typed || !name.to_string_lossy().starts_with('_'))
         };
-        let attributes = self.attributes(value, |name| !is_field(name))?;
+        let attributes = self.digestible_attributes(value, is_more)?;
         Ok(with_attributes(content, &attributes))
     }
 

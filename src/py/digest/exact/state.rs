@@ -20,6 +20,9 @@ mod part {
     pub const OTHER: u8 = 1;
 }
 
+/// An attribute: its name and what it holds.
+type Held<'py> = (Bound<'py, PyString>, Bound<'py, PyAny>);
+
 /// Attributes by name, sorted.
 pub type Attributes = Vec<(Vec<u8>, Hash)>;
 
@@ -66,8 +69,40 @@ impl<'py> Walker<'py> {
         value: &Bound<'py, PyAny>,
         wanted: impl Fn(&Bound<'py, PyString>) -> bool,
     ) -> PyResult<Attributes> {
-        let py = self.py;
         let mut found: Attributes = Vec::new();
+        for (name, content) in self.held(value, wanted)? {
+            found.push(self.attribute(&name, &content)?);
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The same, without those that have no digest.
+    pub(super) fn digestible_attributes(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        wanted: impl Fn(&Bound<'py, PyString>) -> bool,
+    ) -> PyResult<Attributes> {
+        let mut found: Attributes = Vec::new();
+        for (name, content) in self.held(value, wanted)? {
+            match self.attribute(&name, &content) {
+                Ok(attribute) => found.push(attribute),
+                Err(error) if self.may_be_without(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The attributes in the slots and the `__dict__` of an instance.
+    fn held(
+        &self,
+        value: &Bound<'py, PyAny>,
+        wanted: impl Fn(&Bound<'py, PyString>) -> bool,
+    ) -> PyResult<Vec<Held<'py>>> {
+        let py = self.py;
+        let mut found = Vec::new();
         let class = value.get_type();
         if class.hasattr(intern!(py, "__slots__"))? {
             let names = SLOT_NAMES.get(py)?.call1((&class,))?;
@@ -76,7 +111,7 @@ impl<'py> Walker<'py> {
                 if wanted(&name)
                     && let Some(content) = value.getattr_opt(&name)?
                 {
-                    found.push(self.attribute(&name, &content)?);
+                    found.push((name, content));
                 }
             }
         }
@@ -88,11 +123,10 @@ impl<'py> Walker<'py> {
                     continue;
                 };
                 if wanted(&name) && !is_derived(&class, &name)? {
-                    found.push(self.attribute(&name, &content)?);
+                    found.push((name, content));
                 }
             }
         }
-        found.sort_unstable();
         Ok(found)
     }
 }
