@@ -93,6 +93,9 @@ def _set_aside(values: ValueStorage, garbage: set[Digest]) -> bool:
     if length is None:
         logger.warning("gc evicts nothing: there are %d values %s", len(garbage), what)
         return False
+    for key in garbage:
+        # Nothing is left to be removed, but a subclass may want to know.
+        values.evict(key)
     logger.log(
         logging.INFO if length < _WORTH_SAYING else logging.WARNING,
         "gc set %d values (%d MB) aside %s. Until then who loads one gets it back",
