@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fleche import _core
 from fleche._messages import each_message_once
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fleche.cache")
 
+_Found = TypeVar("_Found")
+
 # So many keys are named in a message.
 _NAMED = 5
+
+# How often something is looked for that is there, and cannot be loaded.
+_LOOKS = 3
 
 # So many bytes that could be free are worth a warning.
 _WORTH_SAYING = 1 << 26
@@ -165,11 +170,10 @@ class Reach:
                 self.keys.add(key)
                 if self._children is None:
                     continue
-                try:
-                    waiting.extend(self._children(key))
-                except KeyError as error:
-                    if isinstance(error, Unreadable) or self.values.contains(key):
-                        unreadable.append((key, error))
+                children, error = _look(self._children, self.values.contains, key)
+                waiting.extend(children or ())
+                if error is not None:
+                    unreadable.append((key, error))
             waiting.extend(self._mentioned(self.values, unreadable))
 
     def _records(self, calls: CallStorage) -> Iterator[DigestedCall]:
@@ -184,14 +188,12 @@ class Reach:
         # not to be read at the moment.
         unreadable = []
         for key in unread:
-            try:
-                record = calls.load(key)
-            except KeyError as error:
-                if isinstance(error, Unreadable) or calls.contains(key):
-                    unreadable.append((key, error))
-            else:
+            found, error = _look(calls.load, calls.contains, key)
+            if error is not None:
+                unreadable.append((key, error))
+            elif found is not None:
                 seen += 1
-                yield record
+                yield found
         forged = [pair for pair in unreadable if isinstance(pair[1], Unreadable)]
         if forged and not seen:
             key, cause = forged[0]
@@ -238,3 +240,21 @@ def _refusal(keys: list[Digest], why: str) -> Rejected:
         f"needed is unknown; mend what the log says about it, or evict it by Cache.evict(key), and "
         f"try again"
     )
+
+
+def _look(
+    look: Callable[[Digest], _Found], contains: Callable[[Digest], bool], key: Digest
+) -> tuple[_Found | None, KeyError | None]:
+    """What `look` gives for a key; an error, if something is there that it cannot read."""
+    error: KeyError | None = None
+    # Between a look and the next one it may be evicted, and saved again.
+    for _ in range(_LOOKS):
+        try:
+            return look(key), None
+        except KeyError as failure:
+            error = failure
+            if isinstance(failure, Unreadable):
+                break
+            if not contains(key):
+                return None, None
+    return None, error
