@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from fleche import cache, fleche
 from fleche.caches import BaseCache, Cache, CacheStack
-from fleche.call import Call
+from fleche.call import Call, DigestedCall, QueryCall
 from fleche.config import cache_from_config
 from fleche.digest import Digest, digest
 from fleche.storage import CallMemory, ValueMemory
@@ -180,3 +180,23 @@ def test_others_wait_only_while_new_values_are_looked_into(monkeypatch):
     )
     assert store.gc()
     assert len(looked_into) == len(set(looked_into))
+
+
+def test_a_record_that_is_saved_anew_between_two_looks() -> None:
+    """It was evicted when it was loaded, and is there again when it is asked for."""
+
+    class Flickering(CallMemory):
+        def query(self, template: QueryCall) -> Iterator[DigestedCall]:
+            return iter(())
+
+        def load(self, key: Digest | str) -> DigestedCall:
+            looks.append(key)
+            if len(looks) == 1:
+                raise KeyError(key)
+            return super().load(key)
+
+    looks: list[Digest | str] = []
+    cache = Cache(ValueMemory({}), Flickering({}))
+    cache.save(Call("f", {"x": [1, 2]}, {}, "m", 1, result=[3]))
+    garbage = cache.values.save("garbage")
+    assert cache.gc() == {garbage}
