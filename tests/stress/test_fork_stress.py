@@ -27,7 +27,7 @@ KINDS = ["memory", "pickle", "bags", "bags of a prefix", "sqlite", "postgresql",
 # and of how many forked processes one uses the store: some take their time.
 FORKS = {"bags": 500, "bags of a prefix": 500}
 THREADS = {"bags": 1, "bags of a prefix": 1}
-EVERY = {"bags": 10, "bags of a prefix": 10, "postgresql": 5, "ssh": 50}
+EVERY = {"pickle": 2, "bags": 10, "bags of a prefix": 10, "sqlite": 2, "postgresql": 10, "ssh": 50}
 
 
 def configured(kind: str, folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_a_thousand_forks(kind: str, request: pytest.FixtureRequest, tmp_path: P
         "config": config,
         "seed": random.randrange(1 << 30),
         "forks": FORKS.get(kind, 1000),
-        "threads": THREADS.get(kind, 3),
+        "threads": THREADS.get(kind, 2),
         "every": EVERY.get(kind, 1),
     }
     print("seed", order["seed"])
