@@ -471,6 +471,15 @@ SPECIAL = {
     "global of a decorator inside": (2, "def deco(g): return lambda: g() + 1\n@fleche\ndef f(x):\n    ran.append(1)\n    @deco\n    def g(): return x + 77\n    return g()\nout(f(3))\ndef deco(g): return lambda: g() + 2\nout(f(3))"),
     "format of an f-string": (2, "W = 5\n@fleche\ndef f(x):\n    ran.append(1)\n    return f'{x:>{W}}'\nout(f(3))\nW = 6\nout(f(3))"),
     "star of a global": (2, "ARGS = (1, 2)\n@fleche\ndef f(x):\n    ran.append(1)\n    return sum([*ARGS, x]) + 78\nout(f(3))\nARGS = (1, 3)\nout(f(3))"),
+    # What a function imports when it runs.
+    "import inside": (2, "import os\nopen(os.path.join(os.path.dirname(__file__), 'inside_1.py'), 'w').write('K = 81\\ndef g(): return K')\n@fleche\ndef f(x):\n    ran.append(1)\n    import inside_1\n    return inside_1.g() + x\nout(f(3), f(3))\nimport inside_1\ninside_1.K = 82\nout(f(3))"),
+    "import of a name inside": (2, "import os\nopen(os.path.join(os.path.dirname(__file__), 'inside_2.py'), 'w').write('K = 83\\ndef g(): return K')\n@fleche\ndef f(x):\n    ran.append(1)\n    from inside_2 import g\n    return g() + x\nout(f(3), f(3))\nimport inside_2\ninside_2.K = 84\nout(f(3))"),
+    "optional import inside": (1, "@fleche\ndef f(x):\n    ran.append(1)\n    try: import not_there_at_all\n    except ImportError: return x + 85\nout(f(3), f(3))"),
+    # Objects that have what they are asked for.
+    "attributes of a dictionary": (2, "class Config(dict):\n    __getattr__ = dict.__getitem__\ncfg = Config(k=1)\n@fleche\ndef f(x):\n    ran.append(1)\n    return cfg.k + x + 86\nout(f(3), f(3))\ncfg['k'] = 2\nout(f(3))"),
+    "dictionary as an argument": (2, "class Config(dict):\n    __getattr__ = dict.__getitem__\n@fleche\ndef f(c):\n    ran.append(1)\n    return c.k + 87\nout(f(Config(k=1)), f(Config(k=2)), f(Config(k=1)))"),
+    "many classes": (1, "for i in range(40): exec(f'class N{i}:\\n    def go(self, d): return sum(c().go(d - 1) for c in ALL) if d else {i}')\nALL = [globals()[f'N{i}'] for i in range(40)]\n@fleche\ndef f(d):\n    ran.append(1)\n    return N0().go(d) + 88\nout(f(1), f(1))"),
+    "many functions": (1, "exec('\\n'.join(f'def g{i}(x): return {i} if x <= 0 else ' + ' + '.join(f'g{j}(x - 1)' for j in range(30)) for i in range(30)))\n@fleche\ndef f(d):\n    ran.append(1)\n    return g0(d) + 89\nout(f(1), f(1))"),
     "matched": (2, "class P:\n    __match_args__ = ('a', 'b')\n    def __init__(self, a, b): self.a, self.b = a, b\n@fleche\ndef f(p):\n    ran.append(1)\n    match p:\n        case P(a, 2): return a + 79\n        case _: return 'no'\nout(f(P(1, 2)))\nP.__match_args__ = ('b', 'a')\nout(f(P(1, 2)))"),
 }  # fmt: skip
 
@@ -478,6 +487,18 @@ SPECIAL = {
 IMPURE = {"removed", "deleted", "popped", "counted and returned", "noted and returned"}
 
 
+#: What is used up by being used cannot be told: all run, in every process.
+CONSUMED = {
+    "iterator": "it = iter(range(5))\n@fleche\ndef f(x):\n    return next(it) + x\nout(f(3), f(3), f(3))",
+    "count": "c = itertools.count()\n@fleche\ndef f(x):\n    return next(c) + x\nout(f(3), f(3), f(3))",
+    "count of a helper": "def h(x, c=itertools.count()): return next(c) + x\n@fleche\ndef f(x):\n    return h(x)\nout(f(3), f(3), f(3))",
+    "captured generator": "def make(g):\n    @fleche\n    def f(x): return next(g) + x\n    return f\nf = make(i * i for i in range(9))\nout(f(3), f(3), f(3))",
+    "random numbers": "import random\nr = random.Random(1)\n@fleche\ndef f(x): return r.random() + x\nout(f(3), f(3), f(3))",
+}  # fmt: skip
+
+
 def special() -> Iterator[Program]:
     for name, (runs, text) in SPECIAL.items():
         yield Program(name, HEAD + text + "\n", runs, name not in IMPURE)
+    for name, text in CONSUMED.items():
+        yield Program(name, HEAD + text + "\n")

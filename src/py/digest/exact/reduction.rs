@@ -71,16 +71,25 @@ impl<'py> Walker<'py> {
     /// An object whose class was seen before.
     pub(super) fn object(&mut self, value: &Bound<'py, PyAny>, kind: Kind) -> PyResult<Hash> {
         match kind {
-            Kind::Refused => {
-                // As of a generator of random numbers.
-                self.met_random |= self.refuses_random && is_consumed(value)?;
-                return Err(indigestible(value));
-            }
+            Kind::Refused => return Err(self.refusal(value)),
             Kind::Random => self.meets_random(value)?,
             _ => {}
         }
         let reduced = self.enter(value, Leaving::Always, |walker| walker.reduced(value))?;
         Ok(reduced.finish())
+    }
+
+    /// The error of what has no digest. A call that uses up an iterator of its own runs without a
+    /// cache, as one with a generator of random numbers.
+    #[cold]
+    pub(super) fn refusal(&mut self, value: &Bound<'py, PyAny>) -> PyErr {
+        match is_consumed(value) {
+            Ok(consumed) => {
+                self.met_random |= consumed && self.refuses_random;
+                indigestible(value)
+            }
+            Err(error) => error,
+        }
     }
 
     /// A generator of random numbers is no argument that can be looked up again.

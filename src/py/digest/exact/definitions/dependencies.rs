@@ -110,10 +110,11 @@ impl Binding {
         Ok(match (self, found()?) {
             (Self::Nothing, found) => found.is_none(),
             (_, None) => false,
-            (Self::This(value), Some(found)) => found.is(value.bind(py)),
+            (Self::This(value) | Self::Undigested(Some(value)), Some(found)) => {
+                found.is(value.bind(py))
+            }
             (Self::Content(hash), Some(found)) => content(&found, typed, false)? == Some(*hash),
             (Self::Frame(hash), Some(found)) => content(&found, typed, true)? == Some(*hash),
-            (Self::Undigested(Some(value)), Some(found)) => found.is(value.bind(py)),
             (Self::Undigested(None), Some(found)) => content(&found, typed, true)?.is_none(),
         })
     }

@@ -120,13 +120,13 @@ fn captured<'py>(
     };
     let names = code.getattr(intern!(py, "co_freevars"))?;
     let mut content = Vec::with_capacity(cells.len());
-    let mut named = Vec::with_capacity(cells.len());
+    let mut variables = Vec::with_capacity(cells.len());
     for (name, cell) in names.cast::<PyTuple>()?.iter().zip(cells.iter()) {
-        named.push((name.extract::<String>()?, cell));
+        variables.push((name.extract::<String>()?, cell));
     }
     // Versions of Python order them differently.
-    named.sort_by(|(one, _), (other, _)| one.cmp(other));
-    for (name, cell) in named {
+    variables.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, cell) in variables {
         let found = cell_content(&cell);
         let bound = match found {
             None => {

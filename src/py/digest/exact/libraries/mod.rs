@@ -202,7 +202,7 @@ impl<'py> Walker<'py> {
     ) -> PyResult<Option<Encoder>> {
         let encoder = match kind {
             Kind::Other | Kind::Object | Kind::Random => return Ok(None),
-            Kind::Refused => return Err(super::indigestible(value)),
+            Kind::Refused => return Err(self.refusal(value)),
             Kind::NumpyArray => self.numpy_array(value)?,
             Kind::NumpyMasked => self.masked_array(value)?,
             Kind::NumpyScalar => return self.numpy_scalar(value),
