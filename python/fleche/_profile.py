@@ -122,14 +122,13 @@ def signature_of(func: Callable[..., Any]) -> inspect.Signature:
 
     if not callable(func):
         raise TypeError(f"{func!r} is not a callable object")
+    options: dict[str, Any] = {}
     try:
         if sys.version_info >= (3, 14):
             import annotationlib
 
             # Annotations may name what does not exist at run time.
-            options: dict[str, Any] = {"annotation_format": annotationlib.Format.FORWARDREF}
-        else:
-            options = {}
+            options["annotation_format"] = annotationlib.Format.FORWARDREF
         if hasattr(func, "__wrapped__"):
             own = inspect.signature(func, follow_wrapped=False, **options)
             kinds = {parameter.kind for parameter in own.parameters.values()}

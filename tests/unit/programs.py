@@ -1,10 +1,11 @@
 """Small programs that a user could write, generated: all decorate a function of the same name, and
 each behaves differently from the others or shares its results by right."""
 
+# ruff: noqa: E501, UP031
+
 from __future__ import annotations
 
 import random
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -69,7 +69,7 @@ class Coordinates(NamedTuple):
 
 class Color(enum.Enum):
     RED = 1
-    CRIMSON = 1
+    CRIMSON = 1  # noqa: PIE796
     GREEN = 2
 
 
@@ -168,7 +168,13 @@ def arrays() -> Iterator[Any]:
     yield flagged(NUMBERS.T, write=False)
     yield from (np.array(1.0), np.array(1), np.float64(1), np.int64(1), np.array([1.0]))
     yield from (flagged(np.array(1.0), write=False), np.zeros((0, 3)), np.zeros((3, 0)), -NUMBERS)
-    yield from (np.array([0.0]), np.array([-0.0]), np.array([np.nan]), np.array(["a"]), np.array([b"a"]))
+    yield from (
+        np.array([0.0]),
+        np.array([-0.0]),
+        np.array([np.nan]),
+        np.array(["a"]),
+        np.array([b"a"]),
+    )
     structured = [("a", "i4"), ("b", "f8")]
     yield np.zeros(2, structured)
     yield np.zeros(2, np.dtype(structured, align=True))
@@ -201,7 +207,7 @@ def indexes() -> Iterator[Any]:
     yield pd.Index([0, 1, 2], dtype="int8")
     yield from (pd.RangeIndex(3, name="n"), pd.RangeIndex(3, name=("n",)), pd.RangeIndex(3, name=1))
     yield from (DAYS, pd.DatetimeIndex(list(DAYS)), DAYS.tz_localize("UTC"), DAYS.as_unit("s"))
-    yield from (DAYS.tz_localize("Europe/Berlin"), DAYS.tz_localize(datetime.timezone.utc))
+    yield from (DAYS.tz_localize("Europe/Berlin"), DAYS.tz_localize(datetime.UTC))
     yield from (pd.date_range("2020", periods=3, freq="24h"), DAYS.astype(object))
     yield from (pd.period_range("2020", periods=3), pd.timedelta_range("1D", periods=3))
     yield from (pd.Index(["a", "b", "a"]), pd.Index(["a", "b", "a"], dtype=object))
@@ -256,11 +262,20 @@ def tables() -> Iterator[Any]:
     yield pa.table({"a": pa.chunked_array([[1], [2]])})
     yield pa.table({"a": pa.array([1, 2], pa.int32())})
     yield from (plain.schema, pa.int64(), pa.array([1, 2]), pa.chunked_array([[1, 2]]))
-    yield from (pa.chunked_array([[1], [2]]), pa.array([1, None]), pa.scalar(1), pa.array([0, 1, 2])[1:])
+    yield from (
+        pa.chunked_array([[1], [2]]),
+        pa.array([1, None]),
+        pa.scalar(1),
+        pa.array([0, 1, 2])[1:],
+    )
     yield pa.array(["a", "b", "a"]).dictionary_encode()
     yield plain.to_batches()[0]
     yield from (pl.DataFrame({"a": [1, 2]}), pl.DataFrame({"a": [1.0, 2.0]}), pl.Series([1, 2]))
-    yield from (pl.Series("a", [1, 2]), pl.Series("a", [1, 2], pl.Int8), pl.Series("a", [1, 2]).set_sorted())
+    yield from (
+        pl.Series("a", [1, 2]),
+        pl.Series("a", [1, 2], pl.Int8),
+        pl.Series("a", [1, 2]).set_sorted(),
+    )
     yield pl.Series("a", ["x", "y"], pl.Categorical)
     yield pl.Series("a", ["x", "y"], pl.Enum(["x", "y"]))
     for unit in ("m", "in", None):
@@ -279,8 +294,25 @@ def tables() -> Iterator[Any]:
 def objects() -> Iterator[Any]:
     yield from MODELS
     for a in (1, 1.0, True, np.int64(1), decimal.Decimal(1), decimal.Decimal("1.0")):
-        yield from (a, Pair(a), WithHidden(a), WithHidden(1, a), Slotted(a), Defined(a), Defined(1, a))
-        yield from (Coordinates(a), Plain(a=a), Same(a), {"a": a}, {a: "a"}, {a}, frozenset([a]), (a,))
+        yield from (
+            a,
+            Pair(a),
+            WithHidden(a),
+            WithHidden(1, a),
+            Slotted(a),
+            Defined(a),
+            Defined(1, a),
+        )
+        yield from (
+            Coordinates(a),
+            Plain(a=a),
+            Same(a),
+            {"a": a},
+            {a: "a"},
+            {a},
+            frozenset([a]),
+            (a,),
+        )
         yield from ([a], Items([a]), with_(Items([1]), note=a), collections.deque([a], 5))
         yield from (collections.Counter({"a": a}), types.SimpleNamespace(a=a), ValueError(a))
         yield from (slice(a), with_(Pair(1), more=a), with_(ValueError(1), note=a))
@@ -291,20 +323,46 @@ def objects() -> Iterator[Any]:
     yield from (collections.defaultdict(int, a=1), collections.defaultdict(list, a=1))
     yield from (collections.deque([1]), collections.deque([1], 1), collections.ChainMap({"a": 1}))
     words = ["one", "two", "three", "four", "five"]
-    yield from (set(words), set(reversed(words)), frozenset(words), set(map(int, "0123")), {8, 0, 16})
+    yield from (
+        set(words),
+        set("five four three two one".split()),
+        frozenset(words),
+        set(map(int, "0123")),
+        {8, 0, 16},
+    )
     yield from ({16, 8, 0}, {0, 8, 16}, [{16, 8}], [{8, 16}])
-    yield from (b"a", bytearray(b"a"), array.array("b", [97]), array.array("B", [97]), "a", io.BytesIO(b"a"))
-    yield from (range(0), range(1, 1), range(0, 5, 2), range(0, 6, 2), slice(1, 2), slice(1, 2, None))
+    yield from (
+        b"a",
+        bytearray(b"a"),
+        array.array("b", [97]),
+        array.array("B", [97]),
+        "a",
+        io.BytesIO(b"a"),
+    )
+    yield from (
+        range(0),
+        range(1, 1),
+        range(0, 5, 2),
+        range(0, 6, 2),
+        slice(1, 2),
+        slice(1, 2, None),
+    )
     for text in ("1", "1.0", "1E+0", "0", "-0", "0E+3", "NaN", "sNaN", "NaN1", "-NaN", "Infinity"):
         yield decimal.Decimal(text)
     berlin = zoneinfo.ZoneInfo("Europe/Berlin")
     turn = datetime.datetime(2024, 10, 27, 2, 30)
-    zones = None, berlin, datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=1))
+    zones = None, berlin, datetime.UTC, datetime.timezone(datetime.timedelta(hours=1))
     for zone in (*zones, datetime.timezone(datetime.timedelta(0), "UTC"), zoneinfo.ZoneInfo("UTC")):
         for fold in (0, 1):
             yield turn.replace(tzinfo=zone, fold=fold)
             yield turn.timetz().replace(tzinfo=zone, fold=fold)
-    yield from (turn.date(), datetime.timedelta(1), zones[3], berlin, zoneinfo.ZoneInfo("Europe/Paris"))
+    yield from (
+        turn.date(),
+        datetime.timedelta(1),
+        zones[3],
+        berlin,
+        zoneinfo.ZoneInfo("Europe/Paris"),
+    )
     yield from (int, Pair, len, Path("a"), ..., NotImplemented, complex(0, -0.0), 0j, -0.0, 0.0)
 
 
@@ -326,9 +384,7 @@ def shared() -> Iterator[Any]:
     yield from (cycle, parent, [parent, child], [parent.child, child], {"a": parent}, pair)
 
 
-FAMILIES = {
-    family.__name__: list(family()) for family in (arrays, frames, tables, objects, shared)
-}
+FAMILIES = {family.__name__: list(family()) for family in (arrays, frames, tables, objects, shared)}
 
 
 # What can be seen of a value.
@@ -382,7 +438,11 @@ class View:
         if isinstance(value, np.ndarray):
             found = {
                 "flags": repr(value.flags).replace("OWNDATA : True", "OWNDATA : False"),
-                "dtype": (repr(value.dtype), repr(value.dtype.metadata), value.dtype.isalignedstruct),
+                "dtype": (
+                    repr(value.dtype),
+                    repr(value.dtype.metadata),
+                    value.dtype.isalignedstruct,
+                ),
                 "strides": value.strides if value.size else None,
             }
         if isinstance(value, np.ma.MaskedArray):
@@ -471,8 +531,8 @@ def other(family: str, number: int) -> Any:
 
 
 def might_come_back(value: Any, storage: str) -> list[Any]:
-    """What may be seen of a value that comes back: what `pickle` gives of it, or, in memory, of what
-    `deepcopy` gives."""
+    """What may be seen of a value that comes back: what `pickle` gives of it, or, in memory, of
+    what `deepcopy` gives."""
     copies = [value, copy.deepcopy(value)] if storage == "memory" else [value]
     return [seen(pickled(one)) for one in copies]
 
@@ -509,7 +569,9 @@ def test_what_comes_back_is_what_was_returned(
                     # Not every bag holds everything.
                     if not bags:
                         wrong.append((number, "not stored", returned))
-                elif seen(pickled(found) if storage == "memory" else found) not in might_come_back(returned, storage):
+                elif seen(pickled(found) if storage == "memory" else found) not in might_come_back(
+                    returned, storage
+                ):
                     wrong.append((number, found, returned))
     assert not wrong
 

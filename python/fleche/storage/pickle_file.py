@@ -58,7 +58,6 @@ def _dill_loader() -> tuple[Dumps, Loads]:
         raise _missing("dill") from error
     from fleche.storage import _live_classes as live
 
-
     def dumps(value: Any) -> bytes:
         # Of an array it forgets the order of bytes and of memory, and that it is not to be written.
         kind = type(value)
