@@ -325,7 +325,7 @@ def objects() -> Iterator[Any]:
     words = ["one", "two", "three", "four", "five"]
     yield from (
         set(words),
-        set("five four three two one".split()),
+        {"five", "four", "three", "two", "one"},
         frozenset(words),
         set(map(int, "0123")),
         {8, 0, 16},
