@@ -97,3 +97,52 @@ def test_what_changes_between_calls(tmp_path: Path, chance: random.Random) -> No
 
 def test_kinds_of_programs(tmp_path: Path) -> None:
     check(tmp_path, list(special()))
+
+
+WORKER = """
+import pickle, sys
+from fleche import cache
+from fleche.caches import Cache
+from fleche.storage import CallPickleFile, ValuePickleFile
+function = pickle.loads(sys.stdin.buffer.read())
+with cache(Cache(ValuePickleFile("store/values"), CallPickleFile("store/calls"))):
+    print(function(3))
+"""
+
+SCRIPT = """
+import cloudpickle, subprocess, sys
+from fleche import cache, fleche
+from fleche.caches import Cache
+from fleche.storage import CallPickleFile, ValuePickleFile
+
+K = int(sys.argv[1])
+def helper(x): return x + K
+class Helper:
+    def go(self, x): return helper(x)
+@fleche
+def f(x):
+    print("ran", flush=True)
+    return Helper().go(x)
+
+with cache(Cache(ValuePickleFile("store/values"), CallPickleFile("store/calls"))):
+    print(f(3), flush=True)
+    subprocess.run(
+        [sys.executable, "-c", sys.argv[2]], input=cloudpickle.dumps(f), check=True
+    )
+"""
+
+
+def test_functions_that_travel_by_value(tmp_path: Path) -> None:
+    """A worker, which has no source, finds what the script stored, and not what another did."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    def printed(k: int) -> list[str]:
+        command = [sys.executable, str(script), str(k), WORKER]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert printed(1) == ["ran", "4", "4"]
+    assert printed(2) == ["ran", "5", "5"]
+    assert printed(1) == ["4", "4"]
+    assert printed(2) == ["5", "5"]
