@@ -75,8 +75,17 @@ pub fn content<'py>(
     };
     encoder.child(&read.hash);
     captured(walker, &mut encoder, function, code, &read.uses)?;
-    defaults(walker, &mut encoder, function)?;
-    if globals == Globals::Followed && !walker.compares_bodies {
+    // Those of a function that is called count as arguments, as they are at each call.
+    let outer = match globals {
+        Globals::Followed => None,
+        _ => walker.dependencies.take(),
+    };
+    let done = defaults(walker, &mut encoder, function);
+    if outer.is_some() {
+        walker.dependencies = outer;
+    }
+    done?;
+    if globals != Globals::Ignored && !walker.compares_bodies {
         own_attributes(walker, &mut encoder, function, &read.uses)?;
     }
     if globals == Globals::Ignored

@@ -70,6 +70,8 @@ const MOST_READ: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Globals {
     Followed,
+    /// For a function that is called: what its defaults hold counts as arguments.
+    FollowedFromCall,
     Ignored,
 }
 
@@ -80,6 +82,10 @@ pub fn of_function(
 ) -> PyResult<Arc<Definition>> {
     let mut walker = Walker::new(function.py(), true);
     walker.refuses_random = true;
+    let globals = match globals {
+        Globals::Followed => Globals::FollowedFromCall,
+        other => other,
+    };
     function_definition(&mut walker, function, globals).map_err(|error| walker.located(error))
 }
 
