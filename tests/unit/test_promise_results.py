@@ -10,7 +10,6 @@ import copy
 import datetime
 import decimal
 import enum
-import importlib.util
 import io
 import os
 import pickle
@@ -27,6 +26,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pydantic
 import pytest
 import xarray as xr
 from hypothesis import settings
@@ -113,26 +113,22 @@ class Labelled(np.ndarray):  # type: ignore[type-arg]
         self.unit = state[1]
 
 
-if importlib.util.find_spec("pydantic"):
-    import pydantic
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    a: Any
+    b: Any = 0
+    _hidden: Any = pydantic.PrivateAttr(default=0)
 
-    class Model(pydantic.BaseModel):
-        model_config = pydantic.ConfigDict(extra="allow")
-        a: Any
-        b: Any = 0
-        _hidden: Any = pydantic.PrivateAttr(default=0)
 
-    MODELS: list[Any] = [
-        Model(a=1),
-        Model(a=1.0),
-        Model(a=1, b=0),
-        Model(a=1, c=1),
-        Model(a=[1, 2]),
-        Model(a=Pair(1)),
-    ]
-    MODELS[2]._hidden = 5
-else:
-    MODELS = []
+MODELS: list[Any] = [
+    Model(a=1),
+    Model(a=1.0),
+    Model(a=1, b=0),
+    Model(a=1, c=1),
+    Model(a=[1, 2]),
+    Model(a=Pair(1)),
+]
+MODELS[2]._hidden = 5
 
 
 # Makers of results.
