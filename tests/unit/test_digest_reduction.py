@@ -429,3 +429,12 @@ def test_functions_of_numpy_are_cached() -> None:
     mean = fleche(np.mean)
     assert mean(np.arange(3.0)) == 1.0
     assert mean.contains(np.arange(3.0))
+
+
+def test_a_class_without_a_module() -> None:
+    # As sympy makes of a function that is not defined.
+    nowhere = type("Nowhere", (Plain,), {"__module__": None})
+    assert digest(nowhere(a=1)) == digest(nowhere(a=1)) != digest(nowhere(a=2))
+    held = fleche(lambda a: [nowhere(a=a)])
+    assert held(1)[0].a == held(1)[0].a == 1
+    assert held.contains(1)

@@ -43,7 +43,7 @@ use definitions::{Definition, Dependencies, Question};
 use libraries::Kind;
 use trail::Trail;
 
-pub use naming::{is_named_function, leads_to};
+pub use naming::{is_named_function, leads_to, module_of};
 pub use results::{decided, serialised, unique};
 
 /// From this depth on values are remembered: what is shared between many places of a deep

@@ -1,16 +1,13 @@
 //! Splitting a value that is saved.
 
-use std::collections::hash_map::Entry as Place;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBytes, PyCFunction, PyComplex, PyDate, PyDelta, PyDict, PyFloat, PyFrozenSet, PyFunction,
-    PyInt, PyList, PyModule, PyString, PyTime, PyTuple, PyType,
-};
+use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::super::backend::{Backend, Entry, pickled};
+use super::sharing::{Sharing, has_identity, may_refer};
 use super::{ATTRS, DATACLASS, DICT, ITERABLE};
 use crate::engine::digest::Hash;
 use crate::py::digest::{
@@ -20,22 +17,6 @@ use crate::py::errors;
 use crate::py::names::Imported;
 
 static DESTRUCTURERS: Imported = Imported::new("fleche.storage.destructuring", "_DESTRUCTURERS");
-static IMMUTABLE: [Imported; 7] = [
-    Imported::new("datetime", "tzinfo"),
-    Imported::new("numpy", "dtype"),
-    Imported::new("enum", "Enum"),
-    Imported::new("decimal", "Decimal"),
-    Imported::new("fractions", "Fraction"),
-    Imported::new("pathlib", "PurePath"),
-    Imported::new("numpy", "generic"),
-];
-static MET_BY_PICKLE: Imported = Imported::new("fleche.storage.destructuring", "_met_by_pickle");
-
-/// Packages whose objects hold data and no objects of others.
-const DATA_PACKAGES: [&str; 7] = [
-    "numpy", "pandas", "polars", "pyarrow", "scipy", "torch", "xarray",
-];
-
 /// The nesting depth of what cannot be looked into: deeper than any limit.
 const OPAQUE: usize = usize::MAX;
 
@@ -65,13 +46,7 @@ struct Splitter<'a, 'py> {
     seen: HashSet<Hash>,
     /// The keys of values whose digest is another text, as hooks may say in scheme `sha256`.
     named: HashSet<Hash>,
-    /// What was met that can be told from its equals, by address; kept alive, so that no other
-    /// takes its address.
-    met: HashMap<usize, Bound<'py, PyAny>>,
-    /// Those of them that may refer to any others.
-    referring: Vec<Bound<'py, PyAny>>,
-    /// Whether something was met twice. In pieces it would come back as two.
-    shared: bool,
+    sharing: Sharing<'py>,
 }
 
 impl<'a, 'py> Splitter<'a, 'py> {
@@ -94,9 +69,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
             children: Vec::new(),
             seen: HashSet::new(),
             named: HashSet::new(),
-            met: HashMap::new(),
-            referring: Vec::new(),
-            shared: false,
+            sharing: Sharing::default(),
         })
     }
 
@@ -120,7 +93,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
     /// The outermost value: in pieces, or whole if something is in it more than once.
     fn outermost(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
         let node = self.node(value)?;
-        if !self.shared && !self.is_shared_within()? {
+        if !self.sharing.found(self.py)? {
             return Ok(node);
         }
         self.children.clear();
@@ -136,30 +109,8 @@ impl<'a, 'py> Splitter<'a, 'py> {
         self.scheme == Scheme::Exact && !self.keyed
     }
 
-    /// Notes a value that can be told from its equals.
-    fn meet(&mut self, value: &Bound<'py, PyAny>) {
-        match self.met.entry(value.as_ptr() as usize) {
-            Place::Occupied(_) => self.shared = true,
-            Place::Vacant(place) => {
-                place.insert(value.clone());
-            }
-        }
-    }
-
-    /// Whether the objects that are not looked into refer to each other, or to what was met.
-    fn is_shared_within(&self) -> PyResult<bool> {
-        if self.referring.is_empty() || self.met.len() == 1 {
-            return Ok(false);
-        }
-        let met = self.met.keys().copied().collect::<HashSet<_>>();
-        let shared = MET_BY_PICKLE
-            .get(self.py)?
-            .call1((self.referring.clone(), met))?;
-        shared.is_truthy()
-    }
-
     fn node_at_level(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
-        if self.shared {
+        if self.sharing.met_twice() {
             // It will be stored whole.
             return Ok(Node {
                 stored: value.clone(),
@@ -177,8 +128,8 @@ impl<'a, 'py> Splitter<'a, 'py> {
             return self.whole(value, 0);
         }
         if self.watched() && has_identity(value)? {
-            self.meet(value);
-            if self.shared {
+            self.sharing.meet(value);
+            if self.sharing.met_twice() {
                 return self.node_at_level(value);
             }
         }
@@ -463,59 +414,10 @@ impl<'a, 'py> Splitter<'a, 'py> {
             });
         }
         if self.watched() && has_identity(value)? && may_refer(value)? {
-            self.referring.push(value.clone());
+            self.sharing.may_refer(value);
         }
         self.whole(value, OPAQUE)
     }
-}
-
-/// Whether what is done to a value, or asked of it, can tell it from its equals.
-#[pyfunction]
-pub fn has_identity(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = value.py();
-    if value.is_none()
-        || value.is_exact_instance_of::<PyTuple>()
-        || value.is_exact_instance_of::<PyFrozenSet>()
-        || value.is_exact_instance_of::<PyString>()
-        || value.is_exact_instance_of::<PyBytes>()
-        || value.is_instance_of::<PyType>()
-        || value.is_instance_of::<PyFunction>()
-        || value.is_instance_of::<PyCFunction>()
-        || value.is_instance_of::<PyModule>()
-        || value.is_instance_of::<PyDate>()
-        || value.is_instance_of::<PyTime>()
-        || value.is_instance_of::<PyDelta>()
-    {
-        return Ok(false);
-    }
-    for class in &IMMUTABLE {
-        if let Some(class) = class.if_loaded(py)?
-            && value.is_instance(class)?
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Whether an object that is not looked into may refer to others.
-fn may_refer(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if value.is_none() || value.is_instance_of::<PyType>() {
-        return Ok(false);
-    }
-    if let Some(dtype) = value
-        .getattr_opt(intern!(value.py(), "dtype"))
-        .ok()
-        .flatten()
-        && let Ok(Some(objects)) = dtype.getattr_opt(intern!(value.py(), "hasobject"))
-        && objects.is_truthy()?
-    {
-        return Ok(true);
-    }
-    let module = value.get_type().module()?;
-    let module = module.to_string_lossy();
-    let package = module.split('.').next().unwrap_or_default();
-    Ok(!DATA_PACKAGES.contains(&package))
 }
 
 /// Whether any of these is a `Digest`, which could not be told, once stored, from that of a child.
