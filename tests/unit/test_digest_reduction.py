@@ -248,7 +248,6 @@ async def wait() -> None:
         object,
         threading.Lock,
         threading.Event,
-        threading.local,
         generate,
         Closed,
         io.BytesIO,
