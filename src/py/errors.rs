@@ -60,7 +60,7 @@ pub fn check_memory() -> PyResult<()> {
 /// The same before something that takes memory for each of many parts of a value.
 pub fn check_memory_for(parts: usize) -> PyResult<()> {
     /// A hash, its place in a table that is half empty, a reference, and what is written of it.
-    const PER_PART: usize = 256;
+    const PER_PART: usize = 384;
     check_room(ballast::has_room_for(parts.saturating_mul(PER_PART)))
 }
 
