@@ -21,15 +21,12 @@ from .test_fork_stress import HERE, KINDS, configured, stored
 TIMES = 60
 LONGEST = {"ssh": 0.3, "bags": 0.1, "bags of a prefix": 0.1}
 # A call ends so many seconds after the signal. The machine may be busy with other things, now and
-# then: one in twenty may take longer.
-SOON, BUSY = 0.2, 0.05
+# then: one in twenty may take longer, and a whole run that fell into such a time counts for nothing.
+SOON, BUSY, TRIES = 0.2, 0.05, 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_interrupts_at_any_moment(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    config = configured(kind, tmp_path, request)
+def interrupted(kind: str, config: object) -> list[tuple[str, float]]:
+    """What was interrupted in a process of its own, and after how many seconds each call ended."""
     seed = random.randrange(1 << 30)
     print("seed", seed)
     order = {"config": config, "seed": seed, "times": TIMES, "longest": LONGEST.get(kind, 0.03)}
@@ -49,7 +46,19 @@ def test_interrupts_at_any_moment(
     print(Counter(name for name, _ in took), max(seconds for _, seconds in took))
     # Most were interrupted in the middle, by an exception that ended them.
     assert len(took) >= TIMES / 2
-    late = [(name, seconds) for name, seconds in took if seconds > SOON]
+    return took
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interrupts_at_any_moment(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    config = configured(kind, tmp_path, request)
+    for _ in range(TRIES):
+        took = interrupted(kind, config)
+        late = [(name, seconds) for name, seconds in took if seconds > SOON]
+        if len(late) <= BUSY * TIMES:
+            break
     assert len(late) <= BUSY * TIMES, late
     if kind == "memory":
         return
