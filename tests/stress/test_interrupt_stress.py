@@ -21,7 +21,7 @@ from .test_fork_stress import HERE, KINDS, configured, stored
 TIMES = 60
 LONGEST = {"ssh": 0.3, "bags": 0.1, "bags of a prefix": 0.1}
 # A call ends so many seconds after the signal. The machine may be busy with other things, now and
-# then: one in twenty may take longer, and a whole run that fell into such a time counts for nothing.
+# then: one in twenty may take longer, and a run that fell into such a time counts for nothing.
 SOON, BUSY, TRIES = 0.2, 0.05, 3
 
 
