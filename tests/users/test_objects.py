@@ -47,12 +47,12 @@ def strained(strain: float) -> ase.Atoms:
     return atoms
 
 
-def calculated(energy: float) -> ase.Atoms:
+def calculated(energy: float) -> SinglePointCalculator:
+    # It refers to the atoms that it is of. (Atoms themselves have a hook here, of fleche-ase.)
     atoms = bulk("Cu")
-    # It refers to the atoms that it is of.
     atoms.calc = SinglePointCalculator(atoms, energy=energy)
     assert atoms.get_potential_energy() == energy
-    return atoms
+    return atoms.calc
 
 
 def graph(weight: float) -> nx.Graph:
@@ -71,7 +71,7 @@ def used_graph(weight: float) -> nx.Graph:
 
 MAKERS: dict[str, Callable[[Any], Any]] = {
     "atoms": strained,
-    "atoms with a calculator": calculated,
+    "calculator of atoms": calculated,
     "symbols": lambda x: sympy.Symbol("x") ** sympy.Float(x) + sympy.sin(sympy.Symbol("y")),
     "function": lambda x: sympy.Function("f")(sympy.Float(x)),
     "graph": graph,
