@@ -13,7 +13,6 @@ import pydantic
 import pytest
 import sympy
 from ase.build import bulk
-from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.interpolate import CubicSpline
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
@@ -47,14 +46,6 @@ def strained(strain: float) -> ase.Atoms:
     return atoms
 
 
-def calculated(energy: float) -> SinglePointCalculator:
-    # It refers to the atoms that it is of. (Atoms themselves have a hook here, of fleche-ase.)
-    atoms = bulk("Cu")
-    atoms.calc = SinglePointCalculator(atoms, energy=energy)
-    assert atoms.get_potential_energy() == energy
-    return atoms.calc
-
-
 def graph(weight: float) -> nx.Graph:
     made = nx.Graph(name="g")
     made.add_edge("a", "b", weight=weight)
@@ -71,7 +62,6 @@ def used_graph(weight: float) -> nx.Graph:
 
 MAKERS: dict[str, Callable[[Any], Any]] = {
     "atoms": strained,
-    "calculator of atoms": calculated,
     "symbols": lambda x: sympy.Symbol("x") ** sympy.Float(x) + sympy.sin(sympy.Symbol("y")),
     "function": lambda x: sympy.Function("f")(sympy.Float(x)),
     "graph": graph,
