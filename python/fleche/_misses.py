@@ -267,6 +267,7 @@ class CachedCalls:
     def _warn(self, error: Exception, message: str, *about: Any) -> None:
         """Say why a call is not cached; raise it where that is what users asked for."""
         if self.is_strict():
+            error.add_note(message % about)
             raise error
         logger.warning(message, *about)
 

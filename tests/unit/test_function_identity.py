@@ -420,8 +420,9 @@ def test_strict_raises_what_would_be_a_warning(
     strictly: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with cache(cache_from_config({"template": "memory"})):
-        with pytest.raises(Indigestible):
+        with pytest.raises(Indigestible) as caught:
             strictly(importable)(threading.Lock())
+        assert "No hash for argument: 'x' of importable" in caught.value.__notes__[0]
         lock = threading.Lock()
         with pytest.raises(Indigestible):
             strictly(lambda x: lock)(1)
