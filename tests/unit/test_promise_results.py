@@ -504,8 +504,8 @@ def cases() -> Iterator[tuple[str, str, int]]:
     for storage in STORAGES:
         for depth in [0, 1, 5] if explores() else DEPTHS.get(storage, [1]):
             for family in FAMILIES:
-                if storage.startswith("bags") and family in ("arrays", "shared"):
-                    # They keep neither the order nor the flags of arrays, nor what is one object.
+                if storage.startswith("bags") and family == "shared":
+                    # They do not keep what is one object.
                     continue
                 yield family, storage, depth
 

@@ -4,7 +4,8 @@
 any HDF5 tool shows them. Of a call record nobody wants it: each digest in it becomes a tree of its
 own, and loading takes tens of milliseconds. Records, and the digests of a value that was split,
 are one reduction in their bag: `pickle.loads` over bytes. `bagofholding` loads it as it loads any
-object; here the bytes are read directly.
+object; here the bytes are read directly. Arrays of another order, of another class, or not to be
+written to are pickled likewise: HDF5 keeps none of that.
 """
 
 from __future__ import annotations
@@ -198,8 +199,8 @@ def _text_attributes(parent: Any, path: str, wanted: frozenset[str]) -> dict[str
 class _Pickled:
     """Stands for an object in a bag, and comes out of it as that object."""
 
-    def __init__(self, value: Any) -> None:
-        self.pickle = pickle.dumps(value, _PROTOCOL)
+    def __init__(self, value: Any, protocol: int = _PROTOCOL) -> None:
+        self.pickle = pickle.dumps(value, protocol)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
         return pickle.loads, (self.pickle,)
@@ -223,8 +224,21 @@ def _packed(value: Any) -> Any:
             held: Any = object.__new__(type(value))
             held.cls, held.fields = value.cls, _Pickled(fields)
             return held
+        case np.ndarray() if not _is_plain_array(value) and _core.scheme() == "exact":
+            # The oldest protocol that tells whether an array may be written to.
+            return _Pickled(value, 5)
         case _:
             return value
+
+
+def _is_plain_array(array: np.ndarray[Any, Any]) -> bool:
+    """Whether dtype, shape and elements, which HDF5 keeps, are all that there is to an array."""
+    flags = array.flags
+    return (
+        type(array) is np.ndarray
+        and array.dtype.metadata is None
+        and bool(flags.c_contiguous and flags.writeable)
+    )
 
 
 def _are_plain(items: Iterable[Any]) -> bool:
