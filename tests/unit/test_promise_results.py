@@ -17,6 +17,7 @@ import random
 import types
 import zoneinfo
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +32,8 @@ import pytest
 import xarray as xr
 from hypothesis import settings
 
-from fleche import cache, fleche
-from fleche.caches import Cache
+from fleche import cache, fleche, wrap_executor
+from fleche.caches import Cache, CacheStack
 from fleche.storage import CallMemory, ValueMemory, ValuePickleFile
 from fleche.storage.bagofholding_file import ValueBagOfHoldingH5File
 
@@ -504,9 +505,6 @@ def cases() -> Iterator[tuple[str, str, int]]:
     for storage in STORAGES:
         for depth in [0, 1, 5] if explores() else DEPTHS.get(storage, [1]):
             for family in FAMILIES:
-                if storage.startswith("bags") and family == "shared":
-                    # They do not keep what is one object.
-                    continue
                 yield family, storage, depth
 
 
@@ -601,10 +599,40 @@ class TestMemory:
 class TestShared:
     """What a result holds more than once is one object when it comes back."""
 
-    @pytest.fixture(params=["memory", "pickle", "cloudpickle", "dill"], autouse=True)
+    @pytest.fixture(params=[*STORAGES], autouse=True)
     def storage(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
         with cache(Cache(STORAGES[request.param](tmp_path, 0), CallMemory({}))):
             yield
+
+    @pytest.mark.parametrize("way", ["direct", "stack", "executor", "another store"])
+    def test_however_it_was_saved(self, way: str, tmp_path: Path) -> None:
+        here = cache()
+        calls = []
+
+        @fleche
+        def shared() -> Any:
+            calls.append("shared")
+            row: list[int] = []
+            return [row, row, [row]]
+
+        def found() -> Any:
+            if way != "executor":
+                return shared()
+            with wrap_executor(ThreadPoolExecutor(1)) as pool:
+                return pool.submit(shared).result()
+
+        stack = CacheStack((here, Cache(ValueMemory({}), CallMemory({}))))
+        with cache(stack if way == "stack" else here):
+            found()
+        if way == "another store":
+            there = Cache(ValuePickleFile(tmp_path / "there"), CallMemory({}))
+            here.transfer(there)
+            here = there
+        with cache(here):
+            one, other, [third] = found()
+        assert one is other
+        assert third is one
+        assert len(calls) == 1
 
     def test_a_change_shows_wherever_it_is_held(self) -> None:
         @fleche

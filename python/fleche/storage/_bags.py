@@ -2,10 +2,9 @@
 
 `bagofholding` makes a tree of HDF5 groups of an object. That is what users want of their values:
 any HDF5 tool shows them. Of a call record nobody wants it: each digest in it becomes a tree of its
-own, and loading takes tens of milliseconds. Records, and the digests of a value that was split,
-are one reduction in their bag: `pickle.loads` over bytes. `bagofholding` loads it as it loads any
-object; here the bytes are read directly. Arrays of another order, of another class, or not to be
-written to are pickled likewise: HDF5 keeps none of that.
+own, and loading takes tens of milliseconds. What `_bag_content` pickles is one reduction in its
+bag: `pickle.loads` over bytes. `bagofholding` loads it as it loads any object; here the bytes are
+read directly.
 """
 
 from __future__ import annotations
@@ -19,16 +18,14 @@ import shutil
 import time
 import traceback
 from abc import ABCMeta
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from fleche import _core, _forks
 from fleche._interrupts import NotLost
-from fleche.call import DigestedCall
 from fleche.digest import DIGEST_LENGTH, Digest
-from fleche.storage.destructuring import DigestedDict, DigestedFields, DigestedIterable
 
 try:
     import h5py
@@ -38,6 +35,8 @@ try:
     from bagofholding.h5.bag import H5Info
     from bagofholding.metadata import Metadata, versions_match
     from h5py import h5a, h5d, h5f, h5g, h5o, h5p, h5s, h5t
+
+    from fleche.storage._bag_content import Pickled, packed
 except ImportError as _error:
     raise ImportError(
         "the storage 'bagofholding_hdf' needs the packages bagofholding and h5py; "
@@ -113,11 +112,8 @@ def _nowhere() -> int:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
-# As `bagofholding` reduces objects.
-_PROTOCOL = 4
 # `pickle.loads`, by the name that bags give it.
 _LOADS = b"_pickle.loads"
-_PLAIN = frozenset({Digest, bool, bytes, complex, float, int, str, type(None)})
 _HEX = frozenset("0123456789abcdef")
 _DEFAULT_VALIDATOR = inspect.signature(H5Bag.load).parameters["version_validator"].default
 
@@ -196,55 +192,6 @@ def _text_attributes(parent: Any, path: str, wanted: frozenset[str]) -> dict[str
     return found
 
 
-class _Pickled:
-    """Stands for an object in a bag, and comes out of it as that object."""
-
-    def __init__(self, value: Any, protocol: int = _PROTOCOL) -> None:
-        self.pickle = pickle.dumps(value, protocol)
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return pickle.loads, (self.pickle,)
-
-
-# Of a class from elsewhere a bag records the version, and refuses to be loaded by another one.
-_Pickled.__module__ = "builtins"
-
-
-def _packed(value: Any) -> Any:
-    """What goes into the bag of a value."""
-    match value:
-        case DigestedCall():
-            return _Pickled(value)
-        case DigestedIterable(items=items) if type(items) in (list, tuple) and _are_plain(items):
-            return _Pickled(value)
-        case DigestedDict(items=items) if _are_plain(items) and _are_plain(items.values()):
-            return _Pickled(value)
-        case DigestedFields(fields=fields) if _are_plain(fields.values()):
-            # Its class stays outside: a bag records the version of the class's package.
-            held: Any = object.__new__(type(value))
-            held.cls, held.fields = value.cls, _Pickled(fields)
-            return held
-        case np.ndarray() if not _is_plain_array(value) and _core.scheme() == "exact":
-            # The oldest protocol that tells whether an array may be written to.
-            return _Pickled(value, 5)
-        case _:
-            return value
-
-
-def _is_plain_array(array: np.ndarray[Any, Any]) -> bool:
-    """Whether dtype, shape and elements, which HDF5 keeps, are all that there is to an array."""
-    flags = array.flags
-    return (
-        type(array) is np.ndarray
-        and array.dtype.metadata is None
-        and bool(flags.c_contiguous and flags.writeable)
-    )
-
-
-def _are_plain(items: Iterable[Any]) -> bool:
-    return all(type(item) in _PLAIN for item in items)
-
-
 @_while_no_fork
 def write(path: Path, value: Any) -> None:
     """Write a bag of `value` to `path`, a file that is there already.
@@ -252,21 +199,21 @@ def write(path: Path, value: Any) -> None:
     Raises:
         Exception: whatever `bagofholding` and `h5py` raise for what they cannot hold.
     """
-    packed = _packed(value)
-    if type(packed) is _Pickled:
-        _write_pickled(packed, path)
+    content = packed(value)
+    if type(content) is Pickled:
+        _write_pickled(content, path)
         return
     try:
         # Our own classes are read by any version of ours: none is recorded.
-        _Bag.save(packed, path, version_scraping={"fleche": _no_version})
+        _Bag.save(content, path, version_scraping={"fleche": _no_version})
     except Exception as error:
         # The bag is among the variables of these frames, and its file would stay open.
         traceback.clear_frames(error.__traceback__)
         raise
 
 
-def _write_pickled(packed: _Pickled, path: Path) -> None:
-    """What `bagofholding` writes for a `_Pickled`, in a third of the time."""
+def _write_pickled(content: Pickled, path: Path) -> None:
+    """What `bagofholding` writes for a `Pickled`, in a third of the time."""
     file = h5f.create(bytes(path), h5f.ACC_TRUNC, fapl=_FORMAT)
     try:
         for name, text in _BAG_FIELDS:
@@ -277,8 +224,8 @@ def _write_pickled(packed: _Pickled, path: Path) -> None:
         _label(loads, _CONTENT, b"bagofholding.content.Global")
         arguments = h5g.create(reduction, b"args")
         _label(arguments, _CONTENT, b"bagofholding.content.Tuple")
-        content = _scalar(arguments, b"i0", np.array(np.void(packed.pickle)))
-        _label(content, _CONTENT, b"bagofholding.content.Bytes")
+        data = _scalar(arguments, b"i0", np.array(np.void(content.pickle)))
+        _label(data, _CONTENT, b"bagofholding.content.Bytes")
     finally:
         file.close()
 
@@ -353,7 +300,7 @@ _OUR_VERSION = {"fleche": lambda _: _OURS}
 
 
 def _pickled_in(opened: Any, group: str) -> bytes | None:
-    """The bytes of a bag that `_Pickled` made; `None` for any other one."""
+    """The bytes of a bag that `Pickled` made; `None` for any other one."""
     at = f"{group}/object".encode() if group else b"object"
     with suppress(Exception):  # Other bags have no such parts: `bagofholding` looks at them.
         if h5g.open(opened, at).get_num_objs() != 2:

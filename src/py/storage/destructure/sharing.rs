@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBytes, PyCFunction, PyDate, PyDelta, PyDict, PyFrozenSet, PyFunction, PyList, PyModule,
-    PyString, PyTime, PyTuple, PyType,
+    PyBytes, PyCFunction, PyComplex, PyDate, PyDelta, PyDict, PyFloat, PyFrozenSet, PyFunction,
+    PyInt, PyList, PyModule, PyString, PyTime, PyTuple, PyType,
 };
 
 use crate::py::digest::exact::module_of;
@@ -85,6 +85,9 @@ pub fn has_identity(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(true);
     }
     if value.is_none()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyComplex>()
         || value.is_exact_instance_of::<PyTuple>()
         || value.is_exact_instance_of::<PyFrozenSet>()
         || value.is_exact_instance_of::<PyString>()

@@ -46,7 +46,11 @@ struct Splitter<'a, 'py> {
     seen: HashSet<Hash>,
     /// The keys of values whose digest is another text, as hooks may say in scheme `sha256`.
     named: HashSet<Hash>,
+    /// Whether it is kept in mind what was met.
+    watched: bool,
     sharing: Sharing<'py>,
+    /// Whether the outermost value is not in pieces, as something is in it more than once.
+    is_whole: bool,
 }
 
 impl<'a, 'py> Splitter<'a, 'py> {
@@ -57,11 +61,12 @@ impl<'a, 'py> Splitter<'a, 'py> {
         remaining_depth: i64,
     ) -> PyResult<Self> {
         let custom = DESTRUCTURERS.get(py)?.cast::<PyList>()?;
+        let scheme = digest::active_scheme(py)?;
         Ok(Self {
             py,
             storage: storage.cloned(),
             backend,
-            scheme: digest::active_scheme(py)?,
+            scheme,
             remaining_depth,
             custom: (!custom.is_empty() && storage.is_some()).then(|| custom.clone()),
             level: 0,
@@ -69,7 +74,9 @@ impl<'a, 'py> Splitter<'a, 'py> {
             children: Vec::new(),
             seen: HashSet::new(),
             named: HashSet::new(),
+            watched: scheme == Scheme::Exact,
             sharing: Sharing::default(),
+            is_whole: false,
         })
     }
 
@@ -93,7 +100,8 @@ impl<'a, 'py> Splitter<'a, 'py> {
     /// The outermost value: in pieces, or whole if something is in it more than once.
     fn outermost(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
         let node = self.node(value)?;
-        if !self.sharing.found(self.py)? {
+        self.is_whole = self.sharing.found(self.py)?;
+        if !self.is_whole {
             return Ok(node);
         }
         self.children.clear();
@@ -101,12 +109,6 @@ impl<'a, 'py> Splitter<'a, 'py> {
         let whole = self.whole(value, OPAQUE);
         self.level -= 1;
         whole
-    }
-
-    /// Whether it is kept in mind what was met: a value that is saved under a digest of its own
-    /// comes back as that says, in pieces.
-    fn watched(&self) -> bool {
-        self.scheme == Scheme::Exact && !self.keyed
     }
 
     fn node_at_level(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
@@ -127,7 +129,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
         {
             return self.whole(value, 0);
         }
-        if self.watched() && has_identity(value)? {
+        if self.watched && has_identity(value)? {
             self.sharing.meet(value);
             if self.sharing.met_twice() {
                 return self.node_at_level(value);
@@ -413,7 +415,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
                 payload: None,
             });
         }
-        if self.watched() && has_identity(value)? && may_refer(value)? {
+        if self.watched && has_identity(value)? && may_refer(value)? {
             self.sharing.may_refer(value);
         }
         self.whole(value, OPAQUE)
@@ -471,7 +473,8 @@ pub fn save_value<'py>(
     }
 }
 
-/// Saves a value under a key that is known.
+/// Saves a value under a key that is known: in pieces, unless the key is that of a result that is
+/// stored whole.
 pub fn save<'py>(
     storage: &Bound<'py, PyAny>,
     backend: &Backend<'py>,
@@ -480,9 +483,18 @@ pub fn save<'py>(
     remaining_depth: i64,
 ) -> PyResult<()> {
     let py = storage.py();
-    let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
-    splitter.keyed = true;
-    let node = splitter.node(value)?;
+    let under_key = || -> PyResult<Splitter<'_, 'py>> {
+        let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
+        splitter.keyed = true;
+        Ok(splitter)
+    };
+    let mut splitter = under_key()?;
+    let mut node = splitter.outermost(value)?;
+    if splitter.is_whole && !is_key_of_result(value, key)? {
+        splitter = under_key()?;
+        splitter.watched = false;
+        node = splitter.node(value)?;
+    }
     splitter.children.push(Entry::new(*key, node.stored));
     backend.put_many(py, &splitter.children)
 }
@@ -514,9 +526,20 @@ pub fn save_result<'py>(
 /// The digest under which a result is stored, where nothing but `pickle` serialises it.
 #[pyfunction]
 pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = value.py();
-    let mut splitter = Splitter::new(py, None, None, i64::MAX)?;
-    to_digest(py, &splitter.outermost(value)?.hash)
+    to_digest(value.py(), &result_hash(value)?)
+}
+
+fn is_key_of_result(value: &Bound<'_, PyAny>, key: &Hash) -> PyResult<bool> {
+    match result_hash(value) {
+        Ok(hash) => Ok(hash == *key),
+        Err(error) if digest::is_indigestible(value.py(), &error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn result_hash(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+    let mut splitter = Splitter::new(value.py(), None, None, i64::MAX)?;
+    Ok(splitter.outermost(value)?.hash)
 }
 
 /// What a parent holds of a child of this value, and the child's depth; a child that is deep
