@@ -24,6 +24,10 @@ from tests.ssh_server import SshServer, running
 PASSWORD = "s3cret-of-the-tests"
 START_SECONDS = 120
 
+# Whoever is started in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # `nox -s tests` takes hypothesis's own profile "ci", whose cases are the same in every run.
 settings.register_profile("explore", max_examples=1000, deadline=None)
 

@@ -23,8 +23,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleche import fleche
+from fleche import cache, fleche
+from fleche.caches import Cache
 from fleche.digest import Digest, Indigestible, digest
+from fleche.storage import CallMemory, ValueMemory
 
 
 class Plain:
@@ -435,5 +437,6 @@ def test_a_class_without_a_module() -> None:
     nowhere = type("Nowhere", (Plain,), {"__module__": None})
     assert digest(nowhere(a=1)) == digest(nowhere(a=1)) != digest(nowhere(a=2))
     held = fleche(lambda a: [nowhere(a=a)])
-    assert held(1)[0].a == held(1)[0].a == 1
-    assert held.contains(1)
+    with cache(Cache(ValueMemory({}), CallMemory({}))):
+        assert held(1)[0].a == held(1)[0].a == 1
+        assert held.contains(1)
