@@ -49,6 +49,7 @@ __all__ = [
     "contains",
     "copy_into",
     "copy_out",
+    "is_full",
     "keys",
     "read",
     "remove",
@@ -492,7 +493,7 @@ def remove(file: Path, group: str, temporary: Path) -> None:
         with _changed(file, temporary) as opened:
             empty = _unlinked(opened, name)
     except OSError as error:
-        if not _is_full(error):
+        if not is_full(error):
             raise
         # No room for a copy: what is removed makes some.
         temporary.unlink(missing_ok=True)
@@ -509,7 +510,10 @@ def _unlinked(opened: Any, name: bytes) -> bool:
     return not opened.get_num_objs()
 
 
-def _is_full(error: OSError) -> bool:
-    # HDF5 tells the cause in words.
+def is_full(error: Exception) -> bool:
+    """Whether an error says that there is no room on the disk."""
     full = (errno.ENOSPC, errno.EDQUOT)
-    return error.errno in full or any(os.strerror(number) in str(error) for number in full)
+    # HDF5 tells the cause in words.
+    return getattr(error, "errno", None) in full or any(
+        os.strerror(number) in str(error) for number in full
+    )

@@ -215,7 +215,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
         except (SaveError, MemoryError):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            if (isinstance(error, OSError) and error.errno is not None) or _bags.is_full(error):
                 # The disk's fault, not the value's.
                 raise SaveError(f"cannot save {self._path(key)}: {error}") from error
             raise SaveError(
