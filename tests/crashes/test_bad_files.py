@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -144,15 +145,12 @@ def _check_damaged_database(root: Path) -> None:
         calls = {{ type = "sql", url = "{root}/calls.db" }}
         """
     )
-    kept = config._live_caches.copy(), state._DEFAULTS.copy()
-    with contextlib.chdir(root):
-        config._live_caches.clear()
-        state._DEFAULTS.clear()
-        try:
-            assert [computed(1), computed(2)] == [expected(1), expected(2)]
-        finally:
-            config._live_caches.update(kept[0])
-            state._DEFAULTS.update(kept[1])
+    with (
+        contextlib.chdir(root),
+        patch.dict(config._live_caches, clear=True),
+        patch.dict(state._DEFAULTS, clear=True),
+    ):
+        assert [computed(1), computed(2)] == [expected(1), expected(2)]
     shutil.rmtree(root)
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -24,14 +25,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("XDG_CONFIG_HOME", "FLECHE_SECRET_KEY", "FLECHE_DIGEST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
-    live, defaults = dict(config._live_caches), dict(state._DEFAULTS)
-    config._live_caches.clear()
-    state._DEFAULTS.clear()
-    yield Path(os.getcwd())
-    config._live_caches.clear()
-    config._live_caches.update(live)
-    state._DEFAULTS.clear()
-    state._DEFAULTS.update(defaults)
+    with patch.dict(config._live_caches, clear=True), patch.dict(state._DEFAULTS, clear=True):
+        yield Path(os.getcwd())
 
 
 @pytest.fixture
