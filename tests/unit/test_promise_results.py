@@ -587,6 +587,27 @@ class TestMemory:
         assert not make().flags.writeable
         assert make() is not make()
 
+    @pytest.mark.parametrize(
+        "within", [lambda one: Plain(a=one), lambda one: {"a": Plain(b=[one])}]
+    )
+    def test_arrays_within_objects(self, within: Callable[[Any], Any]) -> None:
+        def array(found: Any) -> Any:
+            return found.a if isinstance(found, Plain) else found["a"].b[0]
+
+        @fleche
+        def frozen() -> Any:
+            return within(flagged(NUMBERS, write=False))
+
+        @fleche
+        def named() -> Any:
+            return within(labelled("m"))
+
+        for _ in range(2):
+            assert not array(frozen()).flags.writeable
+            assert array(named()).unit == "m"
+        assert array(frozen()) is not array(frozen())
+        assert frozen.contains()
+
     def test_what_a_subclass_of_arrays_holds(self) -> None:
         @fleche
         def make() -> Any:

@@ -8,11 +8,13 @@ use pyo3::types::{
 };
 
 use super::backend::pickled;
+use crate::py::digest::exact::module_of;
 use crate::py::names::Imported;
 
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 static DEEPCOPY: Imported = Imported::new("copy", "deepcopy");
 static LOADS: Imported = Imported::new("pickle", "loads");
+static KEPT: Imported = Imported::new("fleche.storage._kept", "kept");
 static ARRAY: Imported = Imported::new("numpy", "ndarray");
 
 /// A value as it is if nobody can change it, else a deep copy.
@@ -62,7 +64,7 @@ fn independent_array<'py>(
 #[pyfunction]
 pub fn independent_copy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
-    independent(value).map_err(|error| {
+    copy_to_keep(value).map_err(|error| {
         if !error.is_instance_of::<PyException>(py) {
             return error;
         }
@@ -77,6 +79,21 @@ pub fn independent_copy<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
             Err(failure) => failure,
         }
     })
+}
+
+fn copy_to_keep<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    if let Some(array) = ARRAY.if_loaded(py)?
+        && !immutable(value, 0)
+        && !value.is_instance(array)?
+        && !module_of(&value.get_type())?.starts_with("fleche.")
+    {
+        let kept = KEPT.get(py)?.call1((value,))?;
+        if !kept.is_none() {
+            return Ok(kept);
+        }
+    }
+    independent(value)
 }
 
 /// Puts an entry into a dictionary as its newest, last in its order; no reader finds it missing.
