@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -53,13 +53,22 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def not_mounted(said: str) -> NoReturn:
+    """Skips the test where mounting is not allowed; whatever else went wrong is a failure."""
+    reason = f"cannot mount here: {said.strip()[-200:]}"
+    refusals = ("permission denied", "not permitted", "must be superuser", "/dev/fuse")
+    if any(refusal in said.lower() for refusal in refusals):
+        pytest.skip(reason)
+    pytest.fail(reason)
+
+
 @contextmanager
 def mounted(folder: Path, *arguments: str) -> Iterator[Path]:
     """A file system at `folder`; the test is skipped where mounting is not allowed."""
     folder.mkdir(exist_ok=True)
     done = subprocess.run(["mount", *arguments, folder], capture_output=True, text=True)
     if done.returncode != 0:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+        not_mounted(done.stderr)
     try:
         yield folder
     finally:
@@ -254,7 +263,7 @@ def without_locks(tmp_path: Path) -> Iterator[Path]:
         assert server.stdout is not None
         assert server.stderr is not None
         if server.stdout.readline() != "mounted\n":
-            pytest.skip(f"cannot mount here: {server.stderr.read().strip()[-200:]}")
+            not_mounted(server.stderr.read())
         try:
             yield folder
         finally:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import gc
 import logging
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from fleche.call import Call
 from fleche.config import cache_from_config
 from fleche.digest import digest
 from fleche.storage import CallMemory, CallPickleFile, Sql, ValueMemory, ValuePickleFile
+from tests.forks import in_child
 
 VALUES: dict[str, dict[str, Any]] = {
     "pickle": {"type": "pickle"},
@@ -55,25 +54,13 @@ def saved(store: Cache, number: int) -> Any:
     return store.save(Call("f", {"x": [number, [number]]}, result=[[number], number]))
 
 
-def in_another_process(work: Callable[[], Any]) -> None:
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 @pytest.mark.parametrize(
     "kinds", [*[(v, "pickle") for v in VALUES], *[("pickle", c) for c in CALLS]]
 )
 def test_gc_knows_of_the_calls_of_other_caches(kinds: tuple[str, str], tmp_path: Path) -> None:
     mine = made(tmp_path, 1, *kinds)
     saved(mine, 1)
-    in_another_process(lambda: saved(made(tmp_path, 2, *kinds), 2))
+    in_child(lambda: saved(made(tmp_path, 2, *kinds), 2))
     mine.evict(saved(mine, 3))
     # Calls of a kind that has no other way to its keys than the cache that collects.
     garbage = mine.gc()
@@ -127,7 +114,7 @@ def test_members_of_a_stack_and_decorated_calls_are_noted(tmp_path: Path) -> Non
 def test_what_is_out_of_reach_stops_a_collection(tmp_path: Path) -> None:
     mine = made(tmp_path, 1)
     mine.evict(saved(mine, 1))
-    in_another_process(lambda: saved(made(tmp_path, 2), 2))
+    in_child(lambda: saved(made(tmp_path, 2), 2))
     shutil.move(tmp_path / "calls2", tmp_path / "elsewhere")
     with pytest.raises(
         Rejected, match=r"gc evicts nothing: .*calls2', where nothing is"
@@ -221,8 +208,8 @@ def without_notes(folder: Path) -> None:
 def test_values_of_older_stores_are_set_aside_and_come_back(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    in_another_process(lambda: saved(made(tmp_path, 1, kind), 1))
-    in_another_process(lambda: saved(made(tmp_path, 2, kind), 2))
+    in_child(lambda: saved(made(tmp_path, 1, kind), 1))
+    in_child(lambda: saved(made(tmp_path, 2, kind), 2))
     without_notes(tmp_path)
     mine = made(tmp_path, 1, kind)
     with caplog.at_level(logging.INFO):
@@ -237,11 +224,11 @@ def test_values_of_older_stores_are_set_aside_and_come_back(
         assert found.arguments["x"] == [2, [2]]
 
     # Somebody whom nobody noted comes back.
-    in_another_process(the_other_is_whole)
+    in_child(the_other_is_whole)
     assert mine.gc() == garbage
     mine.shares_values_with(made(tmp_path, 2, kind))
     assert mine.gc() == set()
-    in_another_process(the_other_is_whole)
+    in_child(the_other_is_whole)
     mine.shares_values_with()
     assert mine.gc() == garbage
     assert list((tmp_path / "values" / ".fleche-aside").glob("*")) == []

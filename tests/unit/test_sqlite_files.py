@@ -23,6 +23,7 @@ from fleche.call import Call, DigestedCall, QueryCall
 from fleche.config import cache_from_config, cache_to_config
 from fleche.digest import Digest
 from fleche.storage import Sql, ValuePickleFile  # noqa: F401 - imported before rights are given up
+from tests.forks import in_child
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs to become other users")
 
@@ -41,22 +42,6 @@ def whole(path: Path) -> int:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         (count,) = connection.execute("SELECT count(*) FROM calls").fetchone()
         return int(count)
-
-
-def in_child(work: Callable[[], None]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def as_user(user: int, work: Callable[[], None], mask: int = 0o002) -> None:
