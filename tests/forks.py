@@ -10,6 +10,11 @@ from collections.abc import Callable
 
 def in_child(work: Callable[[], object]) -> None:
     """Do `work` in a forked process, and wait for its end, which must be a good one."""
+    assert exit_code_of_child(work) == 0
+
+
+def exit_code_of_child(work: Callable[[], object]) -> int:
+    """The exit code of a forked process that did `work`; of a killed one the negative signal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
@@ -22,4 +27,4 @@ def in_child(work: Callable[[], object]) -> None:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

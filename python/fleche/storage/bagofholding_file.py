@@ -161,6 +161,12 @@ class BagOfHoldingH5FileBackend(FileStorage):
             yield
             return
         held = _core.lock_file(self._lock_path(key), self.lock_timeout, True)
+        if held is not None and _bags.has_unfinished(self._bag_file(key)):
+            # Who was in it was killed: taking the file for ourselves mends it.
+            held.release()
+            with suppress(OSError, SaveError), self._writing(key):
+                pass
+            held = _core.lock_file(self._lock_path(key), self.lock_timeout, True)
         if held is None:
             logger.warning(
                 "Lock still held for %s after %s seconds, trying to read anyway.",
@@ -194,6 +200,9 @@ class BagOfHoldingH5FileBackend(FileStorage):
             logger.error("%s", message)
             raise SaveError(message)
         try:
+            file = self._bag_file(key)
+            if held.is_held and _bags.has_unfinished(file):
+                _bags.undo_unfinished(file)
             yield
         finally:
             held.release()
@@ -345,7 +354,9 @@ class BagOfHoldingH5FileBackend(FileStorage):
         try:
             with self._reading(key):
                 return bool(_bags.contains(file, key))
-        except OSError:
+        except MemoryError:
+            raise
+        except Exception:  # A damaged file, of which HDF5 has many ways to tell.
             return False
 
     def _evict(self, key: Digest) -> None:

@@ -61,6 +61,11 @@ enum Outcome {
 }
 
 impl Held {
+    /// Whether there is a lock at all.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The length of the file that is locked, in bytes.
     pub fn length(&self) -> u64 {
         let file = self.0.as_ref().and_then(LockFile::file);

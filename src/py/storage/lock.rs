@@ -16,6 +16,13 @@ pub struct FileLock(Mutex<Option<Held>>);
 
 #[pymethods]
 impl FileLock {
+    /// Whether others are kept out: not where the file system has no locks, or once released.
+    #[getter]
+    fn is_held(&self) -> bool {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_some_and(Held::is_locked)
+    }
+
     fn release(&self) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         drop(held.take());
