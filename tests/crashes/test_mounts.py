@@ -103,11 +103,6 @@ def warnings(log: Log) -> list[str]:
     return [r.getMessage() for r in log.records if r.levelno >= logging.WARNING]
 
 
-# SQLite needs some room to remove a record; values are freed by `gc`, see below.
-FREEING = pytest.mark.parametrize("kind", [name for name in STORES if name != "sqlite"])
-
-
-@FREEING
 def test_a_full_disk_computes_and_frees(kind: str, small: Path, caplog: Log) -> None:
     root = small / "store"
     store = made(kind, root)
@@ -199,7 +194,6 @@ def test_a_store_without_locks_yet_is_freed(small: Path) -> None:
     assert len(store.gc()) > 0
 
 
-@FREEING
 def test_another_process_frees_a_full_disk(kind: str, small: Path) -> None:
     root = small / "store"
     store = made(kind, root)

@@ -306,7 +306,7 @@ class TestLogs:
         storage._store.close()
         assert "calls.db-wal is not of the database beside it" in caplog.text
         assert whole(path) == 51
-        names = sorted(file.name for file in path.parent.iterdir())
+        names = sorted(file.name for file in path.parent.glob("[!.]*"))
         assert names == ["calls.db", "calls.db-wal.left-over"]
 
     def test_others_have_the_old_database_open(self, path: Path) -> None:

@@ -434,7 +434,7 @@ class TestProcesses:
             env={**os.environ, "FLECHE_CONFIG": os.devnull},
         )
         assert (done.stdout, done.stderr) == ("", "")
-        assert [file.name for file in tmp_path.iterdir()] == ["calls.db"]
+        assert [file.name for file in tmp_path.glob("[!.]*")] == ["calls.db"]
         again = Sql(str(tmp_path / "calls.db"))
         assert len(again.list()) == 5 + (end == "in a forked child")
 

@@ -9,6 +9,7 @@ mod left_over;
 mod open;
 mod query;
 mod records;
+mod reserve;
 mod schemes;
 #[cfg(all(debug_assertions, target_os = "linux"))]
 pub mod watch;
@@ -91,6 +92,8 @@ pub type Echo = Arc<dyn Fn(&str) + Send + Sync>;
 enum Intent {
     Read,
     Write,
+    /// To remove something: on a full disk, too.
+    Free,
 }
 
 pub struct Database {
@@ -196,7 +199,9 @@ impl Database {
 
     /// Creates the file, its folders and its tables as needed.
     pub fn open(&self) -> Result<(), Error> {
-        self.with("opening", Intent::Read, |_| Ok(()))
+        self.with("opening", Intent::Read, |_| Ok(()))?;
+        self.make_reserve();
+        Ok(())
     }
 
     /// The path as errors show it.
@@ -214,6 +219,7 @@ impl Database {
         mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let mut wait = Wait::new(self.timeout);
+        let mut released = false;
         loop {
             let tried = {
                 let running = Running::new(NoFork::enter());
@@ -221,8 +227,19 @@ impl Database {
             };
             self.tell();
             match tried {
-                Ok(done) => return Ok(done),
-                Err(Failure::Other(error)) => return Err(error),
+                Ok(done) => {
+                    if released {
+                        self.restore_reserve();
+                    }
+                    return Ok(done);
+                }
+                Err(Failure::Other(error)) => {
+                    let frees = intent == Intent::Free && !released && error.may_want_room();
+                    released = frees && self.release_reserve();
+                    if !released {
+                        return Err(error);
+                    }
+                }
                 // Nothing is held while it waits: neither a connection, nor a fork.
                 Err(Failure::Busy | Failure::Moved) => match wait.pause() {
                     Pause::Over => {}
@@ -283,7 +300,7 @@ impl Database {
                 None => Err(Failure::Busy),
             };
         }
-        let mut opened = match self.idle_connection() {
+        let mut opened = match self.idle_connection(intent) {
             Some(opened) => opened,
             None => self.connect()?,
         };
@@ -294,7 +311,7 @@ impl Database {
             // What was read is what was there when it began.
             Intent::Read => !opened.is_snapshot() || opened.is_current(),
             // Else it is written once more, to where the next process looks.
-            Intent::Write => opened.is_current(),
+            Intent::Write | Intent::Free => opened.is_current(),
         };
         if !still {
             opened.forget();
@@ -307,11 +324,13 @@ impl Database {
         done
     }
 
-    /// A connection to the file that is there now; those to another one are closed.
-    fn idle_connection(&self) -> Option<Opened> {
+    /// A connection to the file that is there now; those to another one are closed, and those of
+    /// who could not write before, if it is to be written.
+    fn idle_connection(&self, intent: Intent) -> Option<Opened> {
         loop {
             let mut kept = self.idle.lock().pop()?;
-            if kept.was_current() {
+            let will_do = intent == Intent::Read || !kept.is_snapshot();
+            if will_do && kept.was_current() {
                 return Some(kept);
             }
             kept.forget();

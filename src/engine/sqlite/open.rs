@@ -411,10 +411,11 @@ impl Database {
 impl Error {
     /// Whether it could still be opened for reading alone.
     fn is_for_readers(&self) -> bool {
-        matches!(self, Self::Sqlite { source, .. } if matches!(
-            source.sqlite_error_code(),
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
-        ))
+        self.wants_room()
+            || matches!(self, Self::Sqlite { source, .. } if matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
+            ))
     }
 }
 
@@ -424,13 +425,13 @@ fn read_only() -> rusqlite::Error {
 }
 
 #[cfg(unix)]
-fn is_writable(path: &Path) -> bool {
+pub(super) fn is_writable(path: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 #[cfg(not(unix))]
-fn is_writable(path: &Path) -> bool {
+pub(super) fn is_writable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| !file.permissions().readonly())
 }
 

@@ -85,7 +85,7 @@ impl Database {
     }
 
     pub fn evict(&self, key: &str) -> Result<(), Error> {
-        self.with("evicting a call from", Intent::Write, |connection| {
+        self.with("evicting a call from", Intent::Free, |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Not left to the cascade: another program may have made the tables without it.
