@@ -118,13 +118,14 @@ def rust(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff's rules and format over all Python; `nox -s lint -- --fix` mends what it can."""
-    session.install("ruff>=0.9")
+    """Ruff's rules and format over all Python, and its floors; `nox -s lint -- --fix` mends."""
+    session.install("ruff>=0.9", "import-linter>=2.10")
     if "--fix" in session.posargs:
         session.run("ruff", "check", "--fix", ".")
         session.run("ruff", "format", ".")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "python"})
 
 
 @nox.session(venv_backend="none")

@@ -16,7 +16,8 @@ computing
 import importlib
 from typing import Any
 
-from fleche import _core, _forks
+from fleche import _core
+from fleche._foundation import forks, seam
 from fleche.call import Ignored, Required
 from fleche.digest import D
 from fleche.executor import wrap_executor
@@ -39,7 +40,22 @@ __all__ = [
     "wrap_executor",
 ]
 
-_forks.await_others()
+forks.await_others()
+
+# What lower floors look up in upper ones; see `fleche._foundation.seam`.
+seam.fill(
+    {
+        "active_cache": ("fleche.state", "get_cache"),
+        "cache_from_config": ("fleche.config", "cache_from_config"),
+        "default_metadata": ("fleche.config", "load_default_metadata"),
+        "default_section": ("fleche.config", "default_section"),
+        "filtered_cache": ("fleche.caches", "FilteredCache"),
+        "load_cache_config": ("fleche.config", "load_cache_config"),
+        "read_only_cache": ("fleche.caches", "ReadOnlyCache"),
+        "ssh_cache": ("fleche.remote", "SshCache"),
+        "stack_of_caches": ("fleche.caches", "CacheStack"),
+    }
+)
 
 # What `import fleche` alone gives access to; imported when first used.
 _MODULES = frozenset(("caches", "config", "metadata", "query", "remote", "security", "storage"))

@@ -2,7 +2,7 @@
 
 import sys
 
-from fleche._cli import main
+from fleche.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 from fleche import _core
+from fleche._foundation import seam
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -101,9 +102,7 @@ class Digest(str):
 def _keys(cache: Keys | None) -> Keys:
     if cache is not None:
         return cache
-    from fleche import state
-
-    return state.cache()
+    return cast("Keys", seam.look_up("active_cache")())
 
 
 class Indigestible(Exception):
@@ -159,10 +158,7 @@ def _configured_scheme() -> tuple[str, str]:
     """The name of the digest scheme, and where it stands."""
     if name := os.environ.get("FLECHE_DIGEST"):
         return name, "the environment variable FLECHE_DIGEST"
-    from fleche import config
-
-    section = config._default_section(config._load_merged_config())
-    return section.get("digest", "exact"), "[default] digest"
+    return seam.look_up("default_section")().get("digest", "exact"), "[default] digest"
 
 
 def digest_class(cls: type) -> Digest:

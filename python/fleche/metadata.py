@@ -17,6 +17,7 @@ except ImportError:  # Windows counts no finished children
     getrusage = None  # type: ignore[assignment]
 from time import process_time, time
 
+from fleche import _core
 from fleche.call import Call
 
 JSONValue: TypeAlias = str | int | float | bool | list["JSONValue"] | dict[str, "JSONValue"] | None
@@ -152,8 +153,6 @@ class Environment(MetaData):
         import platform
         import socket
 
-        import fleche
-
         try:
             cwd = os.getcwd()
         except FileNotFoundError:  # the directory was removed under us
@@ -162,7 +161,7 @@ class Environment(MetaData):
             "hostname": socket.gethostname(),
             "username": _username(),
             "cwd": cwd,
-            "fleche_version": fleche.__version__,
+            "fleche_version": _core.VERSION,
             "python_version": platform.python_version(),
         }
 

@@ -12,7 +12,8 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from fleche._lazy import names_of
+from fleche._foundation import seam
+from fleche._foundation.lazy import names_of
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
@@ -23,6 +24,7 @@ __getattr__, __dir__ = names_of(
 )
 
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 _CACHE: ContextVar[BaseCache] = ContextVar("fleche.CACHE")
 _METADATA: ContextVar[tuple[MetaData, ...]] = ContextVar("fleche.METADATA")
@@ -62,11 +64,9 @@ def get_cache() -> BaseCache:
     if active is not None:
         return active
     if "cache" not in _DEFAULTS:
-        from fleche import config
-
         # Two threads may both load; the first one to get here decides for all. No lock, so that
         # a fork in the middle leaves the child none to wait for.
-        _DEFAULTS.setdefault("cache", config.load_cache_config())
+        _DEFAULTS.setdefault("cache", seam.look_up("load_cache_config")())
     return cast("BaseCache", _DEFAULTS["cache"])
 
 
@@ -81,9 +81,7 @@ def get_metadata() -> tuple[MetaData, ...]:
     if active is not None:
         return active
     if "metadata" not in _DEFAULTS:
-        from fleche import config
-
-        _DEFAULTS.setdefault("metadata", config.load_default_metadata())
+        _DEFAULTS.setdefault("metadata", seam.look_up("default_metadata")())
     return cast("tuple[MetaData, ...]", _DEFAULTS["metadata"])
 
 
@@ -119,9 +117,7 @@ def cache(
     from fleche.caches import BaseCache
 
     if isinstance(new_cache, str):
-        from fleche import config
-
-        new_cache = config.load_cache_config(new_cache)
+        new_cache = seam.look_up("load_cache_config")(new_cache)
     if not isinstance(new_cache, BaseCache):
         # The type only: a config dict may hold a secret key.
         raise ValueError(
@@ -185,7 +181,7 @@ def project(name: str) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True)
-class BoundWrapper:
+class BoundWrapper(Generic[_T_co]):
     """A callable that carries a cache and metadata with it, into threads, processes and clusters.
 
     Calling it calls `func` with `cache` and `meta` active. It pickles if its parts do.
@@ -198,15 +194,15 @@ class BoundWrapper:
     True
     """
 
-    func: Callable[..., Any]
+    func: Callable[..., _T_co]
     cache: BaseCache
     meta: tuple[MetaData, ...]
 
     @classmethod
-    def bind(cls, func: Callable[..., Any]) -> BoundWrapper:
+    def bind(cls, func: Callable[..., _T]) -> BoundWrapper[_T]:
         """Bind a callable to the active cache and metadata."""
-        return cls(func, get_cache(), get_metadata())
+        return cast("type[BoundWrapper[_T]]", cls)(func, get_cache(), get_metadata())
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> _T_co:
         with _sticky_set(_CACHE, self.cache), _sticky_set(_METADATA, self.meta):
             return self.func(*args, **kwargs)

@@ -6,8 +6,8 @@
 //!
 //! - a fork waits for the short sections in which such things are in use (`NoFork`), and who comes
 //!   to one waits for the fork;
-//! - before it, databases are closed (`sqlite::settle`): both sides open them anew;
-//! - in the child, what the parent still had open is left to it (`leave_to_parent` of both): lock
+//! - before it, databases are closed (`Settling::before`): both sides open them anew;
+//! - in the child, what the parent still had open is left to it (`Settling::in_child`): lock
 //!   files are closed, and databases not used where one could not be closed in time.
 //!
 //! The C library calls this at every fork of the process, whoever makes it.
@@ -18,8 +18,6 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
-
-use super::{files, sqlite};
 
 /// How many threads are in a section, and how many are about to fork.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
@@ -55,6 +53,20 @@ pub fn set_attachment(attachment: Attachment) {
 
 fn is_attached() -> bool {
     ATTACHMENT.get().is_some_and(|known| (known.is_held)())
+}
+
+/// What somebody does at every fork.
+pub struct Settling {
+    /// In the process that forks, while no section goes on.
+    pub before: fn(),
+    /// In the child.
+    pub in_child: fn(),
+}
+
+static SETTLING: OnceLock<&'static [Settling]> = OnceLock::new();
+
+fn settling() -> &'static [Settling] {
+    SETTLING.get().copied().unwrap_or_default()
 }
 
 /// A section in which no fork happens, until it is dropped.
@@ -174,9 +186,11 @@ pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Has the C library call `before` and `withdraw` at each fork.
-pub fn register() {
+/// Has the C library call `before` and `withdraw` at each fork, and by them what is to be done.
+pub fn register(settling: &'static [Settling]) {
     static ONCE: Once = Once::new();
+    // The first ones stay: the library is loaded once.
+    let _ = SETTLING.set(settling);
     ONCE.call_once(|| {
         #[cfg(unix)]
         {
@@ -215,7 +229,9 @@ pub fn before() {
             await_sections();
         }
     }
-    sqlite::settle();
+    for each in settling() {
+        (each.before)();
+    }
 }
 
 fn is_occupied() -> bool {
@@ -234,8 +250,9 @@ fn settle_in_child() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
     INSIDE.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
     FORKING.store(usize::from(ANNOUNCED.get() > 0), Ordering::SeqCst);
-    files::leave_to_parent();
-    sqlite::leave_to_parent();
+    for each in settling() {
+        (each.in_child)();
+    }
 }
 
 /// After a fork, on both sides, or in its place.

@@ -21,4 +21,5 @@ pub mod record;
 pub mod schemes;
 pub mod sign;
 pub mod sqlite;
+pub mod undo;
 pub mod wait;

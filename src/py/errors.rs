@@ -164,3 +164,8 @@ impl Log {
         }
     }
 }
+
+/// Whether an error says that a key, a record or a value is not there.
+pub fn is_missing(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyError>(py)
+}

@@ -7,8 +7,8 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::engine::fork::{self, Attachment, NoFork};
-use crate::engine::wait;
+use crate::engine::fork::{self, Attachment, NoFork, Settling};
+use crate::engine::{files, sqlite, wait};
 
 thread_local! {
     /// What a signal's handler raised while this thread waited in the engine.
@@ -46,7 +46,16 @@ pub fn tell_engine() {
         is_held: is_attached,
         without,
     });
-    fork::register();
+    fork::register(&[
+        Settling {
+            before: || {},
+            in_child: files::leave_to_parent,
+        },
+        Settling {
+            before: sqlite::settle,
+            in_child: sqlite::leave_to_parent,
+        },
+    ]);
 }
 
 /// This thread is about to fork. To be called before it holds what the C library's own way here

@@ -58,6 +58,7 @@ pub mod _core {
         records::RecordScan,
         root::FileRoot,
         signatures::{sign, verify},
+        undo::{UndoableFile, undo_change},
     };
     #[cfg(debug_assertions)]
     #[pymodule_export]

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from h5py import h5f
 
 from fleche.digest import Digest
-from fleche.storage import SaveError, _bag_journal
-from fleche.storage._bag_journal import journal_of
-from fleche.storage._bags import LARGEST_COPY
+from fleche.storage import SaveError
 from fleche.storage.bagofholding_file import ValueBagOfHoldingH5File
+from fleche.storage.bags.files import LARGEST_COPY
+from fleche.storage.bags.journal import journal_of
 from tests.forks import exit_code_of_child
+
+from .watching import Failing, Killing, watched
 
 KILLS = 60
 # The values that are there from the beginning, one of them of 17 MB, and one that comes and goes.
@@ -104,41 +107,54 @@ def test_killed_while_it_is_changed(tmp_path: Path) -> None:
     assert undone
 
 
-@pytest.mark.parametrize("then", ["contains", "get", "list", "put", "evict", "rebag", "refix"])
-def test_stopped_at_each_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
-    """Whatever is done next finds the file as it was."""
+class KillingInJournal(Killing):
+    """Ends the process before a system call on a file that is changed in place, or its journal."""
+
+    def __call__(self, name: str, path: Path) -> int | None:
+        return super().__call__(name, path) if is_changed_in_place(path) else None
+
+
+class FailingInJournal(Failing):
+    """The same for a call that fails."""
+
+    def __call__(self, name: str, path: Path) -> int | None:
+        writes = name in ("write", "ftruncate", "open")
+        return super().__call__(name, path) if writes and is_changed_in_place(path) else None
+
+
+def is_changed_in_place(path: Path) -> bool:
+    return path.name in ("a.h5", "a.h5-journal")
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> ValueBagOfHoldingH5File:
     storage = opened(tmp_path / "store")
     for key, number in HELD.items():
         storage.put(value_of(number), key)
     storage.put([1, 2], CHANGED)
-    file = tmp_path / "store" / "a.h5"
+    return storage
+
+
+def test_killed_before_each_system_call(filled: ValueBagOfHoldingH5File) -> None:
+    """Whatever is done next finds the file as it was."""
+    next_done = itertools.cycle(("contains", "get", "list", "put", "evict", "rebag", "refix"))
+    file = filled.root / "a.h5"
     before = file.read_bytes()
     other = Digest("a8" + "0" * 62)
-    writes = itertools.count()
-    stop_at, stopped = 0, True
-    write = _bag_journal.UndoableFile.write
+    undone = 0
 
-    def stop(opened: _bag_journal.UndoableFile, content: memoryview) -> int:
-        if next(writes) != stop_at:
-            return write(opened, content)
-        # A kill: half is written, and nobody tidies up.
-        write(opened, content[: len(content) // 2])
-        os._exit(9)
-
-    while stopped:
-
-        def change() -> None:
-            monkeypatch.setattr(_bag_journal.UndoableFile, "write", stop)
-            mine = opened(tmp_path / "store")
+    def change(call: int) -> None:
+        with watched(KillingInJournal(call)):
+            mine = opened(filled.root)
             mine.put([3, 4], CHANGED)
             mine.put([5, 6], other)
 
-        writes = itertools.count()
-        stopped = exit_code_of_child(change) == 9
-        if not stopped:
+    for call in itertools.count(1):
+        if exit_code_of_child(lambda call=call: change(call)) == 0:
             break
-        again = opened(tmp_path / "store")
-        match then:
+        undone += journal_of(file).exists()
+        again = opened(filled.root)
+        match next(next_done):
             case "contains":
                 assert all(again.contains(key) for key in HELD)
             case "get":
@@ -158,47 +174,33 @@ def test_stopped_at_each_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         assert again.get(CHANGED) in ([1, 2], [3, 4])
         assert not journal_of(file).exists()
         file.write_bytes(before)
-        stop_at += 1
-    assert stop_at > 5
-    assert opened(tmp_path / "store").get(other) == [5, 6]
+    assert undone > 5
+    assert opened(filled.root).get(other) == [5, 6]
 
 
-@pytest.mark.parametrize("part", ["write", "_keep"])
-def test_a_disk_that_is_full_at_each_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
+def test_the_disk_is_full_at_each_write(filled: ValueBagOfHoldingH5File) -> None:
     """What is saved is refused with the cause, and the file is as it was, byte by byte."""
-    storage = opened(tmp_path / "store")
-    storage.put(value_of(0), next(iter(HELD)))
-    file = tmp_path / "store" / "a.h5"
-    whole = getattr(_bag_journal.UndoableFile, part)
-    room = calls = 0
-
-    def full(changed: _bag_journal.UndoableFile, *given: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls <= room:
-            return whole(changed, *given)
-        with changed._told():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    storage.put([1, 2], CHANGED)
-    storage.evict(CHANGED)
+    file = filled.root / "a.h5"
     before = file.read_bytes()
-    monkeypatch.setattr(_bag_journal.UndoableFile, part, full)
-    while storage_is_full(storage):
+    refused = 0
+    while True:
+        failing = FailingInJournal(refused + 1, errno.ENOSPC)
+        if not is_refused(filled, failing):
+            break
         assert file.read_bytes() == before
         assert not journal_of(file).exists()
-        room += 1
-        calls = 0
-    assert room > 3
-    assert storage.get(CHANGED) == [1, 2]
+        refused += 1
+    assert refused > 10
+    assert filled.get(CHANGED) == [3, 4]
+    # HDF5 holds nothing of it open, which it would write once more when the interpreter ends.
+    assert h5f.get_obj_count(h5f.OBJ_ALL, h5f.OBJ_FILE | h5f.OBJ_GROUP | h5f.OBJ_DATASET) == 0
 
 
-def storage_is_full(storage: ValueBagOfHoldingH5File) -> bool:
+def is_refused(storage: ValueBagOfHoldingH5File, failing: Failing) -> bool:
     """Whether saving fails, and says that the disk is full."""
     try:
-        storage.put([1, 2], CHANGED)
+        with watched(failing):
+            storage.put([3, 4], CHANGED)
     except SaveError as error:
         return os.strerror(errno.ENOSPC) in str(error)
     return False

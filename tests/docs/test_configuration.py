@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleche import _config_keys as keys
+from fleche.config import keys as keys
 from fleche.metadata import CONFIGURABLE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()

@@ -410,7 +410,7 @@ def test_a_read_only_server(remote: Remote, caplog: pytest.LogCaptureFixture) ->
 def test_a_version_difference(remote: Remote, caplog: pytest.LogCaptureFixture) -> None:
     program = (
         'import sys; from fleche import _core; _core.VERSION = "99.0"; '
-        "from fleche._cli import main; sys.exit(main())"
+        "from fleche.cli import main; sys.exit(main())"
     )
     served = remote.cache(
         python=script(remote, f"shift 2; exec {sys.executable} -c '{program}' \"$@\"")

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleche import config
-from fleche._config_keys import STORAGES, TEMPLATES
 from fleche.caches import (
     Cache,
     CacheStack,
@@ -33,6 +32,7 @@ from fleche.config import (
     storage_from_config,
     storage_to_config,
 )
+from fleche.config.keys import STORAGES, TEMPLATES
 from fleche.storage import CallMemory, CallVoid, ValueMemory, ValueMixin, ValueVoid
 from fleche.storage.base import _STORAGE_CLASSES, _STORAGE_CONSTRUCTORS, register_storage
 from fleche.storage.pickle_file import _SERIALIZERS, ValuePickleFile, register_serializer

@@ -403,9 +403,9 @@ def test_a_pickled_function_keeps_its_identity() -> None:
 def strictly(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    from fleche import _misses
+    from fleche.wrapper import strictness
 
-    _misses.strict_by_default.cache_clear()
+    strictness.strict_by_default.cache_clear()
     monkeypatch.delenv("FLECHE_STRICT", raising=False)
     if request.param == "environment":
         monkeypatch.setenv("FLECHE_STRICT", "1")
@@ -413,7 +413,7 @@ def strictly(
         (tmp_path / "fleche.toml").write_text("[default]\nstrict = true\n")
         monkeypatch.chdir(tmp_path)
     yield fleche(strict=True) if request.param == "decorator" else fleche
-    _misses.strict_by_default.cache_clear()
+    strictness.strict_by_default.cache_clear()
 
 
 def test_strict_raises_what_would_be_a_warning(
@@ -446,13 +446,13 @@ def test_strict_refuses_a_changed_argument(strictly: Any) -> None:
 
 
 def test_strict_may_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fleche import _misses
+    from fleche.wrapper import strictness
 
-    _misses.strict_by_default.cache_clear()
+    strictness.strict_by_default.cache_clear()
     monkeypatch.setenv("FLECHE_STRICT", "1")
     assert fleche(strict=False)(importable)(threading.Lock()) is not None
     monkeypatch.setenv("FLECHE_STRICT", "maybe")
-    _misses.strict_by_default.cache_clear()
+    strictness.strict_by_default.cache_clear()
     with pytest.raises(ValueError, match="FLECHE_STRICT='maybe'"):
         fleche(importable)(threading.Lock())
-    _misses.strict_by_default.cache_clear()
+    strictness.strict_by_default.cache_clear()

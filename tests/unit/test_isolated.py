@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from fleche import _isolated, cache, fleche
+from fleche import cache, fleche
 from fleche.caches import Cache
+from fleche.wrapper import isolated as _isolated
 
 from .calls import memory_cache
 

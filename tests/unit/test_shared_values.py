@@ -262,7 +262,7 @@ def test_files_of_several_bags_are_left_alone(
 def test_much_that_is_set_aside_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fleche.caches import _gc
+    from fleche.caches.garbage import collect as _gc
 
     monkeypatch.setattr(_gc, "_WORTH_SAYING", 100)
     mine = made(tmp_path, 1)

@@ -455,8 +455,8 @@ class TestDamage:
         storage = ValueBagOfHoldingH5File(tmp_path, None, 2)
         storage.save(1, KEY)
         code = (
-            "import os, sys; from pathlib import Path; from fleche.storage import _bags\n"
-            "with _bags._opened_for_writing(Path(sys.argv[1])): os._exit(0)"
+            "import os, sys; from pathlib import Path; from fleche.storage.bags import files\n"
+            "with files._opened_for_writing(Path(sys.argv[1])): os._exit(0)"
         )
         subprocess.run([sys.executable, "-c", code, tmp_path / "ab.h5"], check=True)
         assert storage.load(KEY) == 1

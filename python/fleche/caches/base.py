@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from fleche import _core
+from fleche._foundation import seam
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import DIGEST_LENGTH, Digest, Indigestible
+from fleche.query import QueryIterator
 from fleche.storage.base import OperationContext
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
     from fleche.caches.union import CacheStack
     from fleche.caches.views import FilteredCache, ReadOnlyCache
-    from fleche.query import QueryIterator
 
 logger = logging.getLogger("fleche.cache")
 
@@ -141,8 +142,6 @@ class BaseCache(OperationContext, ABC):
         Raises:
             TypeError: if both are given.
         """
-        from fleche.query import QueryIterator
-
         if template is None:
             template = QueryCall(**fields)
         elif fields:
@@ -264,28 +263,20 @@ class BaseCache(OperationContext, ABC):
         """
         if isinstance(predicate, QueryCall):
             predicate = predicate.matches
-        from fleche.caches.views import FilteredCache
-
-        return FilteredCache(self, predicate)
+        return cast("FilteredCache", seam.look_up("filtered_cache")(self, predicate))
 
     def readonly(self) -> ReadOnlyCache:
         """A view that is only read."""
-        from fleche.caches.views import ReadOnlyCache
-
-        return ReadOnlyCache(self)
+        return cast("ReadOnlyCache", seam.look_up("read_only_cache")(self))
 
     def push(self, cache: BaseCache) -> CacheStack:
         """A stack with `cache` before this one."""
-        from fleche.caches.union import CacheStack
-
-        return CacheStack((cache, self))
+        return cast("CacheStack", seam.look_up("stack_of_caches")((cache, self)))
 
     @classmethod
     def from_config(cls, config: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
         """The cache that a configuration describes; see `fleche.config.cache_from_config`."""
-        from fleche.config import cache_from_config
-
-        return cache_from_config(config)
+        return cast("BaseCache", seam.look_up("cache_from_config")(config))
 
 
 def fetch_again(lazy: LazyCall, key: Digest, *, keep: bool = False) -> Call:

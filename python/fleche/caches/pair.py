@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fleche import _core
-from fleche._forks import kept
-from fleche.caches._gc import collect
-from fleche.caches._older import has_values, older_pattern
-from fleche.caches._places import check_pair
-from fleche.caches._prefixes import each, shortest, shrunk
-from fleche.caches._redigest import redigest
-from fleche.caches._users import note_of, remember, say_all
+from fleche._foundation.forks import kept
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
+from fleche.caches.garbage.collect import collect
+from fleche.caches.garbage.places import check_pair
+from fleche.caches.garbage.users import note_of, remember, say_all
+from fleche.caches.prefixes import each, shortest, shrunk
+from fleche.caches.schemes.older import has_values, older_pattern
+from fleche.caches.schemes.redigest import redigest
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
 from fleche.digest import DIGEST_LENGTH, Digest
 from fleche.query import name_of

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleche import _core
-from fleche.caches._prefixes import each, shortest, shrunk
 from fleche.caches.base import BaseCache, Rejected, Saveable, fetch_again
+from fleche.caches.prefixes import each, shortest, shrunk
 from fleche.caches.views import ReadOnlyMixin
 from fleche.call import Call, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest

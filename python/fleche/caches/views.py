@@ -10,6 +10,7 @@ from fleche import _core
 from fleche.caches.base import BaseCache, Rejected, Saveable
 from fleche.call import Call, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
+from fleche.query.reading import readable
 from fleche.storage.base import Intent
 
 
@@ -105,8 +106,6 @@ class FilteringMixin(CacheWrapper):
 
     def load(self, key: Digest | str) -> LazyCall:
         call = self.cache.load(key)
-        from fleche.query import readable
-
         for _, shown in readable((call,), self.predicate):
             if shown:
                 return call
@@ -120,8 +119,6 @@ class FilteringMixin(CacheWrapper):
         return True
 
     def _query(self, call: QueryCall) -> Iterator[LazyCall]:
-        from fleche.query import readable
-
         found = readable(self.cache._query(call), self.predicate)
         return (each for each, shown in found if shown)
 

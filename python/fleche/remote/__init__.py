@@ -4,6 +4,9 @@
 which it starts there by `python -m fleche remote --serve`. Both ends run code that the other one
 pickled: connect only where you would log in.
 
+What lives here: `client` (`SshCache`) and `server`, `connection` over a `process`, the `frames`
+that they exchange, and `records` in them. It may import everything but the command line.
+
 >>> from fleche.config import cache_from_config
 >>> config = {"type": "ssh", "host": "user@bigpc.example.com", "cache_name": "shared"}
 >>> cache = cache_from_config(config)  # nothing runs before the first operation

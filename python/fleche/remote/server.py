@@ -34,7 +34,7 @@ from fleche.remote.frames import (
     Writer,
     pack,
 )
-from fleche.storage.sql import without_password
+from fleche.storage.urls import without_password
 
 logger = logging.getLogger("fleche.remote")
 

@@ -1,6 +1,9 @@
 """Storages: where values and call records are kept.
 
-The classes of each kind live in modules of their own, loaded when first used.
+The classes of each kind live in modules of their own, loaded when first used; `base` has what all
+of them are, `thread_safe` and `destructuring` what they mix in. It may import calls and what is
+below. A new storage is a file here, registered by `register_storage`, and a line in
+`base._BUILT_IN`.
 """
 
 import importlib

@@ -31,15 +31,17 @@ import contextlib
 import enum
 import importlib
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
 from fleche import _core
+from fleche._foundation.errors import AmbiguousDigestError as AmbiguousDigestError
+from fleche._foundation.errors import SaveError as SaveError
+from fleche._foundation.errors import Unreadable as Unreadable
 from fleche.call import DigestedCall, QueryCall
+from fleche.call.patterns import finder
 from fleche.digest import DIGEST_LENGTH, Digest, digest
 
 logger = logging.getLogger("fleche.storage")
@@ -64,26 +66,6 @@ _BUILT_IN = {
     "bagofholding_hdf": "fleche.storage.bagofholding_file",
     "sql": "fleche.storage.sql",
 }
-
-
-class SaveError(Exception):
-    """A storage could not save an object; nothing was changed."""
-
-
-class Unreadable(KeyError):
-    """Something is stored under a key but cannot be read as things are: a miss.
-
-    It may be in order, so that nothing that it needs is to be removed: permissions or a package
-    are missing, the secret key is another one, or the disk fails.
-    """
-
-    def __reduce__(self) -> tuple[type[KeyError], tuple[Any, ...]]:
-        # Where it is sent to, the reference may be at work, which does not know this class.
-        return KeyError, self.args
-
-
-class AmbiguousDigestError(ValueError):
-    """A shortened key stands for several keys; the message says how many characters it needs."""
 
 
 class Intent(enum.StrEnum):
@@ -117,23 +99,6 @@ class OperationContext(ABC):  # noqa: B024 (a hook with a default)
             intent: whether the operation changes anything.
         """
         return NO_CONTEXT
-
-
-def expanded_home(path: str | os.PathLike[str]) -> Path:
-    """A path with `~` expanded.
-
-    Raises:
-        ValueError: if it names a home folder that is not known.
-    """
-    text = os.fspath(path)
-    who, home = text.partition("/")[0], os.environ.get("HOME")
-    if who == "~" and home is not None and not os.path.isabs(home):
-        raise ValueError(f"{text!r} needs a home folder, and HOME is {home!r}: give a whole path")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        lack = "HOME is not set" if who == "~" else f"there is no user {who[1:]!r}"
-        raise ValueError(f"{text!r} needs a home folder, and {lack}: give a whole path") from None
 
 
 class KeyManagement(OperationContext):
@@ -398,8 +363,6 @@ class CallStorage(KeyManagement):
 
     def _query_each(self, template: QueryCall) -> Iterator[DigestedCall]:
         """As `query`, each record loaded by itself."""
-        from fleche.query import finder
-
         finds = finder(template)
         for key in builtins.list(self.list()):
             record = self._load_or_none(key)

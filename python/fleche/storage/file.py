@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fleche import _core
-from fleche._forks import kept
+from fleche._foundation.forks import kept
+from fleche._foundation.paths import expanded_home
 from fleche.digest import Digest
-from fleche.storage.base import SaveError, StorageBackend, ValueStorage, expanded_home
+from fleche.storage.base import SaveError, StorageBackend, ValueStorage
 
 # What an instance keeps to itself: handles and locks are made anew where a storage travels.
 _TRANSIENT = frozenset({"_handle", "_key_locks", "_held_collection", "_orders"})

@@ -46,7 +46,7 @@ def _cloudpickle_loader() -> tuple[Dumps, Loads]:
         import cloudpickle
     except ImportError as error:
         raise _missing("cloudpickle") from error
-    from fleche.storage import _live_classes as live
+    from fleche.storage import live_classes as live
 
     return cloudpickle.dumps, live.with_live_classes(cloudpickle.loads, live.cloudpickle_unpickler)
 
@@ -56,7 +56,7 @@ def _dill_loader() -> tuple[Dumps, Loads]:
         import dill
     except ImportError as error:
         raise _missing("dill") from error
-    from fleche.storage import _live_classes as live
+    from fleche.storage import live_classes as live
 
     def dumps(value: Any) -> bytes:
         # Of an array it forgets the order of bytes and of memory, and that it is not to be written.
@@ -281,8 +281,8 @@ class CallPickleFile(PerKeyLockMixin, CallMixin, PickleFileBackend):
     _operation_context = OperationContext._operation_context
 
     def query(self, template: "QueryCall") -> Iterator["DigestedCall"]:
-        from fleche.query import Matcher, finder, is_plain
-        from fleche.storage._filters import filter_of
+        from fleche.call.patterns import Matcher, finder, is_plain
+        from fleche.storage.filters import filter_of
 
         # Another class or serialiser may read its entries in its own way.
         pickles = _SERIALIZERS.get(self.serializer) in _PICKLERS
@@ -291,7 +291,7 @@ class CallPickleFile(PerKeyLockMixin, CallMixin, PickleFileBackend):
             return
         matcher = Matcher(template)
         finds = finder(template, matcher)
-        scan = self._handle.records(filter_of(matcher))
+        scan = _core.RecordScan(self._handle, filter_of(matcher))
         while (some := scan.next()) is not None:
             for found in some:
                 record = self._load_or_none(found) if isinstance(found, Digest) else found

@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import builtins
 import os
-import re
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,17 +31,16 @@ from fleche.storage.base import (
     Intent,
     OperationContext,
     SaveError,
-    expanded_home,
     logger,
     register_storage,
 )
 from fleche.storage.base import KeyManagement as KeyManagement
 from fleche.storage.thread_safe import PerKeyLockMixin
+from fleche.storage.urls import IN_MEMORY, normalized, scheme_of, sqlite_path, without_password
 
 if TYPE_CHECKING:
-    from fleche.storage._filters import Filter
+    from fleche.storage.filters import Filter
 
-_IN_MEMORY = "sqlite:///:memory:"
 
 # The SQLite databases that this process has open.
 _OPEN: weakref.WeakSet[_core.SqliteStore] = weakref.WeakSet()
@@ -103,7 +101,7 @@ class Sql(PerKeyLockMixin, CallStorage):
     _operation_context = OperationContext._operation_context
 
     def __post_init__(self) -> None:
-        url = _normalized(self.url)
+        url = normalized(self.url)
         object.__setattr__(self, "url", url)
         object.__setattr__(self, "_store", _store(url, self.echo, self.lock_timeout))
         if not OPENED_LATER.get():
@@ -119,7 +117,7 @@ class Sql(PerKeyLockMixin, CallStorage):
             "echo": self.echo,
             "lock_timeout": self.lock_timeout,
         }
-        if self.url == _IN_MEMORY:
+        if self.url == IN_MEMORY:
             # Nobody else can reach what is in memory: it travels along.
             loaded = map(self._store.load, self._store.list_by_age())
             state["records"] = [record for record in loaded if record is not None]
@@ -155,8 +153,8 @@ class Sql(PerKeyLockMixin, CallStorage):
         return record
 
     def query(self, template: QueryCall) -> Iterator[DigestedCall]:
-        from fleche.query import Matcher, finder, is_plain
-        from fleche.storage._filters import filter_of
+        from fleche.call.patterns import Matcher, finder, is_plain
+        from fleche.storage.filters import filter_of
 
         kind = type(self)
         own = kind.load, kind._operation_context
@@ -201,9 +199,9 @@ class Sql(PerKeyLockMixin, CallStorage):
         return self._store.candidates(prefix)
 
     def _place(self) -> Any:
-        if self.url == _IN_MEMORY:
+        if self.url == IN_MEMORY:
             return None
-        path = _sqlite_path(str(self.url)) if _scheme(str(self.url)) == "sqlite" else None
+        path = sqlite_path(str(self.url)) if scheme_of(str(self.url)) == "sqlite" else None
         return self.url if path is None else Path(os.path.realpath(path))
 
     # The schemes of the keys stand in a table; a save notes its own in the same transaction.
@@ -223,101 +221,11 @@ class Sql(PerKeyLockMixin, CallStorage):
 
 
 def _store(url: Any, echo: bool, lock_timeout: float) -> _Store:
-    if _scheme(url) == "sqlite":
+    if scheme_of(url) == "sqlite":
         log = (lambda statement: logger.info("%s", statement)) if echo else None
-        store = _core.SqliteStore(_sqlite_path(url), lock_timeout, log)
+        store = _core.SqliteStore(sqlite_path(url), lock_timeout, log)
         _OPEN.add(store)
         return store
-    from fleche.storage._sqlalchemy import SqlAlchemyStore
+    from fleche.storage.databases.alchemy import SqlAlchemyStore
 
     return SqlAlchemyStore(url, echo, lock_timeout)
-
-
-def _scheme(url: str) -> str:
-    """The database of a URL, without its driver."""
-    return url.partition("://")[0].partition("+")[0]
-
-
-def _normalized(url: str | os.PathLike[str] | None) -> str:
-    """A URL; a path becomes that of an SQLite file."""
-    if url is None:
-        return _IN_MEMORY
-    text = os.fspath(url)
-    if _core.path_or_url(text) != "url":
-        if text == ":memory:":
-            return _IN_MEMORY
-        if not text:
-            raise ValueError("the url of an sql storage is empty: give a path, or a database's URL")
-        if _core.path_or_url(text) == "mistyped":
-            shown = without_password(text)
-            raise ValueError(
-                f"{shown!r}, the url of an sql storage, is neither a path nor a URL: write "
-                f"database://user:password@host/name, sqlite:///folder/file.db, or ./ before a path"
-            )
-        return f"sqlite:///{quoted(str(expanded_home(text).absolute()))}"
-    scheme, _, rest = text.partition("://")
-    if scheme.partition("+")[0] == "sqlite":
-        if rest.partition("?")[0] in ("", "/", "/:memory:"):
-            return _IN_MEMORY
-        if rest.startswith("/"):
-            # Absolute: processes that it is sent to may be elsewhere.
-            path, mark, options = rest[1:].partition("?")
-            place = expanded_home(_unquoted(path)).absolute()
-            return f"{scheme}:///{quoted(str(place))}{mark}{options}"
-    return text
-
-
-def _sqlite_path(url: str) -> str | None:
-    """The file of an SQLite URL; `None` for one in memory."""
-    if url == _IN_MEMORY:
-        return None
-    location, _, options = url.partition("://")[2].partition("?")
-    if not location.startswith("/") or len(location) == 1:
-        shown = without_password(url)
-        raise ValueError(f"the SQLite URL {shown!r} has no path: write sqlite:///folder/file.db")
-    known = {"timeout", "check_same_thread", "cached_statements"}
-    for option in filter(None, options.split("&")):
-        name = option.partition("=")[0]
-        if name not in known:
-            raise ValueError(f"unknown option {name!r} in the SQLite URL {url!r}")
-    return str(expanded_home(_unquoted(location[1:])).absolute())
-
-
-# SQLAlchemy takes the path in an SQLite URL as it is, up to a question mark. Only such a mark, and
-# what would be taken for one, is written in another way.
-
-
-def quoted(path: str) -> str:
-    """A path as it is written in an SQLite URL.
-
-    >>> quoted("/what?/100%.db")
-    '/what%3F/100%.db'
-    """
-    return re.sub("%(?=25|3F)", "%25", path).replace("?", "%3F")
-
-
-def _unquoted(path: str) -> str:
-    return path.replace("%3F", "?").replace("%25", "%")
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        # Mistyped, or a path.
-        return re.sub(r"^([A-Za-z0-9+.-]+[:;/]+[^:/@]*):[^/]*@", r"\1:***@", url)
-    if _scheme(url) == "sqlite" and rest.startswith("/"):
-        return url
-    # As SQLAlchemy reads it: a password ends at an `@`, and may hold a `?` or a `/`.
-    rest = re.sub(r"^([^:/?@]*):[^@]*@(?:[^/?@]*@)*", r"\1:***@", rest)
-    place, mark, options = rest.partition("?")
-    shown = [
-        f"{name}=***" if is_secret(name) else f"{name}{equals}{value}"
-        for name, equals, value in (option.partition("=") for option in options.split("&"))
-    ]
-    return f"{scheme}{separator}{place}{mark}{'&'.join(shown)}"
-
-
-def is_secret(option: str) -> bool:
-    """Whether an option of a URL holds a password, or what may contain one."""
-    return re.search("pass|pwd|secret|token|odbc_connect", option, re.IGNORECASE) is not None

@@ -12,9 +12,9 @@ use pyo3::types::PyString;
 use crate::engine::digest::Hash;
 use crate::engine::pickle;
 use crate::py::digest::{Scheme, hash_of_text, to_digest};
+use crate::py::errors::is_missing;
 use crate::py::names::Imported;
 use crate::py::storage::{self, Backend, SqliteStore};
-use crate::py::wrapper::is_missing;
 
 pub use save::PlainCall;
 pub use wanted::Wanted;

@@ -39,7 +39,7 @@ impl DecoratedDigest {
         let this = slf.get();
         // Read here, where its source is: what was read goes along with the function. One that
         // cannot be read goes without.
-        drop(super::exact::digest(this.original.bind(py), false));
+        drop(super::exact_digest(this.original.bind(py), false));
         let parts = (this.original.clone_ref(py), this.version.clone_ref(py));
         (slf.get_type(), parts)
     }

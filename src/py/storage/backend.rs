@@ -5,40 +5,18 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use super::destructure::holds_digests_only;
+use super::entry::{Entry, pickled};
 use super::file::FileStore;
 use super::memory::{independent, independent_copy};
+use super::pieces::holds_digests_only;
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::to_digest;
-use crate::py::errors;
 use crate::py::names::Imported;
-
-static DUMPS: Imported = Imported::new("pickle", "dumps");
-/// The newest protocol that every supported Python reads, which `fleche` pickles with.
-const PICKLE_PROTOCOL: u8 = 5;
 
 static VALUE_MEMORY: Imported = Imported::new("fleche.storage.memory", "ValueMemory");
 static CALL_MEMORY: Imported = Imported::new("fleche.storage.memory", "CallMemory");
 static VALUE_FILE: Imported = Imported::new("fleche.storage.pickle_file", "ValuePickleFile");
 static CALL_FILE: Imported = Imported::new("fleche.storage.pickle_file", "CallPickleFile");
-
-/// Something to store.
-pub struct Entry<'py> {
-    pub key: Hash,
-    pub value: Bound<'py, PyAny>,
-    /// What the storage's serialiser makes of it, if that is known already.
-    pub payload: Option<Bound<'py, PyBytes>>,
-}
-
-impl<'py> Entry<'py> {
-    pub fn new(key: Hash, value: Bound<'py, PyAny>) -> Self {
-        Self {
-            key,
-            value,
-            payload: None,
-        }
-    }
-}
 
 /// The entries of a storage.
 pub enum Backend<'py> {
@@ -48,16 +26,6 @@ pub enum Backend<'py> {
     File(Bound<'py, FileStore>),
     /// A storage of another class, subclasses included: through its own `get` and `put`.
     Python(Bound<'py, PyAny>),
-}
-
-/// What `pickle` makes of a value; `None` if it cannot.
-pub fn pickled<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let py = value.py();
-    match DUMPS.get(py)?.call1((value, PICKLE_PROTOCOL)) {
-        Ok(bytes) => Ok(Some(bytes.cast_into()?)),
-        Err(error) if errors::is_exception(py, &error) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 impl<'py> Backend<'py> {

@@ -5,7 +5,7 @@ use pyo3::types::PyString;
 
 use crate::engine::record::{Condition, Filter};
 
-/// Name, module, code digest, version, result, arguments, metadata; `fleche.storage._filters`
+/// Name, module, code digest, version, result, arguments, metadata; `fleche.storage.filters`
 /// makes them.
 pub type FilterParts<'py> = (
     Option<String>,

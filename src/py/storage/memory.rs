@@ -7,14 +7,14 @@ use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,
 };
 
-use super::backend::pickled;
+use super::entry::pickled;
 use crate::py::digest::exact::module_of;
 use crate::py::names::Imported;
 
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 static DEEPCOPY: Imported = Imported::new("copy", "deepcopy");
 static LOADS: Imported = Imported::new("pickle", "loads");
-static KEPT: Imported = Imported::new("fleche.storage._kept", "kept");
+static KEPT: Imported = Imported::new("fleche.storage.kept", "kept");
 static ARRAY: Imported = Imported::new("numpy", "ndarray");
 
 /// A value as it is if nobody can change it, else a deep copy.

@@ -3,15 +3,18 @@
 mod backend;
 pub mod collection;
 mod destructure;
+mod entry;
 pub mod file;
 mod filter;
 pub mod key_locks;
 pub mod lock;
 mod memory;
+mod pieces;
 pub mod records;
 pub mod root;
 pub mod signatures;
 mod sqlite;
+pub mod undo;
 
 pub use backend::Backend;
 pub use collection::{Collection, Flight};

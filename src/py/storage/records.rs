@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::file::FileStore;
+use super::filter::{FilterParts, filter_of};
 use crate::engine::bulk::{Found, Memory};
 use crate::engine::digest::Hash;
 use crate::engine::pickle::{Record, Value};
@@ -32,19 +33,19 @@ pub struct RecordScan {
     done: AtomicUsize,
 }
 
-impl RecordScan {
-    pub fn new(files: Py<FileStore>, filter: Filter, keys: Vec<Hash>) -> Self {
-        Self {
-            files,
-            filter,
-            keys,
-            done: AtomicUsize::new(0),
-        }
-    }
-}
-
 #[pymethods]
 impl RecordScan {
+    /// Over the records of a folder that pass a filter.
+    #[new]
+    fn new(files: &Bound<'_, FileStore>, filter: FilterParts<'_>) -> PyResult<Self> {
+        Ok(Self {
+            keys: files.get().keys(files.py())?,
+            filter: filter_of(filter)?,
+            files: files.clone().unbind(),
+            done: AtomicUsize::new(0),
+        })
+    }
+
     /// Some of the records that pass the filter, and the keys of those that the storage has to
     /// read itself; `None` at the end.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {

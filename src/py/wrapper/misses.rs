@@ -1,5 +1,5 @@
 //! Misses in plain caches, with no other metadata than `Runtime`: the way of most calls, without
-//! the detour through Python (`fleche._misses`) that everything else takes.
+//! the detour through Python (`fleche.wrapper.misses`) that everything else takes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,8 +20,8 @@ static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
 static RUNTIME: Imported = Imported::new("fleche.metadata", "Runtime");
 static GET_METADATA: Imported = Imported::new("fleche.state", "get_metadata");
 static FUTURE: Imported = Imported::new("concurrent.futures._base", "Future");
-pub static LOGGER: DebugLogger = DebugLogger::new("fleche._misses", "logger");
-static STORAGE_LOGGER: DebugLogger = DebugLogger::new("fleche._misses", "storage_logger");
+pub static LOGGER: DebugLogger = DebugLogger::new("fleche.wrapper.misses", "logger");
+static STORAGE_LOGGER: DebugLogger = DebugLogger::new("fleche.wrapper.misses", "storage_logger");
 
 /// How a function's misses are treated.
 pub struct Misses {

@@ -6,7 +6,7 @@ mod misses;
 use std::sync::Arc;
 
 use crate::py::once::{Once, intern};
-use pyo3::exceptions::{PyException, PyKeyError, PyOSError, PyTypeError};
+use pyo3::exceptions::{PyException, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::SmallVec;
@@ -28,7 +28,7 @@ static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
 /// A function whose calls are cached.
 ///
 /// `run` is the hit path; what is not a hit goes on in Python, in the callables given as `on_miss`
-/// and `on_uncached` (`fleche._misses`).
+/// and `on_uncached` (`fleche.wrapper.misses`).
 #[pyclass(frozen, module = "fleche._core")]
 pub struct CachedFunction {
     function: Py<PyAny>,
@@ -493,9 +493,4 @@ fn load_digest_arguments<'py>(
         named.set_item(name, load(value)?)?;
     }
     Ok(Some((PyTuple::new(py, loaded)?, named)))
-}
-
-/// Whether an error says that a key, a record or a value is not there.
-pub fn is_missing(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyKeyError>(py)
 }

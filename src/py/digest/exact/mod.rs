@@ -8,6 +8,7 @@
 //! nest would otherwise take the stack of all kinds together, not that of one.
 
 mod callables;
+mod class_names;
 mod containers;
 pub mod definitions;
 mod leaf;

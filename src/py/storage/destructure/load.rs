@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyList, PySet, PyString, PyTuple, PyType};
 
 use super::super::Backend;
 use super::super::memory::immutable;
-use super::{ATTRS, DATACLASS, DICT, ITERABLE};
+use super::super::pieces::{ATTRS, DATACLASS, DICT, ITERABLE};
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::{check_depth, hash_of_text, is_digest};
 use crate::py::errors::{self, Log};
@@ -51,36 +51,6 @@ pub fn mend<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let backend = Backend::of(storage)?;
     Mender::new(storage, backend).whole(stored)
-}
-
-/// Whether a stored value is a split list, tuple or dict of which nothing but digests is left.
-pub fn holds_digests_only(stored: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = stored.py();
-    let class = stored.get_type();
-    let all = |held: &mut dyn Iterator<Item = Bound<'_, PyAny>>| -> PyResult<bool> {
-        for child in held {
-            if !is_digest(&child)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    };
-    if class.is(ITERABLE.get(py)?) {
-        let items = stored.getattr(intern!(py, "items"))?;
-        return match (items.cast_exact::<PyList>(), items.cast_exact::<PyTuple>()) {
-            (Ok(list), _) => all(&mut list.iter()),
-            (_, Ok(tuple)) => all(&mut tuple.iter()),
-            _ => Ok(false),
-        };
-    }
-    if class.is(DICT.get(py)?) {
-        let items = stored.getattr(intern!(py, "items"))?;
-        return match items.cast_exact::<PyDict>() {
-            Ok(dict) => all(&mut dict.iter().flat_map(|(key, item)| [key, item])),
-            Err(_) => Ok(false),
-        };
-    }
-    Ok(false)
 }
 
 struct Mender<'a, 'py> {

@@ -2,16 +2,10 @@
 //! and the parent holds those. Equal children are stored once; loading mends the whole.
 
 mod load;
+mod save;
 mod sharing;
 mod split;
 
-use crate::py::names::Imported;
-
-pub use load::{child_digests, holds_digests_only, load_from, load_value, mend};
+pub use load::{child_digests, load_from, load_value, mend};
+pub use save::{intern_value, result_digest, save, save_result, save_value};
 pub use sharing::has_identity;
-pub use split::{intern_value, result_digest, save, save_result, save_value};
-
-static ITERABLE: Imported = Imported::new("fleche.storage.destructuring", "DigestedIterable");
-static DICT: Imported = Imported::new("fleche.storage.destructuring", "DigestedDict");
-static DATACLASS: Imported = Imported::new("fleche.storage.destructuring", "DigestedDataclass");
-static ATTRS: Imported = Imported::new("fleche.storage.destructuring", "DigestedAttrs");

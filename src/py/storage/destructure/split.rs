@@ -6,55 +6,54 @@ use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use super::super::backend::{Backend, Entry, pickled};
+use super::super::backend::Backend;
+use super::super::entry::{Entry, pickled};
+use super::super::pieces::{ATTRS, DATACLASS, DICT, ITERABLE};
 use super::sharing::{Sharing, has_identity, may_refer};
-use super::{ATTRS, DATACLASS, DICT, ITERABLE};
 use crate::engine::digest::Hash;
-use crate::py::digest::{
-    self, Scheme, check_depth, composite, hash_of_text, is_digest, record, to_digest,
-};
+use crate::py::digest::{self, Scheme, check_depth, composite, is_digest, record, to_digest};
 use crate::py::errors;
 use crate::py::names::Imported;
 
 static DESTRUCTURERS: Imported = Imported::new("fleche.storage.destructuring", "_DESTRUCTURERS");
 /// The nesting depth of what cannot be looked into: deeper than any limit.
-const OPAQUE: usize = usize::MAX;
+pub(super) const OPAQUE: usize = usize::MAX;
 
 /// A value as it would be stored under a key of its own.
-struct Node<'py> {
+pub(super) struct Node<'py> {
     /// The value, or a `Digested...` object that holds the digests of its children.
-    stored: Bound<'py, PyAny>,
-    depth: usize,
-    hash: Hash,
+    pub(super) stored: Bound<'py, PyAny>,
+    pub(super) depth: usize,
+    pub(super) hash: Hash,
     /// The bytes that made the hash.
-    payload: Option<Bound<'py, PyBytes>>,
+    pub(super) payload: Option<Bound<'py, PyBytes>>,
 }
 
-struct Splitter<'a, 'py> {
-    py: Python<'py>,
+pub(super) struct Splitter<'a, 'py> {
+    pub(super) py: Python<'py>,
     /// For rules of users; `None` where nothing is stored.
-    storage: Option<Bound<'py, PyAny>>,
-    backend: Option<&'a Backend<'py>>,
-    scheme: Scheme,
-    remaining_depth: i64,
-    custom: Option<Bound<'py, PyList>>,
-    level: usize,
+    pub(super) storage: Option<Bound<'py, PyAny>>,
+    pub(super) backend: Option<&'a Backend<'py>>,
+    pub(super) scheme: Scheme,
+    pub(super) remaining_depth: i64,
+    pub(super) custom: Option<Bound<'py, PyList>>,
+    pub(super) level: usize,
     /// Whether the key of the outermost value is given, so that its digest is not needed.
-    keyed: bool,
+    pub(super) keyed: bool,
     /// Children to store, each before its parent.
-    children: Vec<Entry<'py>>,
-    seen: HashSet<Hash>,
+    pub(super) children: Vec<Entry<'py>>,
+    pub(super) seen: HashSet<Hash>,
     /// The keys of values whose digest is another text, as hooks may say in scheme `sha256`.
-    named: HashSet<Hash>,
+    pub(super) named: HashSet<Hash>,
     /// Whether it is kept in mind what was met.
-    watched: bool,
-    sharing: Sharing<'py>,
+    pub(super) watched: bool,
+    pub(super) sharing: Sharing<'py>,
     /// Whether the outermost value is not in pieces, as something is in it more than once.
-    is_whole: bool,
+    pub(super) is_whole: bool,
 }
 
 impl<'a, 'py> Splitter<'a, 'py> {
-    fn new(
+    pub(super) fn new(
         py: Python<'py>,
         storage: Option<&Bound<'py, PyAny>>,
         backend: Option<&'a Backend<'py>>,
@@ -89,7 +88,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
         i64::try_from(depth).map_or(true, |depth| depth >= self.remaining_depth)
     }
 
-    fn node(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
+    pub(super) fn node(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
         check_depth(self.py, self.level)?;
         self.level += 1;
         let node = self.node_at_level(value);
@@ -98,7 +97,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
     }
 
     /// The outermost value: in pieces, or whole if something is in it more than once.
-    fn outermost(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
+    pub(super) fn outermost(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Node<'py>> {
         let node = self.node(value)?;
         self.is_whole = self.sharing.found(self.py)?;
         if !self.is_whole {
@@ -167,7 +166,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
     }
 
     /// A value that is stored as it is.
-    fn whole(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
+    pub(super) fn whole(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> PyResult<Node<'py>> {
         let (hash, payload) = if self.at_keyed_root() {
             (Hash::default(), None)
         } else {
@@ -215,7 +214,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
     }
 
     /// What the parent holds of a child: the child, or the digest under which it is stored.
-    fn child(
+    pub(super) fn child(
         &mut self,
         value: Bound<'py, PyAny>,
         deepest: &mut Option<usize>,
@@ -435,130 +434,4 @@ fn any_digest(values: &[Bound<'_, PyAny>]) -> PyResult<bool> {
 /// The depth of a container whose deepest child has this depth; an empty one counts as a leaf.
 fn above(deepest: Option<usize>) -> usize {
     deepest.map_or(0, |depth| depth.saturating_add(1))
-}
-
-/// Saves a value and its split-off children; returns the digest it is stored under.
-#[pyfunction]
-pub fn save_value<'py>(
-    storage: &Bound<'py, PyAny>,
-    value: &Bound<'py, PyAny>,
-    key: Option<&Bound<'py, PyAny>>,
-    remaining_depth: i64,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = storage.py();
-    let key = match key {
-        Some(key) => key.clone(),
-        None => digest::digest_of(value, false, None)?,
-    };
-    let hash = key
-        .cast::<PyString>()
-        .ok()
-        .and_then(hash_of_text)
-        .ok_or_else(|| {
-            pyo3::exceptions::PyValueError::new_err(format!(
-                "cannot save a value under {key:?}: a key is a digest of 64 hex characters"
-            ))
-        })?;
-    save(
-        storage,
-        &Backend::of(storage)?,
-        value,
-        &hash,
-        remaining_depth,
-    )?;
-    if is_digest(&key)? {
-        Ok(key)
-    } else {
-        to_digest(py, &hash)
-    }
-}
-
-/// Saves a value under a key that is known: in pieces, unless the key is that of a result that is
-/// stored whole.
-pub fn save<'py>(
-    storage: &Bound<'py, PyAny>,
-    backend: &Backend<'py>,
-    value: &Bound<'py, PyAny>,
-    key: &Hash,
-    remaining_depth: i64,
-) -> PyResult<()> {
-    let py = storage.py();
-    let under_key = || -> PyResult<Splitter<'_, 'py>> {
-        let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
-        splitter.keyed = true;
-        Ok(splitter)
-    };
-    let mut splitter = under_key()?;
-    let mut node = splitter.outermost(value)?;
-    if splitter.is_whole && !is_key_of_result(value, key)? {
-        splitter = under_key()?;
-        splitter.watched = false;
-        node = splitter.node(value)?;
-    }
-    splitter.children.push(Entry::new(*key, node.stored));
-    backend.put_many(py, &splitter.children)
-}
-
-/// Saves a result under the digest of exactly its content, which the one walk over it gives.
-pub fn save_result<'py>(
-    storage: &Bound<'py, PyAny>,
-    backend: &Backend<'py>,
-    value: &Bound<'py, PyAny>,
-    remaining_depth: i64,
-) -> PyResult<Hash> {
-    let py = storage.py();
-    let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
-    let Node {
-        stored,
-        hash,
-        payload,
-        ..
-    } = splitter.outermost(value)?;
-    splitter.children.push(Entry {
-        key: hash,
-        value: stored,
-        payload,
-    });
-    backend.put_many(py, &splitter.children)?;
-    Ok(hash)
-}
-
-/// The digest under which a result is stored, where nothing but `pickle` serialises it.
-#[pyfunction]
-pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    to_digest(value.py(), &result_hash(value)?)
-}
-
-fn is_key_of_result(value: &Bound<'_, PyAny>, key: &Hash) -> PyResult<bool> {
-    match result_hash(value) {
-        Ok(hash) => Ok(hash == *key),
-        Err(error) if digest::is_indigestible(value.py(), &error) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn result_hash(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
-    let mut splitter = Splitter::new(value.py(), None, None, i64::MAX)?;
-    Ok(splitter.outermost(value)?.hash)
-}
-
-/// What a parent holds of a child of this value, and the child's depth; a child that is deep
-/// enough is stored.
-#[pyfunction]
-pub fn intern_value<'py>(
-    storage: &Bound<'py, PyAny>,
-    value: &Bound<'py, PyAny>,
-    remaining_depth: i64,
-) -> PyResult<(Bound<'py, PyAny>, f64)> {
-    let py = storage.py();
-    let backend = Backend::of(storage)?;
-    let mut splitter = Splitter::new(py, Some(storage), Some(&backend), remaining_depth)?;
-    let (mut deepest, mut split) = (None, false);
-    let held = splitter.child(value.clone(), &mut deepest, &mut Vec::new(), &mut split)?;
-    backend.put_many(py, &splitter.children)?;
-    #[expect(clippy::cast_precision_loss, reason = "depths are small")]
-    let depth = deepest
-        .filter(|depth| *depth != OPAQUE)
-        .map_or(f64::INFINITY, |depth| depth as f64);
-    Ok((held, depth))
 }

@@ -7,8 +7,7 @@ use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCode, PyTuple};
 
-use super::source::Code;
-use super::uses::{self, Uses};
+use super::uses::{self, Code, Uses};
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
 use crate::py::names::Imported;

@@ -7,8 +7,8 @@ use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyFunction, PyMappingProxy, PyString, PyType};
 
+use super::bindings::bound_value;
 use super::dependencies::{Binding, Dependency, Namespace};
-use super::functions::bound_value;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::{Walker, leaf};
 use crate::py::names::{Imported, class_identity};

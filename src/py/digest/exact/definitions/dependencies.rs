@@ -216,9 +216,9 @@ impl Dependency {
                 name,
                 bound,
             } => bound.holds(py, typed, || namespace.get(py, name.bind(py))),
-            Self::Cell { cell, bound } => bound.holds(py, typed, || {
-                Ok(super::functions::cell_content(cell.bind(py)))
-            }),
+            Self::Cell { cell, bound } => {
+                bound.holds(py, typed, || Ok(cell_content(cell.bind(py))))
+            }
             Self::Value { value, bound } => {
                 bound.holds(py, typed, || Ok(Some(value.bind(py).clone())))
             }
@@ -240,4 +240,9 @@ impl Dependency {
             }
         }
     }
+}
+
+/// What a cell holds; `None` if it is empty.
+pub fn cell_content<'py>(cell: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    cell.getattr(intern!(cell.py(), "cell_contents")).ok()
 }

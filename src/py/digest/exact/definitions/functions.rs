@@ -7,7 +7,8 @@ use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyCode, PyDict, PyFunction, PyModule, PyString, PyTuple, PyType};
 
-use super::dependencies::{Binding, Dependency, Namespace, content as content_of, is_constant};
+use super::bindings::bound_value;
+use super::dependencies::{Binding, Dependency, Namespace, cell_content};
 use super::modules::Undigested;
 use super::uses::{Use, Uses};
 use super::{Globals, bytecode, modules, source};
@@ -15,7 +16,6 @@ use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::Walker;
 use crate::py::digest::exact::naming::{is_installed, is_installed_module, module_of};
-use crate::py::digest::record::DecoratedDigest;
 use crate::py::names::Imported;
 
 static BUILTINS: Imported = Imported::new("builtins", "__dict__");
@@ -33,11 +33,6 @@ mod variable {
     pub const NAME: u8 = 2;
     /// A module of the user's own or an instance, by the attributes that the code asks it for.
     pub const ATTRIBUTES: u8 = 3;
-}
-
-/// What a cell holds; `None` if it is empty.
-pub fn cell_content<'py>(cell: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    cell.getattr(intern!(cell.py(), "cell_contents")).ok()
 }
 
 /// The pre-image of a function.
@@ -300,49 +295,6 @@ fn attributes<'py>(
     encoder.text(&walker.class_name(&class)?);
     modules::write(walker, &mut encoder, &held, names, Undigested::Refused)?;
     Ok(Some(encoder.finish()))
-}
-
-/// Whether a value is a function or class whose definition is all that counts of it.
-fn is_definition<'py>(walker: &Walker<'py>, value: &Bound<'py, PyAny>) -> PyResult<bool> {
-    // A hook may say of it what it wants.
-    if walker.hooked {
-        return Ok(false);
-    }
-    if !value.is_instance_of::<PyFunction>() {
-        return Ok(value.is_instance_of::<PyType>());
-    }
-    match value.getattr_opt(intern!(walker.py, "__digest__"))? {
-        None => Ok(true),
-        Some(own) => match own.cast::<DecoratedDigest>() {
-            Ok(own) => is_definition(walker, &own.get().parts(walker.py).0),
-            Err(_) => Ok(false),
-        },
-    }
-}
-
-/// The digest of what a name or cell holds, and how to tell whether it still does.
-pub fn bound_value<'py>(
-    walker: &mut Walker<'py>,
-    value: &Bound<'py, PyAny>,
-) -> PyResult<(Hash, Binding)> {
-    if value.is_instance_of::<PyModule>() || is_definition(walker, value)? {
-        // Each depends on more, which it notes itself.
-        let hash = walker.walk(value)?;
-        return Ok((hash, Binding::This(value.clone().unbind())));
-    }
-    let noted = walker.noted;
-    let hash = walker.walk(value)?;
-    let bound = if is_constant(value) {
-        Binding::This(value.clone().unbind())
-    } else if walker.noted == noted {
-        Binding::Content(hash)
-    } else {
-        match content_of(value, walker.typed, true)? {
-            Some(frame) => Binding::Frame(frame),
-            None => Binding::Undigested(None),
-        }
-    };
-    Ok((hash, bound))
 }
 
 fn defaults<'py>(

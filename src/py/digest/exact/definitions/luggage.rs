@@ -9,8 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyFunction};
 
 use super::bytecode;
-use super::source::Code;
-use super::uses::{Import, Packed, Uses};
+use super::uses::{Code, Import, Packed, Uses};
 use crate::engine::digest::Hash;
 use crate::py::digest::exact::Walker;
 use crate::py::digest::exact::naming::is_named_function;

@@ -8,12 +8,14 @@
 //! `functions`, `classes` and `modules` say what counts of each; `source` finds the syntax tree of
 //! code, `syntax` writes it down, `bytecode` does both where there is no source.
 
+mod bindings;
 mod bytecode;
 mod classes;
 mod dependencies;
 mod functions;
 mod luggage;
 mod modules;
+mod nodes;
 mod source;
 mod syntax;
 mod uses;

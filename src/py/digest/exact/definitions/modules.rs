@@ -7,8 +7,8 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyFunction, PyModule, PyString, PyType};
 
+use super::bindings::bound_value;
 use super::dependencies::{Binding, Dependency, Namespace};
-use super::functions::bound_value;
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::digest::exact::naming::{

@@ -13,22 +13,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyCode, PyFunction, PyList, PyString, PyTuple};
 
 use super::syntax;
-use super::uses::Uses;
+use super::uses::Code;
 use super::{bytecode, luggage};
-use crate::engine::digest::Hash;
 use crate::py::digest::exact::Walker;
 use crate::py::names::Imported;
 
 static GET_LINES: Imported = Imported::new("linecache", "getlines");
 static PARSE: Imported = Imported::new("ast", "parse");
 static COMPILE: Imported = Imported::new("builtins", "compile");
-
-/// The code of a function as it was read.
-pub struct Code {
-    pub hash: Hash,
-    /// How it uses globals.
-    pub uses: Uses,
-}
 
 /// Code objects read before, by address; each is kept alive, so that no other takes its address.
 static READ: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyList, PySet};
 
+use crate::engine::digest::Hash;
 use crate::py::names::Imported;
 
 static COLLECTIONS: [Imported; 3] = [
@@ -34,6 +35,13 @@ const MUTATORS: [&str; 12] = [
 /// if something is not in it.
 pub fn is_mutator(name: &str) -> bool {
     MUTATORS.contains(&name)
+}
+
+/// The code of a function as it was read.
+pub struct Code {
+    pub hash: Hash,
+    /// How it uses globals.
+    pub uses: Uses,
 }
 
 /// What code does with one global or captured variable.

@@ -1,0 +1,194 @@
+"""Every key that a configuration may hold, what its value must be, and how a mistake is told.
+
+The tables here are the one list of keys: `fleche.config` checks against them before it builds
+anything, and `docs/configuration.md` describes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fleche.storage.bags import VERSION_VALIDATORS
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key's value must be, in words and as a test."""
+
+    expected: str
+    fits: Callable[[Any], bool]
+    required: bool = False
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+
+
+def _is_secret_key(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(item, (str, bytes)) for item in value)
+    return isinstance(value, (str, bytes))
+
+
+_TEXT = Key("a string", lambda v: isinstance(v, str))
+_FLAG = Key("true or false", lambda v: isinstance(v, bool))
+_SECONDS = Key("a number of seconds", lambda v: _is_int(v) or (isinstance(v, float) and v == v))
+_STRINGS = Key("a list of strings", _is_strings)
+_DEPTH = Key("an integer", _is_int)
+_ROOT = Key("the path of a folder", lambda v: isinstance(v, (str, os.PathLike)), required=True)
+
+_PICKLE = {
+    "root": _ROOT,
+    "compress": _FLAG,
+    "lock_timeout": _SECONDS,
+    "secret_key": Key("a list of hex strings", _is_secret_key),
+}
+_BAG = {
+    "root": _ROOT,
+    "lock_timeout": _SECONDS,
+    "version_validator": Key(
+        "one of " + ", ".join(map(repr, VERSION_VALIDATORS)),
+        lambda v: v is None or v in VERSION_VALIDATORS,
+    ),
+    "prefix_length": Key("an integer", lambda v: v is None or _is_int(v)),
+}
+_SQL = {
+    "url": Key("a database URL", lambda v: isinstance(v, (str, os.PathLike)), required=True),
+    "echo": _FLAG,
+    "lock_timeout": _SECONDS,
+}
+
+_REMAINING_DEPTH = {"remaining_depth": _DEPTH}
+
+STORAGES: dict[str, dict[str, dict[str, Key]]] = {
+    "value": {
+        "memory": _REMAINING_DEPTH,
+        "void": {},
+        "pickle": _PICKLE | _REMAINING_DEPTH,
+        "cloudpickle": _PICKLE | _REMAINING_DEPTH,
+        "dill": _PICKLE | _REMAINING_DEPTH,
+        "bagofholding_hdf": _BAG | _REMAINING_DEPTH,
+    },
+    "call": {
+        "memory": {},
+        "void": {},
+        "pickle": _PICKLE,
+        "cloudpickle": _PICKLE,
+        "dill": _PICKLE,
+        "bagofholding_hdf": _BAG,
+        "sql": _SQL,
+    },
+}
+"""By kind of storage and `type`: the keys besides `type`."""
+
+LIMITS = {
+    "max_size": Key("an integer of at least 1", lambda v: v is None or (_is_int(v) and v >= 1)),
+    "read_only": _FLAG,
+}
+"""The keys that every cache of one pair of storages may have, written out or from a template."""
+
+_STORAGE = Key("a table with a 'type'", lambda v: isinstance(v, Mapping), required=True)
+CACHE = {"values": _STORAGE, "calls": _STORAGE} | LIMITS
+POOL = {"pool": Key("a list of caches", lambda v: isinstance(v, (list, tuple)), required=True)}
+SSH = {
+    "host": Key("a string", lambda v: isinstance(v, str), required=True),
+    "cache_name": _TEXT,
+    "python": _TEXT,
+    "ssh_options": _STRINGS,
+    "setup_commands": _STRINGS,
+    "workdir": _TEXT,
+}
+TEMPLATES: dict[str, dict[str, Key]] = {
+    "memory": {},
+    "pickle": {"root": _ROOT},
+    "cloudpickle": {"root": _ROOT},
+    "dill": {"root": _ROOT},
+    "bagofholding_hdf": {"root": _ROOT},
+    "sql": {"root": _ROOT, "values": _TEXT, "url": _TEXT},
+}
+"""By `template`: the keys besides `template` and those of `LIMITS`."""
+
+DIGEST_SCHEMES = ("exact", "sha256")
+DEFAULT = {
+    "cache": Key(
+        "the name of a section, or a cache's table or list",
+        lambda v: isinstance(v, (str, Mapping, list, tuple)),
+    ),
+    "metadata": Key("a list of names", _is_strings),
+    "strict": Key("true or false", lambda v: isinstance(v, bool)),
+    "digest": Key("one of " + ", ".join(map(repr, DIGEST_SCHEMES)), lambda v: v in DIGEST_SCHEMES),
+    "root": _FLAG,
+}
+"""The keys of the section `[default]`."""
+
+
+def check(settings: Mapping[str, Any], keys: Mapping[str, Key], what: str) -> None:
+    """Compare a table with the keys that it may hold.
+
+    Args:
+        settings: The table.
+        keys: Its keys.
+        what: What the table describes, for the error: "storage type 'pickle'".
+
+    Raises:
+        ValueError: A key is missing, unknown, or its value is none that fits. Values are not
+            shown, as one of them may be secret.
+    """
+    for name in settings:
+        if name not in keys:
+            raise ValueError(f"unknown key {name!r} for {what}. {suggestion(name, keys)}")
+    for name, key in keys.items():
+        if name not in settings:
+            if key.required:
+                raise ValueError(f"missing key {name!r} for {what}: {key.expected}")
+        elif not key.fits(settings[name]):
+            given = type(settings[name]).__name__
+            raise ValueError(f"key {name!r} of {what} must be {key.expected}, not this {given}")
+
+
+def suggestion(name: object, valid: Iterable[str]) -> str:
+    """What to write instead of an unknown name: the nearest valid one, and all of them."""
+    names = sorted(valid)
+    if not names:
+        return "It takes none"
+    listed = f"Valid are {', '.join(map(repr, names))}"
+    if isinstance(name, str):
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, names, n=1)
+        if near:
+            return f"Did you mean {near[0]!r}? {listed}"
+    return listed
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Put `place` before the message of a `ValueError` that is raised inside."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error) is not ValueError:  # others make their text from more than one string
+            raise ValueError(f"{place}: {error}") from error
+        error.args = (f"{place}: {error}",)
+        raise
+
+
+def mistyped_default(config: Mapping[str, Any]) -> str | None:
+    """A section that could only be `[default]`, by its keys and nearly by its name."""
+    if "default" in config:
+        return None
+    from difflib import get_close_matches
+
+    for name, section in config.items():
+        near = get_close_matches(name.lower(), ["default"], cutoff=0.75)
+        if near and isinstance(section, Mapping) and section and section.keys() <= DEFAULT.keys():
+            return name
+    return None

@@ -1,0 +1,176 @@
+"""The decorator: functions whose calls are cached, and what they have to offer besides.
+
+What lives here, a file each: `options` (what a function was decorated with), `targets` (what may be
+decorated), `calls` (keys and lookups), `misses` (what a call takes that is no hit), with
+`admission`, `recording`, `pending` and `isolated`; `strictness` (warnings, or errors), `helpers`
+(`f.load` and the rest). It may import the configuration and what is below. A new option is a field
+of `Options`; what it does is a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from fleche import _core
+from fleche import state as state
+from fleche._foundation.lazy import names_of
+from fleche.call import AnyCall as AnyCall
+from fleche.call import Call as Call
+from fleche.call import FunctionProfile as FunctionProfile
+from fleche.call import Ignored, Required
+from fleche.call import QueryCall as QueryCall
+from fleche.call import bind as bind
+from fleche.digest import Digest as Digest
+from fleche.state import BoundWrapper as BoundWrapper
+from fleche.wrapper.calls import CachedCalls
+from fleche.wrapper.helpers import helpers_of
+from fleche.wrapper.misses import logger as logger
+from fleche.wrapper.options import HashCode, Options, names_of_parameters
+from fleche.wrapper.targets import unbound
+
+if TYPE_CHECKING:
+    from fleche.metadata import MetaData
+    from fleche.wrapper.typed import Cached, Decorate
+
+__all__ = ["Ignored", "Required", "fleche"]
+
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        **dict.fromkeys(("BaseCache", "RefreshingCache", "Rejected"), "fleche.caches"),
+        "metadata": "fleche.metadata",
+    },
+)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@overload
+def fleche(_func: Callable[_P, _R], /) -> Cached[_P, _R]: ...
+@overload
+def fleche(
+    _func: None = None,
+    *,
+    version: str | int | None = None,
+    meta: tuple[MetaData, ...] = (),
+    hash_version: bool = True,
+    hash_module: bool = True,
+    hash_code: HashCode = None,
+    require: str | Iterable[str] | None = None,
+    ignore: str | Iterable[str] | None = None,
+    isolate: bool = False,
+    typed: bool = False,
+    strict: bool | None = None,
+) -> Decorate: ...
+def fleche(
+    _func: Any = None,
+    *,
+    version: str | int | None = None,
+    meta: tuple[MetaData, ...] = (),
+    hash_version: bool = True,
+    hash_module: bool = True,
+    hash_code: HashCode = None,
+    require: str | Iterable[str] | None = None,
+    ignore: str | Iterable[str] | None = None,
+    isolate: bool = False,
+    typed: bool = False,
+    strict: bool | None = None,
+) -> Any:
+    """Cache the calls of a function in the active cache, keyed by the content of the arguments.
+
+    The decorated function has helpers, each also in its namespace `.fleche`: `call`, `digest`,
+    `query`, `load`, `contains`, `rerun` and `bind`, which take the function's arguments.
+
+    Args:
+        version: counts in the keys; change it when the function changes what it computes.
+        meta: metadata to record besides the active ones.
+        hash_version: whether the version counts.
+        hash_module: whether the function's module counts.
+        hash_code: whether the function's code counts. `None`: where the name is not the
+            function's alone (in scripts, notebooks and at prompts, for functions made within
+            functions, and lambdas), with what it captured and the globals that it names. `True`:
+            always, with what it captured. `"deep"`: with the functions of your own that it
+            reaches, too. `False`: never.
+        require: parameters without whose explicit value a call is not cached.
+        ignore: parameters that take no part in keys and records.
+        isolate: run each call in a fresh working directory, removed afterwards. There is one
+            working directory for all threads: such calls take turns.
+        typed: whether arguments count by type and value, as in `functools.lru_cache`, but deep.
+        strict: raise what would otherwise run without the cache, with a warning; and refuse
+            calls that change their arguments. `None`: as `FLECHE_STRICT` or the configuration says.
+
+    Raises:
+        ValueError: if `require` or `ignore` names no parameter, or `hash_code` is none of these.
+
+    >>> from fleche import cache, fleche
+    >>> @fleche
+    ... def square(x):
+    ...     print("computing")
+    ...     return x * x
+    >>> with cache("memory"):
+    ...     square(12), square(12.0)
+    computing
+    (144, 144)
+    """
+
+    options = Options(
+        version=version,
+        meta=tuple(meta),
+        hash_version=hash_version,
+        hash_module=hash_module,
+        hash_code=hash_code,
+        require=names_of_parameters(require),
+        ignore=names_of_parameters(ignore),
+        isolate=isolate,
+        typed=typed,
+        strict=strict,
+    )
+
+    def decorate(func: Any) -> Any:
+        if isinstance(func, staticmethod | classmethod):
+            # Decorated below, so that the descriptor still binds as it should.
+            return type(func)(decorate(func.__func__))
+        if not callable(func):
+            what = type(func).__name__
+            raise TypeError(
+                f"fleche decorates a callable, not a {what}; its options are keyword arguments"
+            )
+        return _decorated(CachedCalls(unbound(func), options))
+
+    return decorate if _func is None else decorate(_func)
+
+
+def _decorated(calls: CachedCalls) -> Callable[..., Any]:
+    target, version = calls.target, calls.options.version
+    if target.adds():
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return calls.run(target.positional(args), {**target.kwargs, **kwargs})
+
+    else:
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return calls.run(args, kwargs)
+
+    # First of its attributes: where the function is pickled by value, it is read before it goes.
+    own = _core.DecoratedDigest(target.original, version)
+    wrapper.__digest__ = own  # type: ignore[attr-defined]
+    functools.update_wrapper(wrapper, target.function)
+    if target.named is not None:
+        kind = type(target.named)
+        wrapper.__name__, wrapper.__qualname__ = kind.__name__, kind.__qualname__
+        wrapper.__module__, wrapper.__doc__ = kind.__module__, kind.__doc__
+    wrapper.__wrapped__ = target.original  # type: ignore[attr-defined]
+    if version is not None:
+        wrapper.__version__ = version  # type: ignore[attr-defined]
+    wrapper.__digest__ = own  # type: ignore[attr-defined]
+    namespace = types.SimpleNamespace()
+    wrapper.fleche = namespace  # type: ignore[attr-defined]
+    for helper in helpers_of(calls, wrapper):
+        setattr(namespace, helper.__name__, helper)
+        setattr(wrapper, helper.__name__, helper)
+    return wrapper

@@ -1,0 +1,204 @@
+"""The calls of a decorated function: their keys, and where they are looked up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from fleche import _core
+from fleche.call import Call, QueryCall, Version
+from fleche.call.profile import (
+    code_digest_of,
+    compile_signature,
+    marked_of,
+    module_of,
+    qualname_of,
+    signature_of,
+    version_of,
+)
+from fleche.digest import Digest
+from fleche.state import get_cache
+from fleche.wrapper.misses import Arguments, Misses
+from fleche.wrapper.options import Options
+from fleche.wrapper.strictness import Strictness
+from fleche.wrapper.targets import Target
+
+if TYPE_CHECKING:
+    from fleche.caches import BaseCache
+
+
+class CachedCalls:
+    """What a decorated function does: `run` is a call, in the core as far as it is a hit.
+
+    Args:
+        target: the function, and what it was bound to.
+        options: what it was decorated with.
+
+    Raises:
+        ValueError: if an option names a parameter that the function does not have.
+    """
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self.target = target
+        self.options = options
+        self._set_up()
+
+    def _set_up(self) -> None:
+        options, func = self.options, self.target.function
+        self.func = func
+        self.name = qualname_of(self.target.identity)
+        self.signature = signature = signature_of(func)
+        options.check_names(self.name, signature)
+        ignored, required = marked_of(func, signature)
+        self.ignored = options.ignore | ignored
+        self.required = options.require | required
+        strictness = Strictness(self.name, options.strict)
+        misses = Misses(
+            self.name,
+            func,
+            self._call_of,
+            strictness,
+            isolate=options.isolate,
+            typed=options.typed,
+            meta=options.meta,
+        )
+        self.core = _core.CachedFunction(
+            function=func,
+            signature=compile_signature(signature),
+            ignored=sorted(self.ignored),
+            required=sorted(self.required),
+            typed=options.typed,
+            identify=self._identify,
+            hash_code=options.code_mode,
+            on_miss=misses.compute,
+            on_uncached=misses.run_uncached,
+            isolate=options.isolate,
+            metadata=options.meta,
+            pending=misses.pending.futures,
+            on_unusual=misses.go_on,
+            on_unsaved=misses.say_unsaved,
+            is_strict=strictness,
+        )
+        self.run = self.core.run
+
+    # Locks and the compiled part are made again where a pickle is loaded: when they are first
+    # used, as a function that refers to itself is still without its defaults while it is loaded.
+    def __getstate__(self) -> dict[str, Any]:
+        return {"target": self.target, "options": self.options}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "target" not in self.__dict__ or "run" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._set_up()
+        return getattr(self, name)
+
+    def _identify(self) -> tuple[str, str | None, Version, Digest | None]:
+        """Name, module, version and, in scheme `sha256`, code digest, as far as they count.
+
+        In scheme `exact` the core finds out by itself whether and how the code counts.
+        """
+        options, identity = self.options, self.target.identity
+        version = version_of(identity) if options.version is None else options.version
+        counts = options.hash_code and _core.scheme() == "sha256"
+        return (
+            self.name,
+            module_of(identity) if options.hash_module else None,
+            version if options.hash_version else None,
+            code_digest_of(self.func) if counts else None,
+        )
+
+    def call(self, args: tuple[Any, ...], kwargs: Arguments) -> Call:
+        """The call with its live arguments.
+
+        Raises:
+            TypeError: if the arguments do not fit.
+        """
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {n: v for n, v in bound.arguments.items() if n not in self.ignored}
+        return self._call_of(arguments, self.core.identity()[-1])
+
+    def _call_of(self, arguments: Arguments, code: Digest | None) -> Call:
+        """The call with these arguments and this code digest."""
+        name, module, version, _ = self.core.identity()
+        call = Call(name, arguments, {}, module, version, code)
+        if self.options.typed:
+            call.__dict__["_typed"] = True
+        return call
+
+    def key(self, args: tuple[Any, ...], kwargs: Arguments) -> Digest:
+        """The key of a call, the one that it would be found under.
+
+        Raises:
+            TypeError: if the arguments do not fit.
+            Indigestible: if one of them has no digest.
+        """
+        try:
+            key = self.core.key(args, kwargs)
+            if key is None:
+                key = self.core.key(*_with_values(args, kwargs), True)
+            return cast("Digest", key)
+        except TypeError:
+            self.call(args, kwargs)
+            raise
+
+    def load(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        """The result of a call that a cache holds, under today's key or an older one.
+
+        Raises:
+            KeyError: if it does not hold it.
+        """
+        key = self.key(args, kwargs)
+        try:
+            return cache.load(key).result
+        except KeyError:
+            older = self.core.older(cache, *_with_values(args, kwargs))
+            if older is None:
+                raise
+        found = cache._take_older(older)
+        # If it is not there either: somebody may have filed it anew between the two looks.
+        return cache.load(key).result if found is None else found[0]
+
+    def contained(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> bool:
+        """Whether a cache holds a call, under today's key or an older one."""
+        key = self.key(args, kwargs)
+        if cache.contains(key):
+            return True
+        older = self.core.older(cache, *_with_values(args, kwargs))
+        if older is None:
+            return False
+        # At last as in `load`.
+        return cache._find_older(older) is not None or cache.contains(key)
+
+    def query_call(self, args: tuple[Any, ...], kwargs: Arguments) -> QueryCall:
+        """The pattern of the calls with these arguments; those left out match everything."""
+        bound = self.signature.bind_partial(*args, **kwargs).arguments
+        arguments = {n: bound.get(n) for n in self.signature.parameters if n not in self.ignored}
+        name, module, version, code = self.core.identity()
+        # A name that others share does not say whose calls these are.
+        own = code if self.options.hash_code is None else None
+        return QueryCall(name, arguments, module=module, version=version, code_digest=own)
+
+    def takes(self, name: str) -> bool:
+        """Whether the function has a parameter that may be passed by this name."""
+        parameter = self.signature.parameters.get(name)
+        return parameter is not None and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+
+
+def _with_values(args: tuple[Any, ...], kwargs: Arguments) -> tuple[tuple[Any, ...], Arguments]:
+    """The arguments as a call would take them."""
+    named = {name: _value_of(value) for name, value in kwargs.items()}
+    return tuple(map(_value_of, args)), named
+
+
+def _value_of(argument: Any) -> Any:
+    """What a call puts in place of a `Digest`, where the cache has it."""
+    if type(argument) is not Digest:
+        return argument
+    try:
+        return get_cache().load_value(argument)
+    except Exception:
+        # Good enough where equal values have one digest; the call itself would say what is wrong.
+        return argument

@@ -1,0 +1,124 @@
+"""What a decorated function offers besides its calls: `f.load`, `f.query` and the rest."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from fleche.call import Call
+from fleche.digest import Digest
+from fleche.state import BoundWrapper, get_cache
+from fleche.state import cache as set_cache
+from fleche.wrapper.calls import CachedCalls
+from fleche.wrapper.misses import Arguments
+from fleche.wrapper.targets import merged, placeholder
+
+
+def helpers_of(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """The helpers of a decorated function, each a function that takes the function's arguments.
+
+    Args:
+        calls: the function's calls.
+        wrapper: the decorated function.
+    """
+    from fleche.caches import RefreshingCache
+    from fleche.query import QueryIterator
+
+    target, name = calls.target, calls.name
+    annotations = _annotations_of(target.function)
+    returns = annotations.get("return", Any)
+
+    def helper(doc: str, result: Any, body: Callable[..., Any]) -> Callable[..., Any]:
+        body.__module__ = wrapper.__module__
+        body.__qualname__ = f"{wrapper.__qualname__}.{body.__name__}"
+        body.__doc__ = doc
+        body.__annotations__ = {**annotations, "return": result}
+        body.__wrapped__ = target.original  # type: ignore[attr-defined]
+        return body
+
+    adds = target.adds()
+
+    def given(args: tuple[Any, ...], kwargs: Arguments) -> tuple[tuple[Any, ...], Arguments]:
+        if not adds:
+            return args, kwargs
+        return target.positional(args), {**target.kwargs, **kwargs}
+
+    def call(*args: Any, **kwargs: Any) -> Call:
+        return calls.call(*given(args, kwargs))
+
+    yield helper(f"The call of `{name}` with these arguments; nothing runs.", Call, call)
+
+    def digest(*args: Any, **kwargs: Any) -> Digest:
+        return calls.key(*given(args, kwargs)) if adds else calls.key(args, kwargs)
+
+    yield helper(f"The key of the call of `{name}` with these arguments.", Digest, digest)
+
+    def query(*args: Any, **kwargs: Any) -> QueryIterator:
+        # Of a function that has such a parameter it is an argument, as in a call.
+        metadata = None if calls.takes("metadata") else kwargs.pop("metadata", None)
+        # A gap that is left matches everything, as any argument that is left out.
+        held = (None if a is placeholder() else a for a in merged(target.args, args))
+        template = calls.query_call(tuple(held), {**target.kwargs, **kwargs})
+        template.metadata = metadata
+        return get_cache().query(template)
+
+    yield helper(
+        f"The cached calls of `{name}` with these arguments; those left out match everything.",
+        Iterable[Call],
+        query,
+    )
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        return calls.load(get_cache(), *given(args, kwargs))
+
+    def load_explicit(*args: Any, **kwargs: Any) -> Any:
+        # For executors: a call that would run without a cache is no hit before it is sent, too.
+        positional, named = given(args, kwargs)
+        bound = calls.signature.bind(*positional, **named).arguments
+        if calls.required - bound.keys():
+            raise KeyError(*(calls.required - bound.keys()))
+        return load(*args, **kwargs)
+
+    load._explicit = load_explicit  # type: ignore[attr-defined]
+    yield helper(f"The cached result of `{name}`; `KeyError` if there is none.", returns, load)
+
+    def contains(*args: Any, **kwargs: Any) -> bool:
+        return calls.contained(get_cache(), *given(args, kwargs))
+
+    yield helper(f"Whether the call of `{name}` with these arguments is cached.", bool, contains)
+
+    def rerun(*args: Any, **kwargs: Any) -> Any:
+        with set_cache(RefreshingCache(get_cache())):
+            return wrapper(*args, **kwargs)
+
+    yield helper(
+        f"Compute `{name}` and every cached call below it again, and replace the results.",
+        returns,
+        rerun,
+    )
+
+    def bind(*args: Any, **kwargs: Any) -> BoundWrapper[Any]:
+        bound = functools.partial(wrapper, *args, **kwargs) if args or kwargs else wrapper
+        return BoundWrapper.bind(bound)
+
+    yield helper(
+        f"`{name}` with these arguments and the active cache and metadata, for other threads and "
+        f"processes.",
+        BoundWrapper,
+        bind,
+    )
+
+
+def _annotations_of(func: Any) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        # Annotations may name what does not exist at run time.
+        try:
+            return annotationlib.get_annotations(func, format=annotationlib.Format.FORWARDREF)
+        except TypeError:
+            return {}
+    found = getattr(func, "__annotations__", None)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,236 @@
+"""What a call takes that is no hit: it is computed, and what it returned is saved.
+
+A hit is one walk through Rust (`_core.CachedFunction.run`), and so is a miss in a plain cache; all
+else goes on here.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fleche import _core
+from fleche._foundation.errors import SaveError
+from fleche.call import Call, PreparedCall, warn_of_unsaved_argument
+from fleche.digest import Digest, Indigestible, digest
+from fleche.state import get_metadata
+from fleche.wrapper.admission import AdmittedCall, admit
+from fleche.wrapper.pending import Pending, is_future
+from fleche.wrapper.recording import Begun, Recorded, after, before, begun_by_core
+from fleche.wrapper.strictness import Strictness, culprit
+
+if TYPE_CHECKING:
+    from fleche.caches import BaseCache
+    from fleche.metadata import MetaData
+
+# Both are looked up by the core.
+logger = logging.getLogger("fleche")
+storage_logger = logging.getLogger("fleche.storage")
+
+Arguments: TypeAlias = dict[str, Any]
+Admitted: TypeAlias = PreparedCall | AdmittedCall
+
+
+class Misses:
+    """The calls of a function that a cache does not hold.
+
+    Args:
+        name: the function's.
+        function: what computes.
+        call_of: makes the call of arguments and a code digest.
+        strictness: whether what fails is raised.
+        isolate: whether each call runs in a directory of its own.
+        typed: whether arguments count by type and value.
+        meta: metadata to record besides the active ones.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        call_of: Callable[[Arguments, Digest | None], Call],
+        strictness: Strictness,
+        *,
+        isolate: bool,
+        typed: bool,
+        meta: tuple[MetaData, ...],
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.call_of = call_of
+        self.is_strict = strictness
+        self.isolate = isolate
+        self.typed = typed
+        self.meta = meta
+        self.pending = Pending()
+
+    def run_uncached(
+        self, args: tuple[Any, ...], kwargs: Arguments, reason: tuple[str, Any, Any]
+    ) -> Any:
+        """Say why a call is not cached, and run it."""
+        self.is_strict.tell_uncached(reason)
+        return self._run(None, args, kwargs)
+
+    def compute(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        error: Exception | None,
+        code: Digest | None,
+    ) -> Any:
+        """Run a call that is not in the cache, and save what it returns."""
+        name = self.name
+        if error is None:
+            logger.debug("Cache miss for %s with key %s", name, key)
+        else:
+            logger.warning(
+                "Cache failed to load %s for %s; it is computed", key, name, exc_info=error
+            )
+        if self.pending.futures and (running := self.pending.running(cache, key)) is not None:
+            return running
+        call = self.call_of(arguments, code)
+        try:
+            admitted = admit(cache, key, call, digests)
+        except Exception as failure:
+            if self.is_strict():
+                raise
+            # Once for each call: a cache that is out of reach fails again in the same way.
+            if error is None or str(failure) != str(error):
+                logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
+            return self._run(key, args, kwargs)
+        begun = before((*get_metadata(), *self.meta), call)
+        try:
+            result = self._run(key, args, kwargs)
+        except BaseException:
+            self._abandon(admitted)
+            raise
+        if self.is_strict():
+            self._check_unchanged(admitted, call.arguments, digests)
+        self._save_now_or_later(cache, key, admitted, call, begun, result)
+        return result
+
+    def go_on(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        plain: _core.PlainCall,
+        recorded: Recorded,
+        result: Any,
+        code: Digest | None,
+    ) -> None:
+        """Go on with a call that the core ran, and that returned nothing, or nothing yet."""
+        call = self.call_of(arguments, code)
+        admitted = AdmittedCall(plain, cache, key, call, digests)
+        self._save_now_or_later(cache, key, admitted, call, begun_by_core(recorded), result)
+
+    def _run(self, key: Digest | None, args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        if not self.isolate:
+            return self.function(*args, **kwargs)
+        from fleche.wrapper.isolated import fresh_directory
+
+        with fresh_directory(key or "uncached"):
+            return self.function(*args, **kwargs)
+
+    def _check_unchanged(
+        self, admitted: Admitted, arguments: Arguments, digests: dict[str, Digest]
+    ) -> None:
+        for name, value in arguments.items():
+            try:
+                now = digest(value, typed=self.typed)
+            except Indigestible:
+                # A default that counts as the default.
+                continue
+            if now != digests[name]:
+                self._abandon(admitted)
+                raise ValueError(
+                    f"{self.name} changed its argument {name!r}: its result is not cached, as a "
+                    f"hit would not change it. Let it work on a copy, or ignore the argument"
+                )
+
+    def _save_now_or_later(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        admitted: Admitted,
+        call: Call,
+        begun: list[Begun],
+        result: Any,
+    ) -> None:
+        save = functools.partial(self._save, cache, key, admitted, call, begun)
+        if is_future(result):
+            abandon = functools.partial(self._abandon, admitted)
+            self.pending.add(cache, key, result, save, abandon)
+        else:
+            save(result)
+
+    def _save(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        admitted: Admitted,
+        call: Call,
+        begun: list[Begun],
+        result: Any,
+    ) -> None:
+        """Save what a call returned; whatever fails, the caller has the result already."""
+        name = self.name
+        call.result = result
+        try:
+            if result is None:
+                self._abandon(admitted)
+                self._on_none(cache, key)
+                return
+            recorded = after(begun, call)
+            logger.debug("Saving result for %s with key %s", name, key)
+            admitted.commit(result, recorded)
+            # Not before: where nothing can be saved, one warning says so.
+            for argument in dict.fromkeys(call._unsaved or ()):
+                warn_of_unsaved_argument(argument)
+        except Exception as error:
+            self._abandon(admitted)
+            if self.is_strict():
+                raise
+            self.say_unsaved(key, error)
+
+    def say_unsaved(self, key: Digest, error: Exception) -> None:
+        """Say that a result is not cached, and why."""
+        from fleche.caches import Rejected
+
+        name = self.name
+        if isinstance(error, SaveError):
+            error = Rejected(error)
+        if isinstance(error, Rejected):
+            logger.warning("Cache rejected save: %s (%s, %s)", error.args, name, key)
+        elif isinstance(error, Indigestible):
+            logger.warning(
+                "No hash for the result of %s (%s); it is not cached", name, culprit(error)
+            )
+        else:
+            logger.warning("Cache failed to save %s (%s)", name, key, exc_info=error)
+
+    def _abandon(self, admitted: Admitted) -> None:
+        try:
+            admitted.abandon()
+        except Exception:
+            logger.warning("Cache failed to abandon a call of %s", self.name, exc_info=True)
+
+    def _on_none(self, cache: BaseCache, key: Digest) -> None:
+        from fleche.caches import RefreshingCache
+
+        if isinstance(cache, RefreshingCache) and (
+            cache._evict_older(key) or cache.cache.contains(key)
+        ):
+            cache.evict(key)
+            logger.warning("Function returned None during rerun, evicted stale cache entry")
+        elif self.is_strict():
+            raise SaveError(f"{self.name} returned None, which is not cached")
+        else:
+            logger.warning("Function returned None, not caching")

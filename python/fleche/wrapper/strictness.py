@@ -1,0 +1,105 @@
+"""Saying why a call is not cached, or raising it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+from fleche.digest import Indigestible
+
+logger = logging.getLogger("fleche")
+
+
+class Strictness:
+    """Whether a function's calls raise what would go on without the cache, with a warning.
+
+    Args:
+        name: the function's.
+        strict: as it was decorated; `None`: as the environment or the configuration says.
+    """
+
+    def __init__(self, name: str, strict: bool | None) -> None:
+        self.name = name
+        self.strict = strict
+
+    def __call__(self) -> bool:
+        return strict_by_default() if self.strict is None else self.strict
+
+    def tell_uncached(self, reason: tuple[str, Any, Any]) -> None:
+        """Say why a call is not cached; in strict, raise it.
+
+        Args:
+            reason: of what kind, what it is about, and the error or value that it came of.
+        """
+        kind, subject, detail = reason
+        if kind == "cache":
+            self._warn(
+                detail,
+                "The cache cannot be opened (%s); the call of %s runs without it",
+                detail,
+                self.name,
+            )
+        elif kind == "indigestible":
+            self._warn(
+                detail,
+                "No hash for argument: %r of %s (%s); the call runs without a cache. Pass "
+                "something that has content, or give its class a __digest__ or a hook",
+                subject,
+                self.name,
+                culprit(detail, subject),
+            )
+        elif kind == "captured":
+            self._warn(
+                detail,
+                "No hash for what %s uses (%s); the call runs without a cache. Pass it as an "
+                "argument, or give its class a __digest__ or a hook",
+                self.name,
+                culprit(detail),
+            )
+        else:
+            missing = ", ".join(subject)
+            self._warn(
+                TypeError(f"{self.name} needs {missing} by keyword to be cached"),
+                "Missing required keyword arguments for caching: %s (calling %s)",
+                subject,
+                self.name,
+            )
+
+    def _warn(self, error: Exception, message: str, *about: Any) -> None:
+        if self():
+            error.add_note(message % about)
+            raise error
+        logger.warning(message, *about)
+
+
+def culprit(error: Indigestible, of: str = "") -> str:
+    """What has no digest, and where in the value it is, in words."""
+    found = error.args[0] if error.args else error
+    what = found if isinstance(found, str) else f"a {_type_name(found)}"
+    path = getattr(error, "path", "")
+    return f"{of}{path}: {what}".strip() if path else what
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@functools.cache
+def strict_by_default() -> bool:
+    """What `FLECHE_STRICT`, or `strict` in section `[default]` of the configuration, says.
+
+    Raises:
+        ValueError: if that is no truth value.
+    """
+    import os
+
+    if (text := os.environ.get("FLECHE_STRICT")) is not None:
+        known = {"": False, "0": False, "false": False, "1": True, "true": True}
+        if text.lower() not in known:
+            raise ValueError(f"FLECHE_STRICT={text!r}: expected 1 or 0")
+        return known[text.lower()]
+    from fleche.config import default_section
+
+    return bool(default_section().get("strict", False))

@@ -1,0 +1,136 @@
+//! Saving a value: what the splitter made of it, children first.
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::super::backend::Backend;
+use super::super::entry::Entry;
+use super::split::{Node, OPAQUE, Splitter};
+use crate::engine::digest::Hash;
+use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
+
+/// Saves a value and its split-off children; returns the digest it is stored under.
+#[pyfunction]
+pub fn save_value<'py>(
+    storage: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+    key: Option<&Bound<'py, PyAny>>,
+    remaining_depth: i64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = storage.py();
+    let key = match key {
+        Some(key) => key.clone(),
+        None => digest::digest_of(value, false, None)?,
+    };
+    let hash = key
+        .cast::<PyString>()
+        .ok()
+        .and_then(hash_of_text)
+        .ok_or_else(|| {
+            pyo3::exceptions::PyValueError::new_err(format!(
+                "cannot save a value under {key:?}: a key is a digest of 64 hex characters"
+            ))
+        })?;
+    save(
+        storage,
+        &Backend::of(storage)?,
+        value,
+        &hash,
+        remaining_depth,
+    )?;
+    if is_digest(&key)? {
+        Ok(key)
+    } else {
+        to_digest(py, &hash)
+    }
+}
+
+/// Saves a value under a key that is known: in pieces, unless the key is that of a result that is
+/// stored whole.
+pub fn save<'py>(
+    storage: &Bound<'py, PyAny>,
+    backend: &Backend<'py>,
+    value: &Bound<'py, PyAny>,
+    key: &Hash,
+    remaining_depth: i64,
+) -> PyResult<()> {
+    let py = storage.py();
+    let under_key = || -> PyResult<Splitter<'_, 'py>> {
+        let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
+        splitter.keyed = true;
+        Ok(splitter)
+    };
+    let mut splitter = under_key()?;
+    let mut node = splitter.outermost(value)?;
+    if splitter.is_whole && !is_key_of_result(value, key)? {
+        splitter = under_key()?;
+        splitter.watched = false;
+        node = splitter.node(value)?;
+    }
+    splitter.children.push(Entry::new(*key, node.stored));
+    backend.put_many(py, &splitter.children)
+}
+
+/// Saves a result under the digest of exactly its content, which the one walk over it gives.
+pub fn save_result<'py>(
+    storage: &Bound<'py, PyAny>,
+    backend: &Backend<'py>,
+    value: &Bound<'py, PyAny>,
+    remaining_depth: i64,
+) -> PyResult<Hash> {
+    let py = storage.py();
+    let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
+    let Node {
+        stored,
+        hash,
+        payload,
+        ..
+    } = splitter.outermost(value)?;
+    splitter.children.push(Entry {
+        key: hash,
+        value: stored,
+        payload,
+    });
+    backend.put_many(py, &splitter.children)?;
+    Ok(hash)
+}
+
+/// The digest under which a result is stored, where nothing but `pickle` serialises it.
+#[pyfunction]
+pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    to_digest(value.py(), &result_hash(value)?)
+}
+
+fn is_key_of_result(value: &Bound<'_, PyAny>, key: &Hash) -> PyResult<bool> {
+    match result_hash(value) {
+        Ok(hash) => Ok(hash == *key),
+        Err(error) if digest::is_indigestible(value.py(), &error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn result_hash(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+    let mut splitter = Splitter::new(value.py(), None, None, i64::MAX)?;
+    Ok(splitter.outermost(value)?.hash)
+}
+
+/// What a parent holds of a child of this value, and the child's depth; a child that is deep
+/// enough is stored.
+#[pyfunction]
+pub fn intern_value<'py>(
+    storage: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+    remaining_depth: i64,
+) -> PyResult<(Bound<'py, PyAny>, f64)> {
+    let py = storage.py();
+    let backend = Backend::of(storage)?;
+    let mut splitter = Splitter::new(py, Some(storage), Some(&backend), remaining_depth)?;
+    let (mut deepest, mut split) = (None, false);
+    let held = splitter.child(value.clone(), &mut deepest, &mut Vec::new(), &mut split)?;
+    backend.put_many(py, &splitter.children)?;
+    #[expect(clippy::cast_precision_loss, reason = "depths are small")]
+    let depth = deepest
+        .filter(|depth| *depth != OPAQUE)
+        .map_or(f64::INFINITY, |depth| depth as f64);
+    Ok((held, depth))
+}

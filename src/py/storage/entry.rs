@@ -1,0 +1,40 @@
+//! What a storage is given to keep.
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::engine::digest::Hash;
+use crate::py::errors;
+use crate::py::names::Imported;
+
+static DUMPS: Imported = Imported::new("pickle", "dumps");
+/// The newest protocol that every supported Python reads, which `fleche` pickles with.
+const PICKLE_PROTOCOL: u8 = 5;
+
+/// Something to store.
+pub struct Entry<'py> {
+    pub key: Hash,
+    pub value: Bound<'py, PyAny>,
+    /// What the storage's serialiser makes of it, if that is known already.
+    pub payload: Option<Bound<'py, PyBytes>>,
+}
+
+impl<'py> Entry<'py> {
+    pub fn new(key: Hash, value: Bound<'py, PyAny>) -> Self {
+        Self {
+            key,
+            value,
+            payload: None,
+        }
+    }
+}
+
+/// What `pickle` makes of a value; `None` if it cannot.
+pub fn pickled<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = value.py();
+    match DUMPS.get(py)?.call1((value, PICKLE_PROTOCOL)) {
+        Ok(bytes) => Ok(Some(bytes.cast_into()?)),
+        Err(error) if errors::is_exception(py, &error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

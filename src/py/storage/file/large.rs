@@ -1,0 +1,124 @@
+//! Entries too large to be read in passing: straight into the object that the serialiser gets.
+
+use std::io::Seek;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::failure::{Failure, faulty, unreadable};
+use super::{DIRECT, FileStore, PayloadBytes};
+use crate::engine::codec::{self, GZIP_MAGIC};
+use crate::engine::error::{Error, Fault};
+use crate::engine::files;
+use crate::engine::sign::SIGNATURE_LENGTH;
+
+impl FileStore {
+    pub(super) fn read_large<'py>(
+        &self,
+        py: Python<'py>,
+        mut entry: files::Entry,
+    ) -> PyResult<PayloadBytes<'py>> {
+        let path = entry.path().to_owned();
+        let mut start = [0; GZIP_MAGIC.len()];
+        let peeked = py.detach(|| entry.peek(&mut start));
+        peeked.map_err(|error| unreadable(py, &error))?;
+        if start == GZIP_MAGIC {
+            return self.read_compressed(py, entry);
+        }
+        if entry.length() <= DIRECT {
+            let decoded = py.detach(|| {
+                let bytes = entry.read().map_err(Failure::Io)?;
+                codec::verify(bytes, &self.keys).map_err(Failure::from)
+            });
+            return decoded
+                .map(PayloadBytes::Read)
+                .map_err(|failure| failure.into_python(py, &path));
+        }
+        let signature_length = if self.keys.is_empty() {
+            0
+        } else {
+            SIGNATURE_LENGTH
+        };
+        let length = usize::try_from(entry.length())? - signature_length;
+        let mut failure = None;
+        let bytes = PyBytes::new_with(py, length, |bytes| {
+            let read = py.detach(|| {
+                entry.read_exact(bytes)?;
+                if self.keys.is_empty() {
+                    return Ok(());
+                }
+                let mut signature = [0; SIGNATURE_LENGTH];
+                entry.read_exact(&mut signature)?;
+                self.keys.verify(bytes, &signature).map_err(Failure::Fault)
+            });
+            failure = read.err();
+            Ok(())
+        })?;
+        match failure {
+            Some(failure) => Err(failure.into_python(py, &path)),
+            None => Ok(PayloadBytes::Direct(bytes)),
+        }
+    }
+
+    /// The same where it is compressed: straight into the object that the serialiser gets, as there
+    /// may be no memory for a second one.
+    fn read_compressed<'py>(
+        &self,
+        py: Python<'py>,
+        mut entry: files::Entry,
+    ) -> PyResult<PayloadBytes<'py>> {
+        let path = entry.path().to_owned();
+        let stated = py.detach(|| codec::stated_length(entry.file()));
+        let stated = stated.map_err(|error| unreadable(py, &Error::io("read", &path)(error)))?;
+        if let Some(length) = stated
+            && let Some(bytes) = self.decompress_into(py, &mut entry, length)?
+        {
+            return Ok(PayloadBytes::Direct(bytes));
+        }
+        let counted = py.detach(|| {
+            let rewound = entry.file().rewind();
+            rewound.map_err(|error| Fault::Gzip(error.to_string()))?;
+            codec::counted_length(entry.file())
+        });
+        let length = counted.map_err(|fault| faulty(py, &path, &fault))?;
+        match self.decompress_into(py, &mut entry, length)? {
+            Some(bytes) => Ok(PayloadBytes::Direct(bytes)),
+            None => Err(faulty(py, &path, &Fault::Gzip("it changed".to_owned()))),
+        }
+    }
+
+    /// What was compressed, its signature verified; `None` if its length, with the signature, is
+    /// another one.
+    fn decompress_into<'py>(
+        &self,
+        py: Python<'py>,
+        entry: &mut files::Entry,
+        length: u64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut signature = [0; SIGNATURE_LENGTH];
+        let signature = &mut signature[..if self.keys.is_empty() {
+            0
+        } else {
+            SIGNATURE_LENGTH
+        }];
+        let path = entry.path().to_owned();
+        let Some(length) = usize::try_from(length)?.checked_sub(signature.len()) else {
+            return Err(faulty(py, &path, &Fault::Unsigned));
+        };
+        let mut outcome = Ok(false);
+        let bytes = PyBytes::new_with(py, length, |bytes| {
+            outcome = py.detach(|| {
+                let fits = codec::decompress_into(entry.file(), bytes, signature)?;
+                if fits && !self.keys.is_empty() {
+                    self.keys.verify(bytes, signature)?;
+                }
+                Ok(fits)
+            });
+            Ok(())
+        })?;
+        match outcome {
+            Ok(fits) => Ok(fits.then_some(bytes)),
+            Err(fault) => Err(faulty(py, &path, &fault)),
+        }
+    }
+}
