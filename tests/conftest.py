@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -62,10 +63,17 @@ class DatabaseServer:
         return f"{self.scheme}://fleche:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
 
+def _missing(what: str) -> NoReturn:
+    """Fails the test, as what it needs of the system is not there; see `tests/run`."""
+    if os.environ.get("FLECHE_TESTS_SKIP_MISSING"):
+        pytest.skip(what)
+    pytest.fail(f"{what}, which `bash tests/run` does", pytrace=False)
+
+
 def _binary(name: str, package: str, *folders: str) -> str:
     found = shutil.which(name, path=os.pathsep.join([*folders, os.environ["PATH"]]))
     if found is None:
-        pytest.fail(f"{name} is not installed: apt-get install {package}", pytrace=False)
+        _missing(f"{name} is not installed: apt-get install {package}")
     return found
 
 
@@ -248,7 +256,9 @@ def sshd() -> Iterator[SshServer]:
         try:
             with running(Path(folder)) as server:
                 yield server
-        except (FileNotFoundError, RuntimeError) as error:
+        except FileNotFoundError as error:
+            _missing(str(error))
+        except RuntimeError as error:
             pytest.fail(str(error), pytrace=False)
 
 
