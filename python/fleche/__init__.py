@@ -13,16 +13,19 @@ computing
 9
 """
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fleche import _core
 from fleche._foundation import forks, seam
-from fleche.call import Ignored, Required
+from fleche._foundation.lazy import names_of
 from fleche.digest import D
-from fleche.executor import wrap_executor
-from fleche.state import BoundWrapper, cache, meta, project, tags
+from fleche.state import cache, meta, project, tags
 from fleche.wrapper import fleche
+
+if TYPE_CHECKING:
+    from fleche.call import Ignored, Required
+    from fleche.executor import wrap_executor
+    from fleche.state import BoundWrapper
 
 __version__ = _core.VERSION
 
@@ -58,14 +61,16 @@ seam.fill(
 )
 
 # What `import fleche` alone gives access to; imported when first used.
-_MODULES = frozenset(("caches", "config", "metadata", "query", "remote", "security", "storage"))
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        "BoundWrapper": "fleche.state",
+        "Ignored": "fleche.call",
+        "Required": "fleche.call",
+        "wrap_executor": "fleche.executor",
+        **{
+            name: f"fleche.{name}"
+            for name in ("caches", "config", "metadata", "query", "remote", "security", "storage")
+        },
+    },
+)

@@ -12,17 +12,17 @@ Classes that cannot be digested by their content say their digest themselves, in
 
 from __future__ import annotations
 
-import logging
+import builtins
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 from fleche import _core
 from fleche._foundation import seam
+from fleche._foundation.log import logger_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from importlib.metadata import EntryPoint
 
     from fleche.caches import BaseCache
@@ -43,7 +43,7 @@ __all__ = [
     "load_entry_points",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logger_of("fleche.digest")
 
 #: Length of a digest's text, in characters.
 DIGEST_LENGTH = 64
@@ -117,7 +117,6 @@ class Indigestible(Exception):
     """
 
 
-@dataclass
 class Hook(Generic[T]):
     """How to digest the instances of a class.
 
@@ -132,6 +131,22 @@ class Hook(Generic[T]):
 
     type: type[T]
     digest: Callable[[T], str | Digest]
+
+    # By hand, as importing `dataclasses` takes longer than all of this package.
+    __hash__ = None  # type: ignore[assignment]
+    __match_args__ = ("type", "digest")
+
+    def __init__(self, type: builtins.type[T], digest: Callable[[T], str | Digest]) -> None:
+        self.type = type
+        self.digest = digest
+
+    def __repr__(self) -> str:
+        return f"Hook(type={self.type!r}, digest={self.digest!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Hook:
+            return NotImplemented
+        return (self.type, self.digest) == (other.type, other.digest)
 
 
 def digest(value: Any, *, typed: bool = False) -> Digest:

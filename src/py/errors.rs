@@ -12,14 +12,15 @@ use pyo3::prelude::*;
 use crate::engine::ballast;
 use crate::engine::error::Error;
 use crate::py::interrupt;
+use crate::py::logs::Logger;
 use crate::py::names::Imported;
 
 static PATH: Imported = Imported::new("pathlib", "Path");
 static INTERRUPT_MAIN: Imported = Imported::new("_thread", "interrupt_main");
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
 static UNREADABLE: Imported = Imported::new("fleche.storage.base", "Unreadable");
-static STORAGE_LOGGER: Imported = Imported::new("fleche.storage.base", "logger");
-static SECURITY_LOGGER: Imported = Imported::new("fleche.security", "logger");
+static STORAGE_LOGGER: Logger = Logger::new("fleche.storage");
+static SECURITY_LOGGER: Logger = Logger::new("fleche.security");
 
 /// An error of the engine, as the error of the operating system that it stands for.
 pub fn os_error(error: &Error) -> PyErr {

@@ -3,11 +3,11 @@
 mod caches;
 mod call;
 mod config;
-mod debug;
 mod digest;
 mod errors;
 mod interrupt;
 mod keys;
+mod logs;
 mod names;
 mod older;
 mod once;
@@ -80,11 +80,9 @@ pub mod _core {
 
     /// The engine's log goes to Python's `logging`; it is interrupted by Python's signals.
     #[pymodule_init]
-    fn tell_engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn tell_engine(_: &Bound<'_, PyModule>) -> PyResult<()> {
         super::interrupt::tell_engine();
-        let logger = pyo3_log::Logger::new(module.py(), pyo3_log::Caching::Nothing)?;
-        // Refused where the module is imported once more: then it is done already.
-        drop(logger.install());
+        super::logs::tell_engine();
         Ok(())
     }
 }

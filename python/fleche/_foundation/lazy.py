@@ -27,7 +27,10 @@ def names_of(
         if name not in sources:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         source = importlib.import_module(sources[name])
-        return source if sources[name].endswith(f".{name}") else getattr(source, name)
+        found = source if sources[name].endswith(f".{name}") else getattr(source, name)
+        # From now on as any other name.
+        vars(sys.modules[module])[name] = found
+        return found
 
     def names() -> list[str]:
         return sorted({*vars(sys.modules[module]), *sources})

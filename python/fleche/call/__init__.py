@@ -18,21 +18,25 @@ True
 
 from __future__ import annotations
 
-import logging
+from typing import TYPE_CHECKING
 
-from fleche.call.patterns import AnyQueryType, QueryCall, StrQueryType
-from fleche.call.prepared import PreparedCall, store_again
-from fleche.call.profile import FunctionProfile, Ignored, Required, Version, bind
-from fleche.call.records import (
-    AnyCall,
-    Call,
-    DigestedCall,
-    LazyArguments,
-    LazyCall,
-    Metadata,
-    warn_of_unsaved_argument,
-)
-from fleche.digest import Digest
+from fleche._foundation.lazy import names_of
+from fleche._foundation.log import logger_of
+
+if TYPE_CHECKING:
+    from fleche.call.patterns import AnyQueryType, QueryCall, StrQueryType
+    from fleche.call.prepared import PreparedCall, store_again
+    from fleche.call.profile import FunctionProfile, Ignored, Required, Version, bind
+    from fleche.call.records import (
+        AnyCall,
+        Call,
+        DigestedCall,
+        LazyArguments,
+        LazyCall,
+        Metadata,
+        warn_of_unsaved_argument,
+    )
+    from fleche.digest import Digest
 
 __all__ = [
     "AnyCall",
@@ -56,8 +60,18 @@ __all__ = [
     "warn_of_unsaved_argument",
 ]
 
-logger = logging.getLogger("fleche.call")
+_RECORDS = "AnyCall", "Call", "DigestedCall", "LazyArguments", "LazyCall", "Metadata"
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        "Digest": "fleche.digest",
+        **dict.fromkeys(("AnyQueryType", "QueryCall", "StrQueryType"), "fleche.call.patterns"),
+        **dict.fromkeys(("PreparedCall", "store_again"), "fleche.call.prepared"),
+        **dict.fromkeys(
+            ("FunctionProfile", "Ignored", "Required", "Version", "bind"), "fleche.call.profile"
+        ),
+        **dict.fromkeys((*_RECORDS, "warn_of_unsaved_argument"), "fleche.call.records"),
+    },
+)
 
-# Pickles of records name them by this module, as those of the reference do.
-for _public in (Call, DigestedCall, LazyArguments, LazyCall, PreparedCall, QueryCall):
-    _public.__module__ = __name__
+logger = logger_of("fleche.call")

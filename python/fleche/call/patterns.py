@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fleche import _core
+from fleche._foundation.log import logger_of
 from fleche.call.profile import FunctionProfile, Version, bind
 from fleche.call.records import Call, DigestedCall, LazyCall
 from fleche.digest import Digest, digest
 
-logger = logging.getLogger("fleche.query")
+logger = logger_of("fleche.query")
 
 StrQueryType: TypeAlias = Digest | str | None
 AnyQueryType: TypeAlias = Digest | Any | None
@@ -178,3 +178,9 @@ def _same_text(wanted: Any, held: str | None) -> bool:
     if wanted is None or wanted == held:
         return True
     return isinstance(wanted, Digest) and held is not None and wanted == digest(held)
+
+
+# Pickles name them by `fleche.call`, as those of the reference do.
+__test__ = {each.__name__: each for each in (QueryCall,)}
+for _public in __test__.values():
+    _public.__module__ = "fleche.call"

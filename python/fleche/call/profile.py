@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import types
 import typing
@@ -13,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from fleche import _core
+from fleche._foundation.log import logger_of
 from fleche.digest import Digest, Indigestible, digest
 
 if TYPE_CHECKING:
     import inspect
 
-logger = logging.getLogger("fleche.call")
+logger = logger_of("fleche.call")
 
 Version: TypeAlias = str | int | None
 
@@ -39,6 +39,7 @@ else:
     class Ignored(_Marker):
         """Marks a parameter that takes no part in keys and records.
 
+        >>> from fleche.call import Call
         >>> def fit(data, verbose: Ignored[bool] = False):
         ...     return sum(data)
         >>> Call.from_call(fit, [1, 2], verbose=True).arguments
@@ -300,6 +301,11 @@ def _holds(annotation: Any, marker: type) -> bool:
 
 
 # They pickle by the name under which users import them.
-_PUBLIC: tuple[Any, ...] = (Ignored, Required, FunctionProfile, bind)
-for _public in _PUBLIC:
+__test__: dict[str, Any] = {
+    "Ignored": Ignored,
+    "Required": Required,
+    "FunctionProfile": FunctionProfile,
+    "bind": bind,
+}
+for _public in __test__.values():
     _public.__module__ = "fleche.call"

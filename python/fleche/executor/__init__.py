@@ -6,19 +6,19 @@ and what is below.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fleche import state as state
+from fleche._foundation.log import logger_of
 from fleche.wrapper.targets import merged
 
 __all__ = ["wrap_executor"]
 
 _E = TypeVar("_E")
 
-logger = logging.getLogger("fleche")
+logger = logger_of("fleche")
 
 
 def wrap_executor(executor: _E) -> _E:

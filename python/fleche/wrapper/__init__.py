@@ -1,7 +1,8 @@
 """The decorator: functions whose calls are cached, and what they have to offer besides.
 
-What lives here, a file each: `options` (what a function was decorated with), `targets` (what may be
-decorated), `calls` (keys and lookups), `misses` (what a call takes that is no hit), with
+What lives here, a file each: `decorated` (what a function becomes), `options` (what it was
+decorated with), `targets` (what may be decorated), `calls` (keys and lookups), `misses` (what a
+call takes that is no hit), with
 `admission`, `recording`, `pending` and `isolated`; `strictness` (warnings, or errors), `helpers`
 (`f.load` and the rest). It may import the configuration and what is below. A new option is a field
 of `Options`; what it does is a file.
@@ -9,39 +10,45 @@ of `Options`; what it does is a file.
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from fleche import _core
-from fleche import state as state
 from fleche._foundation.lazy import names_of
-from fleche.call import AnyCall as AnyCall
-from fleche.call import Call as Call
-from fleche.call import FunctionProfile as FunctionProfile
-from fleche.call import Ignored, Required
-from fleche.call import QueryCall as QueryCall
-from fleche.call import bind as bind
-from fleche.digest import Digest as Digest
-from fleche.state import BoundWrapper as BoundWrapper
-from fleche.wrapper.calls import CachedCalls
-from fleche.wrapper.helpers import helpers_of
-from fleche.wrapper.misses import logger as logger
-from fleche.wrapper.options import HashCode, Options, names_of_parameters
-from fleche.wrapper.targets import unbound
+from fleche._foundation.log import logger_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fleche import state as state
+    from fleche.call import AnyCall as AnyCall
+    from fleche.call import Call as Call
+    from fleche.call import FunctionProfile as FunctionProfile
+    from fleche.call import Ignored as Ignored
+    from fleche.call import QueryCall as QueryCall
+    from fleche.call import Required as Required
+    from fleche.call import bind as bind
+    from fleche.digest import Digest as Digest
     from fleche.metadata import MetaData
+    from fleche.state import BoundWrapper as BoundWrapper
+    from fleche.wrapper.options import HashCode
     from fleche.wrapper.typed import Cached, Decorate
+
+logger = logger_of("fleche")
 
 __all__ = ["Ignored", "Required", "fleche"]
 
+# What it does is imported when something is decorated.
 __getattr__, __dir__ = names_of(
     __name__,
     {
         **dict.fromkeys(("BaseCache", "RefreshingCache", "Rejected"), "fleche.caches"),
+        **dict.fromkeys(
+            ("AnyCall", "Call", "FunctionProfile", "Ignored", "QueryCall", "Required", "bind"),
+            "fleche.call",
+        ),
+        "BoundWrapper": "fleche.state",
+        "Digest": "fleche.digest",
         "metadata": "fleche.metadata",
+        "state": "fleche.state",
     },
 )
 
@@ -117,6 +124,9 @@ def fleche(
     (144, 144)
     """
 
+    from fleche.wrapper.decorated import decorated
+    from fleche.wrapper.options import Options, names_of_parameters
+
     options = Options(
         version=version,
         meta=tuple(meta),
@@ -130,47 +140,6 @@ def fleche(
         strict=strict,
     )
 
-    def decorate(func: Any) -> Any:
-        if isinstance(func, staticmethod | classmethod):
-            # Decorated below, so that the descriptor still binds as it should.
-            return type(func)(decorate(func.__func__))
-        if not callable(func):
-            what = type(func).__name__
-            raise TypeError(
-                f"fleche decorates a callable, not a {what}; its options are keyword arguments"
-            )
-        return _decorated(CachedCalls(unbound(func), options))
-
-    return decorate if _func is None else decorate(_func)
-
-
-def _decorated(calls: CachedCalls) -> Callable[..., Any]:
-    target, version = calls.target, calls.options.version
-    if target.adds():
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return calls.run(target.positional(args), {**target.kwargs, **kwargs})
-
-    else:
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return calls.run(args, kwargs)
-
-    # First of its attributes: where the function is pickled by value, it is read before it goes.
-    own = _core.DecoratedDigest(target.original, version)
-    wrapper.__digest__ = own  # type: ignore[attr-defined]
-    functools.update_wrapper(wrapper, target.function)
-    if target.named is not None:
-        kind = type(target.named)
-        wrapper.__name__, wrapper.__qualname__ = kind.__name__, kind.__qualname__
-        wrapper.__module__, wrapper.__doc__ = kind.__module__, kind.__doc__
-    wrapper.__wrapped__ = target.original  # type: ignore[attr-defined]
-    if version is not None:
-        wrapper.__version__ = version  # type: ignore[attr-defined]
-    wrapper.__digest__ = own  # type: ignore[attr-defined]
-    namespace = types.SimpleNamespace()
-    wrapper.fleche = namespace  # type: ignore[attr-defined]
-    for helper in helpers_of(calls, wrapper):
-        setattr(namespace, helper.__name__, helper)
-        setattr(wrapper, helper.__name__, helper)
-    return wrapper
+    if _func is None:
+        return lambda func: decorated(func, options)
+    return decorated(_func, options)

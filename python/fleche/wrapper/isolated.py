@@ -8,7 +8,6 @@ the same thread, gets a directory of its own and gives the outer one's back.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import tempfile
@@ -16,7 +15,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-logger = logging.getLogger("fleche")
+from fleche._foundation.log import logger_of
+
+logger = logger_of("fleche")
 
 # After so many seconds of waiting a warning says for what: a call that waits for isolated calls in
 # other threads never ends.

@@ -7,12 +7,12 @@ else goes on here.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fleche import _core
 from fleche._foundation.errors import SaveError
+from fleche._foundation.log import logger_of
 from fleche.call import Call, PreparedCall, warn_of_unsaved_argument
 from fleche.digest import Digest, Indigestible, digest
 from fleche.state import get_metadata
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from fleche.caches import BaseCache
     from fleche.metadata import MetaData
 
-# Both are looked up by the core.
-logger = logging.getLogger("fleche")
-storage_logger = logging.getLogger("fleche.storage")
+logger = logger_of("fleche")
 
 Arguments: TypeAlias = dict[str, Any]
 Admitted: TypeAlias = PreparedCall | AdmittedCall

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fleche._foundation.log import logger_of
 from fleche.call import Call
 
 if TYPE_CHECKING:
     from fleche.metadata import MetaData
 
-logger = logging.getLogger("fleche")
+logger = logger_of("fleche")
 
 Recorded: TypeAlias = dict[str, dict[str, Any]]
 # Metadata, its name, and what it knew before the body ran.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import logging
 from typing import Any
 
+from fleche._foundation.log import logger_of
 from fleche.digest import Indigestible
 
-logger = logging.getLogger("fleche")
+logger = logger_of("fleche")
 
 
 class Strictness:

@@ -13,15 +13,15 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::{CachedFunction, Identity};
 use crate::py::caches::PlainCall;
-use crate::py::debug::DebugLogger;
+use crate::py::logs::DebugLogger;
 use crate::py::names::Imported;
 
 static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
 static RUNTIME: Imported = Imported::new("fleche.metadata", "Runtime");
 static GET_METADATA: Imported = Imported::new("fleche.state", "get_metadata");
 static FUTURE: Imported = Imported::new("concurrent.futures._base", "Future");
-pub static LOGGER: DebugLogger = DebugLogger::new("fleche.wrapper.misses", "logger");
-static STORAGE_LOGGER: DebugLogger = DebugLogger::new("fleche.wrapper.misses", "storage_logger");
+pub static LOGGER: DebugLogger = DebugLogger::new("fleche");
+static STORAGE_LOGGER: DebugLogger = DebugLogger::new("fleche.storage");
 
 /// How a function's misses are treated.
 pub struct Misses {

@@ -2,29 +2,35 @@
 
 Both live in `contextvars.ContextVar` objects, so threads and tasks are independent of each other.
 Where none was set, the configured default counts; it is loaded when first needed, never before.
+
+`bound` carries what is active elsewhere (`BoundWrapper`). May import metadata, caches and what is
+below; the configuration is looked up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from fleche._foundation import seam
 from fleche._foundation.lazy import names_of
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from fleche.caches import BaseCache
     from fleche.metadata import MetaData
+    from fleche.state.bound import BoundWrapper as BoundWrapper
 
 __getattr__, __dir__ = names_of(
-    __name__, {name: f"fleche.{name}" for name in ("caches", "config", "metadata")}
+    __name__,
+    {
+        "BoundWrapper": "fleche.state.bound",
+        **{name: f"fleche.{name}" for name in ("caches", "config", "metadata")},
+    },
 )
 
 _T = TypeVar("_T")
-_T_co = TypeVar("_T_co", covariant=True)
 
 _CACHE: ContextVar[BaseCache] = ContextVar("fleche.CACHE")
 _METADATA: ContextVar[tuple[MetaData, ...]] = ContextVar("fleche.METADATA")
@@ -178,31 +184,3 @@ def project(name: str) -> AbstractContextManager[None]:
     {'project': 'alloys'}
     """
     return tags(project=name)
-
-
-@dataclass(frozen=True)
-class BoundWrapper(Generic[_T_co]):
-    """A callable that carries a cache and metadata with it, into threads, processes and clusters.
-
-    Calling it calls `func` with `cache` and `meta` active. It pickles if its parts do.
-
-    >>> from fleche import cache
-    >>> from fleche.state import BoundWrapper
-    >>> with cache("memory"):
-    ...     bound = BoundWrapper.bind(cache)
-    >>> bound() is bound.cache
-    True
-    """
-
-    func: Callable[..., _T_co]
-    cache: BaseCache
-    meta: tuple[MetaData, ...]
-
-    @classmethod
-    def bind(cls, func: Callable[..., _T]) -> BoundWrapper[_T]:
-        """Bind a callable to the active cache and metadata."""
-        return cast("type[BoundWrapper[_T]]", cls)(func, get_cache(), get_metadata())
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> _T_co:
-        with _sticky_set(_CACHE, self.cache), _sticky_set(_METADATA, self.meta):
-            return self.func(*args, **kwargs)

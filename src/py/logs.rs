@@ -1,25 +1,80 @@
-//! Whether a logger of the package takes messages of level DEBUG, asked at every call.
+//! Python's loggers, which are imported when there is something to say: `logging` takes a sixth of
+//! the time of importing the package.
 
 use crate::py::once::Once;
 use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
-use crate::py::names::Imported;
-
 const DEBUG: i32 = 10;
+
+/// A logger, by its name.
+pub struct Logger {
+    name: &'static str,
+    logger: Once<Py<PyAny>>,
+}
+
+impl Logger {
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            logger: Once::new(),
+        }
+    }
+
+    pub fn get<'py>(&'static self, py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
+        let get = || -> PyResult<Py<PyAny>> {
+            let logging = py.import("logging")?;
+            Ok(logging.call_method1("getLogger", (self.name,))?.unbind())
+        };
+        let logger = self.logger.get_or_try_init(py, get)?;
+        Ok(logger.bind(py))
+    }
+}
+
+/// Where the engine's messages go.
+struct EngineLog(Once<pyo3_log::Logger>);
+
+impl log::Log for EngineLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        // Python decides.
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let forwarded = Python::try_attach(|py| {
+            let make = || pyo3_log::Logger::new(py, pyo3_log::Caching::Nothing);
+            self.0
+                .get_or_try_init(py, make)
+                .map(|logger| logger.log(record))
+        });
+        // Without `logging` there is nobody to tell.
+        drop(forwarded);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Has the engine's messages go to Python's `logging`. To be called once, when the library is loaded.
+pub fn tell_engine() {
+    static LOG: EngineLog = EngineLog(Once::new());
+    // Refused where the module is imported once more: then it is done already.
+    if log::set_logger(&LOG).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
+}
 
 /// A logger, and the dictionary in which it remembers which levels it takes; it is emptied whenever
 /// logging is configured anew. Looking there takes a tenth of the time of `isEnabledFor`.
 pub struct DebugLogger {
-    logger: Imported,
+    logger: Logger,
     levels: Once<Option<Py<PyDict>>>,
 }
 
 impl DebugLogger {
-    pub const fn new(module: &'static str, name: &'static str) -> Self {
+    pub const fn new(name: &'static str) -> Self {
         Self {
-            logger: Imported::new(module, name),
+            logger: Logger::new(name),
             levels: Once::new(),
         }
     }

@@ -1,0 +1,68 @@
+"""A decorated function: a plain function that hands its calls to the core, with its helpers."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+from fleche import _core
+from fleche.wrapper.calls import CachedCalls
+from fleche.wrapper.helpers import helpers_of
+from fleche.wrapper.options import Options
+from fleche.wrapper.targets import unbound
+
+
+def decorated(func: Any, options: Options) -> Any:
+    """A function whose calls are cached.
+
+    Args:
+        func: any callable, or a static or class method.
+        options: what it is decorated with.
+
+    Raises:
+        TypeError: if it is no callable.
+        ValueError: if an option names a parameter that it does not have.
+    """
+    if isinstance(func, staticmethod | classmethod):
+        # Decorated below, so that the descriptor still binds as it should.
+        return type(func)(decorated(func.__func__, options))
+    if not callable(func):
+        what = type(func).__name__
+        raise TypeError(
+            f"fleche decorates a callable, not a {what}; its options are keyword arguments"
+        )
+    return _wrapper(CachedCalls(unbound(func), options))
+
+
+def _wrapper(calls: CachedCalls) -> Callable[..., Any]:
+    target, version = calls.target, calls.options.version
+    if target.adds():
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return calls.run(target.positional(args), {**target.kwargs, **kwargs})
+
+    else:
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return calls.run(args, kwargs)
+
+    # First of its attributes: where the function is pickled by value, it is read before it goes.
+    own = _core.DecoratedDigest(target.original, version)
+    wrapper.__digest__ = own  # type: ignore[attr-defined]
+    functools.update_wrapper(wrapper, target.function)
+    if target.named is not None:
+        kind = type(target.named)
+        wrapper.__name__, wrapper.__qualname__ = kind.__name__, kind.__qualname__
+        wrapper.__module__, wrapper.__doc__ = kind.__module__, kind.__doc__
+    wrapper.__wrapped__ = target.original  # type: ignore[attr-defined]
+    if version is not None:
+        wrapper.__version__ = version  # type: ignore[attr-defined]
+    wrapper.__digest__ = own  # type: ignore[attr-defined]
+    namespace = types.SimpleNamespace()
+    wrapper.fleche = namespace  # type: ignore[attr-defined]
+    for helper in helpers_of(calls, wrapper):
+        setattr(namespace, helper.__name__, helper)
+        setattr(wrapper, helper.__name__, helper)
+    return wrapper
