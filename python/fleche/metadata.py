@@ -7,15 +7,11 @@ call's record holds both together under the object's `name`. Which ones are acti
 
 from __future__ import annotations
 
+import sys
 from abc import ABC
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, TypeVar
-
-try:
-    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
-except ImportError:  # Windows counts no finished children
-    getrusage = None  # type: ignore[assignment]
 from time import process_time, time
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from fleche import _core
 from fleche.call import Call
@@ -89,11 +85,14 @@ def configurable(cls: _M) -> _M:
 
 def _cpu_seconds() -> tuple[float, float]:
     """CPU and system seconds of this process and its finished children."""
-    if getrusage is None:
+    if sys.platform == "win32":  # Finished children are not counted.
         return process_time(), 0.0
-    own = getrusage(RUSAGE_SELF)
-    children = getrusage(RUSAGE_CHILDREN)
-    return own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime
+    else:  # noqa: RET505 - type checkers see only one of the two
+        from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+
+        own = getrusage(RUSAGE_SELF)
+        children = getrusage(RUSAGE_CHILDREN)
+        return own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime
 
 
 @configurable

@@ -21,5 +21,6 @@ pub mod record;
 pub mod schemes;
 pub mod sign;
 pub mod sqlite;
+pub mod system;
 pub mod undo;
 pub mod wait;

@@ -18,8 +18,9 @@ mod wrapper;
 
 use pyo3::prelude::*;
 
-/// The compiled core of `fleche`. Its contents are private to the package.
-#[pymodule]
+/// The compiled core of `fleche`. Its contents are private to the package. It needs no global lock:
+/// what its classes hold is behind locks of their own.
+#[pymodule(gil_used = false)]
 pub mod _core {
     use pyo3::prelude::*;
 
@@ -80,6 +81,10 @@ pub mod _core {
 
     /// The engine's log goes to Python's `logging`; it is interrupted by Python's signals.
     #[pymodule_init]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "what initialises a module may fail"
+    )]
     fn tell_engine(_: &Bound<'_, PyModule>) -> PyResult<()> {
         super::interrupt::tell_engine();
         super::logs::tell_engine();

@@ -1,4 +1,4 @@
-"""The command line, `python -m fleche`.
+"""The command line, `fleche` or `python -m fleche`.
 
 It may import everything. A new command is a file here, and a line in the parser.
 """
@@ -6,6 +6,7 @@ It may import everything. A new command is a file here, and a line in the parser
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +23,7 @@ Nobody types these: a cache of type "ssh", on another machine, runs them over ss
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fleche",
+        prog="fleche" if os.path.basename(sys.argv[0]).startswith("fleche") else "python -m fleche",
         description="A persistent cache of function results.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -302,4 +302,5 @@ def _leave_all_to_parent() -> None:
         connection.leave_to_parent()
 
 
-os.register_at_fork(after_in_child=_leave_all_to_parent)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)

@@ -12,6 +12,7 @@ import mmap
 import os
 import pickle
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -297,7 +298,10 @@ class Writer:
 def _write_all(descriptor: int, pieces: list[Piece]) -> None:
     views = [memoryview(piece).cast("B") for piece in pieces if _size(piece)]
     while views:
-        written = os.writev(descriptor, views[:_MOST_PIECES])
+        if sys.platform == "win32":  # One at a time.
+            written = os.write(descriptor, views[0])
+        else:
+            written = os.writev(descriptor, views[:_MOST_PIECES])
         while views and written >= views[0].nbytes:
             written -= views.pop(0).nbytes
         if written:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import re
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,8 @@ logger = logging.getLogger("fleche.remote")
 _PATIENCE = 5.0
 _KEPT_LINES = 20
 _PIPE_BYTES = 1 << 20
+# Where signals cannot be blocked: it gets none that is for the process that starts it.
+_OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,11 @@ class SshProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
+                creationflags=_OWN_GROUP,
             )
         self.requests = cast("IO[bytes]", self._process.stdin)
         self.replies = cast("IO[bytes]", self._process.stdout)
-        for pipe in (self.requests, self.replies):
-            with contextlib.suppress(OSError, AttributeError):
-                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        _enlarge(self.requests, self.replies)
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._listener = threading.Thread(
             target=_listen,
@@ -172,8 +173,20 @@ def _lines_of(stream: IO[bytes]) -> Iterator[bytes]:
         yield held
 
 
+def _enlarge(*pipes: IO[bytes]) -> None:
+    if sys.platform == "linux":  # Others take what they get.
+        import fcntl
+
+        for pipe in pipes:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
+    if sys.platform == "win32":  # There it is a process group of its own, see `_OWN_GROUP`.
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

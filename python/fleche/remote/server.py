@@ -429,6 +429,8 @@ def run(cache_name: str | None) -> int:
 
 def _end_with_the_client(requests: int) -> None:
     """End this process when the client is gone, even in the middle of something that takes long."""
+    if sys.platform == "win32":  # A pipe cannot be waited for by itself.
+        return
 
     def watch() -> None:
         poll = select.poll()

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from fleche._foundation.log import logger_of
 
@@ -23,6 +25,9 @@ logger = logger_of("fleche")
 # other threads never ends.
 PATIENCE = 10.0
 
+# A directory to go back to: a descriptor, or its path where there are none of directories.
+_Place: TypeAlias = Any
+
 
 class _Turns:
     """Who may change the working directory, and where it goes back to."""
@@ -30,7 +35,7 @@ class _Turns:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.holder: int | None = None
-        self.places: list[int] = []
+        self.places: list[_Place] = []
 
     @contextlib.contextmanager
     def take(self, name: str) -> Iterator[None]:
@@ -58,9 +63,9 @@ class _Turns:
             return
         if self.places:
             with contextlib.suppress(OSError):
-                os.fchdir(self.places[0])
+                _go_back(self.places[0])
             for place in self.places:
-                os.close(place)
+                _forget(place)
         self.__init__()  # type: ignore[misc]
 
 
@@ -114,13 +119,38 @@ def _roots() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _inside(directory: str) -> Iterator[None]:
-    # By a descriptor: it may be renamed or removed meanwhile, or be there no longer already.
-    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    before = _here()
     _turns.places.append(before)
     try:
         os.chdir(directory)
         yield
     finally:
-        os.fchdir(before)
+        _go_back(before)
         _turns.places.remove(before)
-        os.close(before)
+        _forget(before)
+
+
+if sys.platform == "win32":
+
+    def _here() -> _Place:
+        """The working directory, which nobody can rename or remove meanwhile."""
+        return os.getcwd()
+
+    def _go_back(place: _Place) -> None:
+        os.chdir(place)
+
+    def _forget(place: _Place) -> None:
+        pass
+
+else:
+
+    def _here() -> _Place:
+        """The working directory, by a descriptor: it may be renamed or removed meanwhile, or be
+        there no longer already."""
+        return os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+
+    def _go_back(place: _Place) -> None:
+        os.fchdir(place)
+
+    def _forget(place: _Place) -> None:
+        os.close(place)

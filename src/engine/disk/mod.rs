@@ -14,6 +14,8 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::engine::system;
+
 /// Where a call stands for, in messages of tests; nothing otherwise.
 #[cfg(not(debug_assertions))]
 #[derive(Debug)]
@@ -198,7 +200,7 @@ impl File {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        close(self.file)
+        system::close(self.file)
     }
 }
 
@@ -224,23 +226,6 @@ impl Seek for File {
     fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
         call("seek", &self.path, || self.file.seek(place))
     }
-}
-
-#[cfg(unix)]
-fn close(file: fs::File) -> io::Result<()> {
-    use std::os::fd::IntoRawFd;
-    // SAFETY: the descriptor is owned here alone and is not used afterwards, whatever `close` says.
-    match unsafe { rustix::io::try_close(file.into_raw_fd()) } {
-        // Closed nevertheless (Linux), and nothing is known to be lost.
-        Err(rustix::io::Errno::INTR) => Ok(()),
-        closed => Ok(closed?),
-    }
-}
-
-#[cfg(not(unix))]
-fn close(file: fs::File) -> io::Result<()> {
-    drop(file);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,12 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use crate::engine::digest::{Hash, Hex};
 use crate::engine::disk::{self, File};
 use crate::engine::error::{Error, Result};
 use crate::engine::fork;
+use crate::engine::system::{file_identity, has_no_locks};
 use crate::engine::wait::{Pause, Wait};
 
 /// The folder of the lock files, inside the root. No dot-file is ever a key.
@@ -74,22 +73,15 @@ impl Held {
     }
 
     /// Whether the file that is locked is the one at `path`.
-    #[cfg(unix)]
     fn is_at(&self, path: &Path) -> bool {
-        use std::os::unix::fs::MetadataExt;
         let Some(file) = self.0.as_ref().and_then(LockFile::file) else {
             return true;
         };
         match (file.metadata(), disk::metadata(path)) {
-            (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+            (Ok(held), Ok(there)) => file_identity(&held) == file_identity(&there),
             (Ok(_), Err(_)) => false,
             (Err(_), _) => true,
         }
-    }
-
-    #[cfg(not(unix))]
-    fn is_at(&self, _path: &Path) -> bool {
-        true
     }
 }
 
@@ -428,11 +420,6 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-fn has_no_locks(error: &io::Error) -> bool {
-    const WITHOUT: [Errno; 4] = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::BADF];
-    Errno::from_io_error(error).is_some_and(|errno| WITHOUT.contains(&errno))
 }
 
 #[cfg(test)]

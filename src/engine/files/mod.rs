@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use super::digest::{Hash, Hex};
 use super::disk::{self, File};
 use super::error::{Error, Result};
+use super::system;
 use ages::Ages;
 use index::{Index, Moment};
 use lock::Locks;
@@ -431,16 +432,15 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Whether nobody replaced a file between two looks at it.
-#[cfg(unix)]
 fn is_same(before: &Metadata, now: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |file: &Metadata| (file.dev(), file.ino(), file.mtime(), file.mtime_nsec());
+    let identity = |file: &Metadata| {
+        (
+            system::file_identity(file),
+            file.modified().ok(),
+            file.len(),
+        )
+    };
     identity(before) == identity(now)
-}
-
-#[cfg(not(unix))]
-fn is_same(before: &Metadata, now: &Metadata) -> bool {
-    before.modified().ok() == now.modified().ok() && before.len() == now.len()
 }
 
 #[cfg(test)]

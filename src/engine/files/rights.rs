@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Store, is_absent};
 use crate::engine::error::{Error, Result};
+use crate::engine::system;
 
 impl Store {
     /// An error if entries cannot be removed, or a collection of garbage cannot leave its marks.
@@ -15,18 +16,12 @@ impl Store {
     }
 }
 
-#[cfg(unix)]
 fn check_writable(path: &Path) -> Result<()> {
-    match rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(std::io::Error::from) {
+    match system::may_write(path) {
         // What is not there yet is made when it is needed.
         Err(error) if is_absent(&error) => Ok(()),
         looked => looked.map_err(Error::io("write to", path)),
     }
-}
-
-#[cfg(not(unix))]
-fn check_writable(_: &Path) -> Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,11 +11,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::process::{Pid, test_kill_process};
-
 use crate::engine::digest::{DIGEST_LENGTH, Hash, Hex, parse_hex};
 use crate::engine::disk::{self, File};
 use crate::engine::fork::NoFork;
+use crate::engine::system;
 
 const ENDING: &str = ".tmp";
 
@@ -121,8 +120,7 @@ fn writer_lives(name: &str) -> Option<bool> {
     if written_on != machine() || written_on == 0 {
         return None;
     }
-    let process = Pid::from_raw(parts.next()?.parse().ok()?)?;
-    Some(test_kill_process(process) != Err(rustix::io::Errno::SRCH))
+    system::process_lives(parts.next()?.parse().ok()?)
 }
 
 /// What tells this machine, since it started, and the process numbers seen here from others; 0

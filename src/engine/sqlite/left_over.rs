@@ -8,13 +8,14 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::open::{Place, beside, is_open_here};
 use super::{Database, Failure};
+use crate::engine::system::{is_region_locked, last_change};
 
 /// The bytes of a database that each connection to it locks, and those of the memory that
 /// processes share: see "Locking" in SQLite's description of its file formats.
@@ -103,21 +104,23 @@ impl Database {
 }
 
 /// Whether a log holds anything, and is not newer than what it belongs to.
-#[cfg(unix)]
 fn may_be_left_over(path: &Path, log: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let (Ok(database), Ok(log)) = (fs::metadata(path), fs::metadata(log)) else {
         return false;
     };
-    // The first time cannot be set by whoever copies a file.
-    let changed = (database.ctime(), database.ctime_nsec());
-    log.len() > 0 && changed >= (log.mtime(), log.mtime_nsec())
+    // The first time cannot be set by whoever copies a file. Where the system does not tell, it
+    // lets nobody replace a file that is open.
+    let (Some(changed), Ok(modified)) = (last_change(&database), log.modified()) else {
+        return false;
+    };
+    log.len() > 0 && changed >= since_1970(modified)
 }
 
-#[cfg(not(unix))]
-fn may_be_left_over(_: &Path, _: &Path) -> bool {
-    // The system lets nobody replace a file that is open.
-    false
+/// A time in seconds and nanoseconds.
+fn since_1970(time: SystemTime) -> (i64, i64) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    (seconds, since.subsec_nanos().into())
 }
 
 /// Whether somebody has the file at this path open as a database.
@@ -129,15 +132,7 @@ fn is_in_use(path: &Path) -> bool {
 
 /// Whether another process has locked any of these bytes.
 fn is_locked(path: &Path, (start, length): (u64, u64)) -> bool {
-    let Ok(file) = File::open(path) else {
-        return false;
-    };
-    let wanted = Flock {
-        start,
-        length,
-        ..Flock::from(FlockType::WriteLock)
-    };
-    matches!(fcntl_getlk(&file, &wanted), Ok(Some(_)))
+    is_region_locked(path, start, length)
 }
 
 /// A name beside a file that nothing has yet.

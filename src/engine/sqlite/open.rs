@@ -15,6 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 use super::{Database, Error, Failure, Journal};
 use crate::engine::disk::reach;
 use crate::engine::fork::Lock;
+use crate::engine::system::{file_identity, may_write};
 use crate::engine::wait::Looks;
 
 const PAGE_BYTES: u32 = 2048;
@@ -92,16 +93,9 @@ struct Seen {
 pub(super) struct Place(u64, u64);
 
 impl Place {
-    #[cfg(unix)]
     pub fn of(file: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self(file.dev(), file.ino())
-    }
-
-    #[cfg(not(unix))]
-    pub fn of(_: &Metadata) -> Self {
-        // The system lets nobody move or remove an open file.
-        Self(0, 0)
+        let (device, number) = file_identity(file);
+        Self(device, number)
     }
 }
 
@@ -424,15 +418,8 @@ fn read_only() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(code, Some("attempt to write a readonly database".into()))
 }
 
-#[cfg(unix)]
 pub(super) fn is_writable(path: &Path) -> bool {
-    use rustix::fs::{Access, AtFlags, CWD, accessat};
-    accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
-}
-
-#[cfg(not(unix))]
-pub(super) fn is_writable(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| !file.permissions().readonly())
+    may_write(path).is_ok()
 }
 
 /// A path as a part of a URI.

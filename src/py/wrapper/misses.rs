@@ -5,13 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::py::once::Once;
 use crate::py::once::intern;
-use nix::sys::resource::{Usage, UsageWho, getrusage};
-use nix::sys::time::TimeVal;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{CachedFunction, Identity};
+use crate::engine::system::{ProcessorSeconds, processor_seconds};
 use crate::py::caches::PlainCall;
 use crate::py::logs::DebugLogger;
 use crate::py::names::Imported;
@@ -156,7 +155,7 @@ fn is_future(result: &Bound<'_, PyAny>) -> PyResult<bool> {
 struct Runtime<'py> {
     name: Bound<'py, PyAny>,
     started: f64,
-    cpu: (f64, f64),
+    cpu: ProcessorSeconds,
 }
 
 /// The metadata of a call.
@@ -190,7 +189,7 @@ impl<'py> Plan<'py> {
         let Some(name) = self.0 else {
             return Some(Metadata(None));
         };
-        let cpu = cpu_seconds()?;
+        let cpu = processor_seconds()?;
         let started = now();
         Some(Metadata(Some(Runtime { name, started, cpu })))
     }
@@ -203,8 +202,8 @@ impl<'py> Metadata<'py> {
         if let Some(runtime) = &self.0 {
             let held = PyDict::new(py);
             held.set_item(intern!(py, "timestart"), runtime.started)?;
-            held.set_item(intern!(py, "cputime"), runtime.cpu.0)?;
-            held.set_item(intern!(py, "systime"), runtime.cpu.1)?;
+            held.set_item(intern!(py, "cputime"), runtime.cpu.user)?;
+            held.set_item(intern!(py, "systime"), runtime.cpu.system)?;
             recorded.set_item(&runtime.name, held)?;
         }
         Ok(recorded)
@@ -215,11 +214,11 @@ impl<'py> Metadata<'py> {
         let recorded = PyDict::new(py);
         if let Some(runtime) = &self.0 {
             let stopped = now();
-            let (cpu, system) = cpu_seconds().unwrap_or(runtime.cpu);
+            let cpu = processor_seconds().unwrap_or(runtime.cpu);
             let held = PyDict::new(py);
             held.set_item(intern!(py, "timestart"), runtime.started)?;
-            held.set_item(intern!(py, "cputime"), cpu - runtime.cpu.0)?;
-            held.set_item(intern!(py, "systime"), system - runtime.cpu.1)?;
+            held.set_item(intern!(py, "cputime"), cpu.user - runtime.cpu.user)?;
+            held.set_item(intern!(py, "systime"), cpu.system - runtime.cpu.system)?;
             held.set_item(intern!(py, "timestop"), stopped)?;
             held.set_item(intern!(py, "walltime"), stopped - runtime.started)?;
             recorded.set_item(&runtime.name, held)?;
@@ -232,17 +231,4 @@ impl<'py> Metadata<'py> {
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
-}
-
-/// CPU and system seconds of this process and its finished children.
-fn cpu_seconds() -> Option<(f64, f64)> {
-    let own = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-    let children = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
-    let sum = |part: fn(&Usage) -> TimeVal| seconds(part(&own)) + seconds(part(&children));
-    Some((sum(Usage::user_time), sum(Usage::system_time)))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53 seconds")]
-fn seconds(time: TimeVal) -> f64 {
-    time.tv_sec() as f64 + time.tv_usec() as f64 * 1e-6
 }

@@ -15,6 +15,7 @@ import inspect
 import os
 import pickle
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ def _leave_to_parent() -> None:
 
 def _nowhere() -> int:
     """A file of nobody's."""
-    if hasattr(os, "memfd_create"):
+    if sys.platform == "linux":
         return os.memfd_create("fleche")
     return os.open(os.devnull, os.O_RDWR)
 

@@ -1,3 +1,5 @@
+use rustix::io::Errno;
+
 use super::*;
 use std::fs;
 
