@@ -72,9 +72,13 @@ pub fn outer_names(code: &Bound<'_, PyCode>) -> PyResult<BTreeSet<String>> {
     let captured = code.getattr(intern!(code.py(), "co_freevars"))?;
     let mut names: BTreeSet<String> = captured.extract::<Vec<String>>()?.into_iter().collect();
     each_code(code, &mut |code| {
-        for instruction in instructions(code)? {
-            if instruction.is_global() {
-                names.insert(instruction.text()?);
+        let instructions = instructions(code)?;
+        // A class that annotates has a dictionary of its own for that, up to Python 3.13.
+        let annotates = instructions.iter().any(|i| i.name == "SETUP_ANNOTATIONS");
+        for instruction in instructions.iter().filter(|i| i.is_global()) {
+            let name = instruction.text()?;
+            if !(annotates && name == "__annotations__") {
+                names.insert(name);
             }
         }
         Ok(())
@@ -107,7 +111,11 @@ impl Instruction<'_> {
     fn is_global(&self) -> bool {
         matches!(
             self.name.as_str(),
-            "LOAD_GLOBAL" | "LOAD_NAME" | "STORE_GLOBAL" | "DELETE_GLOBAL"
+            "LOAD_GLOBAL"
+                | "LOAD_NAME"
+                | "LOAD_FROM_DICT_OR_GLOBALS"
+                | "STORE_GLOBAL"
+                | "DELETE_GLOBAL"
         )
     }
 
@@ -153,7 +161,12 @@ fn note_uses(code: &Bound<'_, PyCode>, uses: &mut Uses) -> PyResult<()> {
         for (place, instruction) in instructions.iter().enumerate() {
             if !matches!(
                 instruction.name.as_str(),
-                "LOAD_GLOBAL" | "LOAD_NAME" | "LOAD_DEREF" | "LOAD_CLASSDEREF"
+                "LOAD_GLOBAL"
+                    | "LOAD_NAME"
+                    | "LOAD_FROM_DICT_OR_GLOBALS"
+                    | "LOAD_DEREF"
+                    | "LOAD_CLASSDEREF"
+                    | "LOAD_FROM_DICT_OR_DEREF"
             ) {
                 continue;
             }
