@@ -18,6 +18,16 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
+# Tests that look at times, kill processes or load the machine: with nothing beside them.
+ALONE = ["crashes", "remote", "stress"]
+# The others, a file at a time on each of two cores.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+QUICK = [
+    *("python", "tests/architecture", "tests/docs"),
+    *(f"tests/unit/test_{name}.py" for name in ("caches", "call", "config", "digest", "executor")),
+    *(f"tests/unit/test_{name}.py" for name in ("query", "state", "storage_pickle", "wrapper")),
+]
+
 nox.needs_version = ">=2024.10"
 nox.options.sessions = ["lint", "rust", "tests", "typing", "docs", "users", f"install-{THIS}"]
 nox.options.reuse_existing_virtualenvs = True
@@ -48,7 +58,24 @@ def tests(session: nox.Session) -> None:
     """All Python tests and the examples in docstrings; arguments go to pytest."""
     python = development_python(session)
     # The same random cases in every run: a change is judged by what it changed.
-    session.run(python, "-m", "pytest", "--hypothesis-profile=ci", *session.posargs)
+    pytest = (python, "-m", "pytest", "--hypothesis-profile=ci")
+    if session.posargs:
+        session.run(*pytest, *session.posargs)
+        return
+    alone = [f"tests/{name}" for name in ALONE]
+    ignored = [f"--ignore={path}" for path in alone]
+    session.run(*pytest, *SIDE_BY_SIDE, *ignored)
+    session.run(*pytest, *alone)
+
+
+@nox.session(venv_backend="none")
+def quick(session: nox.Session) -> None:
+    """An answer within a minute, once all is built: lint, and tests of what most changes touch."""
+    python = development_python(session)
+    session.run(python, "-m", "ruff", "check", ".")
+    session.run(str(Path(python).with_name("lint-imports")), "--no-cache", external=True)
+    pytest = (python, "-m", "pytest", "--hypothesis-profile=ci", "--quiet", *SIDE_BY_SIDE)
+    session.run(*pytest, *(session.posargs or QUICK))
 
 
 @nox.session(venv_backend="none")

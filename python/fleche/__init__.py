@@ -70,7 +70,10 @@ __getattr__, __dir__ = names_of(
         "wrap_executor": "fleche.executor",
         **{
             name: f"fleche.{name}"
-            for name in ("caches", "config", "metadata", "query", "remote", "security", "storage")
+            for name in (
+                *("call", "caches", "config", "executor", "metadata", "query"),
+                *("remote", "security", "storage"),
+            )
         },
     },
 )

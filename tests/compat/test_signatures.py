@@ -39,6 +39,9 @@ INTENDED = (
     "fleche.caches.ReadOnlyMixin.(bases)",
     "fleche.caches.ReadOnlyMixin.(abstract)",
     "fleche.query.QueryIterator.(bases)",
+    # for type checkers
+    "fleche.BoundWrapper.(bases)",
+    "fleche.state.BoundWrapper.(bases)",
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def names_of(
-    module: str, sources: Mapping[str, str]
+    module: str, sources: Mapping[str, str], *, logger: str | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and the `__dir__` of a module that has such names.
 
@@ -17,6 +17,7 @@ def names_of(
         module: its name.
         sources: for each name the module that it is from; a name that is a module stands for
             itself.
+        logger: the name of the logger that the module has as `logger`, if it has one.
 
     >>> get, _ = names_of(__name__, {"Tags": "fleche.metadata"})
     >>> get("Tags").__name__
@@ -24,6 +25,10 @@ def names_of(
     """
 
     def get(name: str) -> Any:
+        if name == "logger" and logger is not None:
+            import logging
+
+            return logging.getLogger(logger)
         if name not in sources:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         source = importlib.import_module(sources[name])
@@ -33,6 +38,7 @@ def names_of(
         return found
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[module]), *sources})
+        own = () if logger is None else ("logger",)
+        return sorted({*vars(sys.modules[module]), *sources, *own})
 
     return get, names

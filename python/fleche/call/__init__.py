@@ -21,9 +21,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleche._foundation.lazy import names_of
-from fleche._foundation.log import logger_of
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from fleche.call.patterns import AnyQueryType, QueryCall, StrQueryType
     from fleche.call.prepared import PreparedCall, store_again
     from fleche.call.profile import FunctionProfile, Ignored, Required, Version, bind
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
         warn_of_unsaved_argument,
     )
     from fleche.digest import Digest
+
+    logger: Logger
 
 __all__ = [
     "AnyCall",
@@ -72,6 +75,5 @@ __getattr__, __dir__ = names_of(
         ),
         **dict.fromkeys((*_RECORDS, "warn_of_unsaved_argument"), "fleche.call.records"),
     },
+    logger="fleche.call",
 )
-
-logger = logger_of("fleche.call")

@@ -21,28 +21,17 @@ from __future__ import annotations
 import logging
 
 from fleche._foundation.lazy import names_of
-from fleche.call import Call, DigestedCall, LazyCall, QueryCall
+from fleche.call import Call as Call
+from fleche.call import DigestedCall as DigestedCall
+from fleche.call import LazyCall as LazyCall
+from fleche.call import QueryCall as QueryCall
 from fleche.call.patterns import Matcher, finder, is_plain, name_of
-from fleche.digest import Digest, digest
+from fleche.digest import Digest as Digest
+from fleche.digest import digest as digest
 from fleche.query.iterator import Key, QueryIterator
 from fleche.query.reading import readable
 
-__all__ = [
-    "Call",
-    "Digest",
-    "DigestedCall",
-    "Key",
-    "LazyCall",
-    "Matcher",
-    "QueryCall",
-    "QueryIterator",
-    "digest",
-    "finder",
-    "is_plain",
-    "logger",
-    "name_of",
-    "readable",
-]
+__all__ = ["Key", "Matcher", "QueryIterator", "finder", "is_plain", "name_of", "readable"]
 
 __getattr__, __dir__ = names_of(__name__, {"call": "fleche.call"})
 

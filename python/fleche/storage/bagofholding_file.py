@@ -11,9 +11,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fleche._foundation.errors import SaveError as SaveError
 from fleche.call import DigestedCall
 from fleche.digest import Digest
 from fleche.storage.bags import VersionValidator as VersionValidator
@@ -21,9 +23,12 @@ from fleche.storage.bags.backend import BagOfHoldingH5FileBackend
 from fleche.storage.bags.orders import is_of, orders_of
 from fleche.storage.base import CallMixin, OperationContext, ValueMixin, register_storage
 from fleche.storage.destructuring import DestructuringMixin
+from fleche.storage.file import FileStorage as FileStorage
 from fleche.storage.thread_safe import PerKeyLockMixin
 
 __all__ = ["BagOfHoldingH5FileBackend", "CallBagOfHoldingH5File", "ValueBagOfHoldingH5File"]
+
+logger = logging.getLogger(__name__)
 
 BagOfHoldingH5FileBackend.__module__ = __name__
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from fleche._foundation.lazy import names_of
-from fleche._foundation.log import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from fleche.wrapper.options import HashCode
     from fleche.wrapper.typed import Cached, Decorate
 
-logger = logger_of("fleche")
-
 __all__ = ["Ignored", "Required", "fleche"]
 
 # What it does is imported when something is decorated.
@@ -50,6 +47,7 @@ __getattr__, __dir__ = names_of(
         "metadata": "fleche.metadata",
         "state": "fleche.state",
     },
+    logger="fleche",
 )
 
 _P = ParamSpec("_P")

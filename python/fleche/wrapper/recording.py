@@ -16,7 +16,7 @@ logger = logger_of("fleche")
 
 Recorded: TypeAlias = dict[str, dict[str, Any]]
 # Metadata, its name, and what it knew before the body ran.
-Begun: TypeAlias = "tuple[MetaData, str, dict[str, Any]]"
+Begun: TypeAlias = tuple["MetaData", str, dict[str, Any]]
 
 
 def before(metadata: Iterable[MetaData], call: Call) -> list[Begun]:

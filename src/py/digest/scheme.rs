@@ -18,7 +18,7 @@ use crate::engine::schemes::Schemes;
 use crate::py::names::{INDIGESTIBLE, Imported};
 
 static CONFIGURED: Imported = Imported::new("fleche.digest", "_configured_scheme");
-static REFRESH: Imported = Imported::new("fleche.digest", "_refresh_entry_points");
+static REFRESH: Imported = Imported::new("fleche.digest.hooks", "refresh_entry_points");
 
 /// The scheme of this name, which stands in `source`.
 pub fn scheme_named(name: &str, source: &str) -> PyResult<Scheme> {
