@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -295,6 +296,9 @@ class TestRefusals:
             assert "the value of argument x is not stored" in caplog.text
         assert len(runs.ran) == 2
 
+    @pytest.mark.skipif(
+        sys.version_info >= (3, 14), reason="code holds 1.0 beside -1.0: the keys are not the same"
+    )
     def test_a_constant_of_the_code(self, held: Cache, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, logger="fleche.cache")
 

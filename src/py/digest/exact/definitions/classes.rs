@@ -190,7 +190,10 @@ fn is_generated(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         .get_item(intern!(py, "__name__"))?
         .and_then(|module| module.extract::<String>().ok());
     Ok(module.is_some_and(|module| {
-        module == "collections" || module == "dataclasses" || module.starts_with("namedtuple_")
+        // attrs gives classes a `__replace__` from Python 3.13 on.
+        let is_replace = module == "attr._make" && name == "evolve";
+        let by = ["collections", "dataclasses"].contains(&module.as_str());
+        by || is_replace || module.starts_with("namedtuple_")
     }))
 }
 
