@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -212,9 +213,9 @@ def wheels(session: nox.Session) -> None:
             # By zig, which links against an old C library: the wheel runs on Linux since 2014.
             *("--zig", "--compatibility", "manylinux_2_17"),
         )
-        python = shutil.which(f"python{version}")
+        python = installed(version)
         if python is None:
-            config = Path(session.create_tmp()) / f"python-{version}.txt"
+            config = Path(session.create_tmp()).resolve() / f"python-{version}.txt"
             config.write_text(interpreter_config(version))
             session.run(*build, env={"PYO3_CONFIG_FILE": str(config)})
         else:
@@ -229,6 +230,13 @@ def wheels(session: nox.Session) -> None:
             pip = ("-m", "pip", "install", "--no-index", str(wheel))
             session.run(inside, *pip, external=True)
             session.run(inside, "tests/install/check_install.py", external=True)
+
+
+def installed(version: str) -> str | None:
+    """The Python of this version, if it is here; what only stands for one, as of pyenv, is none."""
+    python = shutil.which(f"python{version}")
+    works = python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+    return python if works else None
 
 
 def interpreter_config(version: str) -> str:
