@@ -151,7 +151,7 @@ class CachedFunction:
         hash_code: str,
         on_miss: Callable[..., Any],
         on_uncached: Callable[..., Any],
-        isolate: bool,
+        in_python: bool,
         metadata: tuple[Any, ...],
         pending: dict[Any, Any],
         on_unusual: Callable[..., Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 from fleche import _core
@@ -24,6 +25,7 @@ from fleche.wrapper.targets import Target
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
+    from fleche.wrapper.coroutines import AwaitedCalls
 
 
 class CachedCalls:
@@ -48,6 +50,11 @@ class CachedCalls:
         self.name = qualname_of(self.target.identity)
         self.signature = signature = signature_of(func)
         options.check_names(self.name, signature)
+        if options.isolate and inspect.iscoroutinefunction(func):
+            raise TypeError(
+                f"{self.name} is a coroutine function, which cannot be isolated: the working "
+                f"directory is the process's, and other tasks run while it waits"
+            )
         ignored, required = marked_of(func, signature)
         self.ignored = options.ignore | ignored
         self.required = options.require | required
@@ -61,6 +68,14 @@ class CachedCalls:
             typed=options.typed,
             meta=options.meta,
         )
+        on_miss: Any = misses.compute
+        on_uncached: Any = misses.run_uncached
+        self.awaited: AwaitedCalls | None = None
+        if inspect.iscoroutinefunction(func):
+            from fleche.wrapper.coroutines import AwaitedCalls
+
+            self.awaited = AwaitedCalls(misses)
+            on_miss, on_uncached = self.awaited.on_miss, self.awaited.on_uncached
         self.core = _core.CachedFunction(
             function=func,
             signature=compile_signature(signature),
@@ -69,9 +84,9 @@ class CachedCalls:
             typed=options.typed,
             identify=self._identify,
             hash_code=options.code_mode,
-            on_miss=misses.compute,
-            on_uncached=misses.run_uncached,
-            isolate=options.isolate,
+            on_miss=on_miss,
+            on_uncached=on_uncached,
+            in_python=options.isolate or self.awaited is not None,
             metadata=options.meta,
             pending=misses.pending.futures,
             on_unusual=misses.go_on,
@@ -105,6 +120,12 @@ class CachedCalls:
             version if options.hash_version else None,
             code_digest_of(self.func) if counts else None,
         )
+
+    async def run_awaited(self, args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        """As `run`, of a coroutine function."""
+        if self.awaited is None:
+            raise TypeError(f"{self.name} is no coroutine function")
+        return await self.awaited.call(self.run, args, kwargs)
 
     def call(self, args: tuple[Any, ...], kwargs: Arguments) -> Call:
         """The call with its live arguments.

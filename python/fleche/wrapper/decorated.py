@@ -36,18 +36,33 @@ def decorated(func: Any, options: Options) -> Any:
     return _wrapper(CachedCalls(unbound(func), options))
 
 
-def _wrapper(calls: CachedCalls) -> Callable[..., Any]:
-    target, version = calls.target, calls.options.version
+def _entry(calls: CachedCalls) -> Callable[..., Any]:
+    """What is called in the place of the function: as little as its kind allows."""
+    target = calls.target
+    if calls.awaited is not None:
+
+        async def awaiting(*args: Any, **kwargs: Any) -> Any:
+            if target.adds():
+                args, kwargs = target.positional(args), {**target.kwargs, **kwargs}
+            return await calls.run_awaited(args, kwargs)
+
+        return awaiting
     if target.adds():
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def filling(*args: Any, **kwargs: Any) -> Any:
             return calls.run(target.positional(args), {**target.kwargs, **kwargs})
 
-    else:
+        return filling
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return calls.run(args, kwargs)
+    def calling(*args: Any, **kwargs: Any) -> Any:
+        return calls.run(args, kwargs)
 
+    return calling
+
+
+def _wrapper(calls: CachedCalls) -> Callable[..., Any]:
+    target, version = calls.target, calls.options.version
+    wrapper = _entry(calls)
     # First of its attributes: where the function is pickled by value, it is read before it goes.
     own = _core.DecoratedDigest(target.original, version)
     wrapper.__digest__ = own  # type: ignore[attr-defined]

@@ -93,10 +93,15 @@ def helpers_of(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Call
         with set_cache(RefreshingCache(get_cache())):
             return wrapper(*args, **kwargs)
 
+    async def rerun_awaited(*args: Any, **kwargs: Any) -> Any:
+        with set_cache(RefreshingCache(get_cache())):
+            return await wrapper(*args, **kwargs)
+
+    rerun_awaited.__name__ = rerun.__name__
     yield helper(
         f"Compute `{name}` and every cached call below it again, and replace the results.",
         returns,
-        rerun,
+        rerun if calls.awaited is None else rerun_awaited,
     )
 
     def bind(*args: Any, **kwargs: Any) -> BoundWrapper[Any]:

@@ -6,7 +6,6 @@ else goes on here.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -83,15 +82,39 @@ class Misses:
         code: Digest | None,
     ) -> Any:
         """Run a call that is not in the cache, and save what it returns."""
-        name = self.name
-        if error is None:
-            logger.debug("Cache miss for %s with key %s", name, key)
-        else:
-            logger.warning(
-                "Cache failed to load %s for %s; it is computed", key, name, exc_info=error
-            )
+        self.say_missed(key, error)
         if self.pending.futures and (running := self.pending.running(cache, key)) is not None:
             return running
+        computation = self.begin(cache, key, arguments, digests, error, code)
+        if computation is None:
+            return self._run(key, args, kwargs)
+        try:
+            result = self._run(key, args, kwargs)
+        except BaseException:
+            computation.abandon()
+            raise
+        computation.finish(result)
+        return result
+
+    def say_missed(self, key: Digest, error: Exception | None) -> None:
+        """Say that a call is not in the cache, or cannot be loaded from it."""
+        if error is None:
+            logger.debug("Cache miss for %s with key %s", self.name, key)
+        else:
+            logger.warning(
+                "Cache failed to load %s for %s; it is computed", key, self.name, exc_info=error
+            )
+
+    def begin(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        error: Exception | None,
+        code: Digest | None,
+    ) -> Computation | None:
+        """Admit a call to the cache, and ask its metadata; `None` if it is to run uncached."""
         call = self.call_of(arguments, code)
         try:
             admitted = admit(cache, key, call, digests)
@@ -100,18 +123,12 @@ class Misses:
                 raise
             # Once for each call: a cache that is out of reach fails again in the same way.
             if error is None or str(failure) != str(error):
-                logger.warning("Cache failed to prepare call of %s (%s)", name, key, exc_info=True)
-            return self._run(key, args, kwargs)
+                logger.warning(
+                    "Cache failed to prepare call of %s (%s)", self.name, key, exc_info=True
+                )
+            return None
         begun = before((*get_metadata(), *self.meta), call)
-        try:
-            result = self._run(key, args, kwargs)
-        except BaseException:
-            self._abandon(admitted)
-            raise
-        if self.is_strict():
-            self._check_unchanged(admitted, call.arguments, digests)
-        self._save_now_or_later(cache, key, admitted, call, begun, result)
-        return result
+        return Computation(self, cache, key, call, digests, admitted, begun)
 
     def go_on(
         self,
@@ -127,7 +144,8 @@ class Misses:
         """Go on with a call that the core ran, and that returned nothing, or nothing yet."""
         call = self.call_of(arguments, code)
         admitted = AdmittedCall(plain, cache, key, call, digests)
-        self._save_now_or_later(cache, key, admitted, call, begun_by_core(recorded), result)
+        begun = begun_by_core(recorded)
+        Computation(self, cache, key, call, digests, admitted, begun).keep(result)
 
     def _run(self, key: Digest | None, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         if not self.isolate:
@@ -136,67 +154,6 @@ class Misses:
 
         with fresh_directory(key or "uncached"):
             return self.function(*args, **kwargs)
-
-    def _check_unchanged(
-        self, admitted: Admitted, arguments: Arguments, digests: dict[str, Digest]
-    ) -> None:
-        for name, value in arguments.items():
-            try:
-                now = digest(value, typed=self.typed)
-            except Indigestible:
-                # A default that counts as the default.
-                continue
-            if now != digests[name]:
-                self._abandon(admitted)
-                raise ValueError(
-                    f"{self.name} changed its argument {name!r}: its result is not cached, as a "
-                    f"hit would not change it. Let it work on a copy, or ignore the argument"
-                )
-
-    def _save_now_or_later(
-        self,
-        cache: BaseCache,
-        key: Digest,
-        admitted: Admitted,
-        call: Call,
-        begun: list[Begun],
-        result: Any,
-    ) -> None:
-        save = functools.partial(self._save, cache, key, admitted, call, begun)
-        if is_future(result):
-            abandon = functools.partial(self._abandon, admitted)
-            self.pending.add(cache, key, result, save, abandon)
-        else:
-            save(result)
-
-    def _save(
-        self,
-        cache: BaseCache,
-        key: Digest,
-        admitted: Admitted,
-        call: Call,
-        begun: list[Begun],
-        result: Any,
-    ) -> None:
-        """Save what a call returned; whatever fails, the caller has the result already."""
-        name = self.name
-        call.result = result
-        try:
-            if result is None:
-                self._abandon(admitted)
-                self._on_none(cache, key)
-                return
-            recorded = after(begun, call)
-            logger.debug("Saving result for %s with key %s", name, key)
-            admitted.commit(result, recorded)
-            # Not before: where nothing can be saved, one warning says so.
-            for argument in dict.fromkeys(call._unsaved or ()):
-                warn_of_unsaved_argument(argument)
-        except Exception as error:
-            self._abandon(admitted)
-            if self.is_strict():
-                raise
-            self.say_unsaved(key, error)
 
     def say_unsaved(self, key: Digest, error: Exception) -> None:
         """Say that a result is not cached, and why."""
@@ -214,13 +171,8 @@ class Misses:
         else:
             logger.warning("Cache failed to save %s (%s)", name, key, exc_info=error)
 
-    def _abandon(self, admitted: Admitted) -> None:
-        try:
-            admitted.abandon()
-        except Exception:
-            logger.warning("Cache failed to abandon a call of %s", self.name, exc_info=True)
-
-    def _on_none(self, cache: BaseCache, key: Digest) -> None:
+    def on_none(self, cache: BaseCache, key: Digest) -> None:
+        """Go without a result that is `None`; in a rerun it takes the old one's place."""
         from fleche.caches import RefreshingCache
 
         if isinstance(cache, RefreshingCache) and (
@@ -232,3 +184,96 @@ class Misses:
             raise SaveError(f"{self.name} returned None, which is not cached")
         else:
             logger.warning("Function returned None, not caching")
+
+
+class Computation:
+    """A call that is computed, from its admission to a cache until its result is saved.
+
+    Args:
+        misses: those of its function.
+        cache: where it was admitted.
+        key: its key there.
+        call: with its live arguments.
+        digests: those of the arguments, before it ran.
+        admitted: what keeps its place in the cache.
+        begun: what metadata knew before it ran.
+    """
+
+    def __init__(
+        self,
+        misses: Misses,
+        cache: BaseCache,
+        key: Digest,
+        call: Call,
+        digests: dict[str, Digest],
+        admitted: Admitted,
+        begun: list[Begun],
+    ) -> None:
+        self.misses = misses
+        self.cache = cache
+        self.key = key
+        self.call = call
+        self.digests = digests
+        self.admitted = admitted
+        self.begun = begun
+
+    def finish(self, result: Any) -> None:
+        """See that nothing speaks against the result, and keep it.
+
+        Raises:
+            ValueError: in strict, if the call changed an argument.
+        """
+        if self.misses.is_strict():
+            self._check_unchanged()
+        self.keep(result)
+
+    def keep(self, result: Any) -> None:
+        """Save a result, or what a future is going to give."""
+        if is_future(result):
+            pending = self.misses.pending
+            pending.add(self.cache, self.key, result, self._save, self.abandon)
+        else:
+            self._save(result)
+
+    def abandon(self) -> None:
+        """Give the call up: nothing of it will be stored."""
+        try:
+            self.admitted.abandon()
+        except Exception:
+            logger.warning("Cache failed to abandon a call of %s", self.misses.name, exc_info=True)
+
+    def _check_unchanged(self) -> None:
+        misses = self.misses
+        for name, value in self.call.arguments.items():
+            try:
+                now = digest(value, typed=misses.typed)
+            except Indigestible:
+                # A default that counts as the default.
+                continue
+            if now != self.digests[name]:
+                self.abandon()
+                raise ValueError(
+                    f"{misses.name} changed its argument {name!r}: its result is not cached, as a "
+                    f"hit would not change it. Let it work on a copy, or ignore the argument"
+                )
+
+    def _save(self, result: Any) -> None:
+        """Save what the call returned; whatever fails, the caller has the result already."""
+        misses, call = self.misses, self.call
+        call.result = result
+        try:
+            if result is None:
+                self.abandon()
+                misses.on_none(self.cache, self.key)
+                return
+            recorded = after(self.begun, call)
+            logger.debug("Saving result for %s with key %s", misses.name, self.key)
+            self.admitted.commit(result, recorded)
+            # Not before: where nothing can be saved, one warning says so.
+            for argument in dict.fromkeys(call._unsaved or ()):
+                warn_of_unsaved_argument(argument)
+        except Exception as error:
+            self.abandon()
+            if misses.is_strict():
+                raise
+            misses.say_unsaved(self.key, error)

@@ -24,7 +24,8 @@ static STORAGE_LOGGER: DebugLogger = DebugLogger::new("fleche.storage");
 
 /// How a function's misses are treated.
 pub struct Misses {
-    pub isolate: bool,
+    /// Whether every miss is Python's: it runs in a directory of its own, or is awaited.
+    pub in_python: bool,
     /// Metadata that the function was decorated with.
     pub metadata: Py<PyTuple>,
     /// Futures whose results are to be saved.
@@ -72,7 +73,7 @@ impl CachedFunction {
         } = call;
         let py = key.py();
         let misses = &self.misses;
-        if misses.isolate
+        if misses.in_python
             || misses.strict(py)?
             || !misses.pending.bind(py).is_empty()
             || are_told(py)?

@@ -88,7 +88,7 @@ impl CachedFunction {
         clippy::too_many_arguments,
         reason = "called from one place, by keyword"
     )]
-    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, isolate, metadata, pending, on_unusual, on_unsaved, is_strict))]
+    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, is_strict))]
     fn new(
         py: Python<'_>,
         function: Py<PyAny>,
@@ -100,7 +100,7 @@ impl CachedFunction {
         hash_code: &str,
         on_miss: Py<PyAny>,
         on_uncached: Py<PyAny>,
-        isolate: bool,
+        in_python: bool,
         metadata: Py<PyTuple>,
         pending: Py<PyDict>,
         on_unusual: Py<PyAny>,
@@ -123,7 +123,7 @@ impl CachedFunction {
             on_miss,
             on_uncached,
             misses: Misses {
-                isolate,
+                in_python,
                 metadata,
                 pending,
                 on_unusual,

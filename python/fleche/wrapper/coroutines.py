@@ -1,0 +1,196 @@
+"""Calls of coroutine functions: looked up and saved without keeping the event loop waiting.
+
+What is in memory is looked up where the call is; files and databases are read and written in
+threads of ours. The body runs in the task that awaits it, in its context. Of several tasks of one
+loop that want the same call at the same time one computes it, the others wait for it and find it in
+the cache; where it fails, is cancelled or cannot be cached, they compute it themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fleche.caches import Cache
+from fleche.digest import Digest
+from fleche.state import get_cache
+from fleche.storage.memory import CallMemory, ValueMemory
+from fleche.wrapper.misses import Arguments, Misses
+
+if TYPE_CHECKING:
+    from fleche.caches import BaseCache
+
+__all__ = ["AwaitedCalls"]
+
+_T = TypeVar("_T")
+
+# Enough for disks and databases to have something to do; what waits there takes no processor.
+_MOST_THREADS = 8
+
+
+class _Missed:
+    """What a look-up gives instead of a result: why there is none, and what the core found out."""
+
+    __slots__ = ("found", "reason")
+
+    def __init__(self, found: tuple[Any, ...] | None, reason: tuple[str, Any, Any] | None) -> None:
+        self.found = found
+        self.reason = reason
+
+
+class AwaitedCalls:
+    """The calls of a coroutine function.
+
+    Args:
+        misses: what its misses take.
+    """
+
+    def __init__(self, misses: Misses) -> None:
+        self.misses = misses
+        # By loop, cache and key: what is done when the computation is over, and says whether it
+        # came to a result.
+        self._running: dict[tuple[int, int, Digest], asyncio.Future[bool]] = {}
+
+    def on_miss(self, *found: Any) -> _Missed:
+        """In the place of `Misses.compute`: the look-up is over, and nothing runs yet."""
+        return _Missed(found, None)
+
+    def on_uncached(
+        self, args: tuple[Any, ...], kwargs: Arguments, reason: tuple[str, Any, Any]
+    ) -> _Missed:
+        """In the place of `Misses.run_uncached`."""
+        return _Missed(None, reason)
+
+    async def call(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        """The result of a call, cached or computed.
+
+        Args:
+            run: the look-up, `_core.CachedFunction.run`.
+            args: the call's positional arguments.
+            kwargs: its keyword arguments.
+        """
+        waited = False
+        while True:
+            if _is_at_hand():
+                found = run(args, kwargs)
+            else:
+                found = await _aside(run, args, kwargs)
+            if type(found) is not _Missed:
+                return found
+            if found.found is None:
+                if found.reason is not None:
+                    self.misses.is_strict.tell_uncached(found.reason)
+                return await self.misses.function(*args, **kwargs)
+            cache, key = found.found[:2]
+            place = id(_loop()), id(cache), key
+            others = self._running.get(place)
+            if others is None or waited:
+                return await self._compute(place, *found.found)
+            await asyncio.wait([others])
+            # Where it failed or was cancelled, which is its own caller's affair, the next one
+            # computes; a result that is not found now cannot be cached.
+            waited = others.result()
+
+    async def _compute(
+        self,
+        place: tuple[int, int, Digest],
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        error: Exception | None,
+        code: Digest | None,
+    ) -> Any:
+        misses = self.misses
+        misses.say_missed(key, error)
+        loop = _loop()
+        done = None if loop is None else loop.create_future()
+        owns = done is not None and self._running.setdefault(place, done) is done
+        ended = False
+        try:
+            given = cache, key, arguments, digests, error, code
+            if _is_memory(cache):
+                computation = misses.begin(*given)
+            else:
+                computation = await _aside(misses.begin, *given)
+            if computation is None:
+                result = await misses.function(*args, **kwargs)
+                ended = True
+                return result
+            try:
+                result = await misses.function(*args, **kwargs)
+                ended = True
+            except BaseException:
+                computation.abandon()
+                raise
+            if _is_memory(cache):
+                computation.finish(result)
+            else:
+                # Once begun, it is saved, whatever becomes of who waits.
+                await _aside(computation.finish, result)
+            return result
+        finally:
+            if owns and done is not None:
+                del self._running[place]
+                done.set_result(ended)
+
+
+def _is_at_hand() -> bool:
+    """Whether looking into the active cache takes microseconds."""
+    try:
+        return _is_memory(get_cache())
+    except Exception:
+        # It cannot be made, which is said where it is wanted.
+        return True
+
+
+def _is_memory(cache: BaseCache) -> bool:
+    return (
+        type(cache) is Cache
+        and type(cache.values) is ValueMemory
+        and type(cache.calls) is CallMemory
+    )
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs this task; `None` under another library's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _aside(work: Callable[..., _T], *args: Any) -> _T:
+    """Do something in a thread of ours, in the context of this task, and to its end, whatever
+    becomes of the task; under another library's loop, here."""
+    loop = _loop()
+    if loop is None:
+        return work(*args)
+    context = contextvars.copy_context()
+    return await asyncio.shield(loop.run_in_executor(_threads(), context.run, work, *args))
+
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _threads() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="fleche")
+    return _pool
+
+
+def _leave_to_parent() -> None:
+    """In a forked child, which has no threads but its own."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
