@@ -156,6 +156,7 @@ class CachedFunction:
         pending: dict[Any, Any],
         on_unusual: Callable[..., Any],
         on_unsaved: Callable[..., Any],
+        on_raised: Callable[..., Any],
         is_strict: Callable[[], bool],
     ) -> Self: ...
     def identity(self) -> tuple[str, str | None, Any, Digest | None]: ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from fleche import _core
 from fleche._foundation import seam
 from fleche.call import Call, DigestedCall, LazyCall, PreparedCall, QueryCall
+from fleche.call.outcomes import stored_result
 from fleche.digest import DIGEST_LENGTH, Digest, Indigestible
 from fleche.query import QueryIterator
 from fleche.storage.base import OperationContext
@@ -207,7 +208,7 @@ class BaseCache(OperationContext, ABC):
         """The result of what `_find_older` finds, filed under today's key from now on."""
         found = self._find_older(older)
         try:
-            result = None if found is None else found.result
+            result = None if found is None else stored_result(found)
         except KeyError:
             return None
         if found is None or result is None:

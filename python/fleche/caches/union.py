@@ -14,6 +14,7 @@ from fleche.caches.base import BaseCache, Rejected, Saveable, fetch_again
 from fleche.caches.prefixes import each, shortest, shrunk
 from fleche.caches.views import ReadOnlyMixin
 from fleche.call import Call, LazyCall, PreparedCall, QueryCall
+from fleche.call.outcomes import stored_result
 from fleche.digest import Digest
 from fleche.storage.base import Intent
 from fleche.storage.thread_safe import PerKeyLockMixin
@@ -160,9 +161,9 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                 continue
             with contextlib.suppress(KeyError):
                 if position == 0:
-                    return call.result
+                    return stored_result(call)
                 # The first cache has no such record, or one whose result was lost.
-                return self._backfilled(call, key).result
+                return stored_result(self._backfilled(call, key))
         raise KeyError(key)
 
     def _file_older(self, older: _core.OlderCall, found: LazyCall, result: Any) -> None:
@@ -192,7 +193,7 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
     def _is_whole(cache: BaseCache, key: Digest) -> bool:
         """Whether a cache has a call with its result."""
         try:
-            return cache.load(key).result is not None
+            return stored_result(cache.load(key)) is not None
         except KeyError:
             return False
 

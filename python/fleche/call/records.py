@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from fleche import _core
 from fleche._foundation.errors import SaveError
+from fleche.call.outcomes import Outcome
 from fleche.call.profile import FunctionProfile, Version, bind
 from fleche.digest import Digest, digest
 
@@ -303,11 +304,15 @@ class LazyCall:
 
     @property
     def result(self) -> Any:
-        """The result; `None` while it is pending.
+        """The result; `None` while it is pending. Of a call that raised, what it raised.
 
         Raises:
             KeyError: if the cache does not hold it.
         """
+        stored = self._stored_result()
+        return None if type(stored) is Outcome and stored.error is None else stored
+
+    def _stored_result(self) -> Any:
         if isinstance(self._result, Digest):
             return self._cache.load_value(self._result)
         return self._result
@@ -332,7 +337,7 @@ class LazyCall:
             module=self.module,
             version=self.version,
             code_digest=self.code_digest,
-            result=source.result,
+            result=source._stored_result(),
         )
 
     def detach(self) -> DigestedCall:

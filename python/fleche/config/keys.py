@@ -124,6 +124,8 @@ DEFAULT = {
     ),
     "metadata": Key("a list of names", _is_strings),
     "strict": Key("true or false", lambda v: isinstance(v, bool)),
+    "none": Key("true or false", lambda v: isinstance(v, bool)),
+    "exceptions": Key("a list of names", _is_strings),
     "digest": Key("one of " + ", ".join(map(repr, DIGEST_SCHEMES)), lambda v: v in DIGEST_SCHEMES),
     "root": _FLAG,
 }

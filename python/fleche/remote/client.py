@@ -21,6 +21,7 @@ from fleche.call import (
     QueryCall,
     warn_of_unsaved_argument,
 )
+from fleche.call.outcomes import stored_result
 from fleche.digest import DIGEST_LENGTH, Digest
 from fleche.query import Matcher
 from fleche.remote import records
@@ -204,7 +205,7 @@ class SshCache(BaseCache):
         if self._conn.server().extended and not overridden:
             return self._ask("load_result", str(key), plain=True)
         call = self.load(key)
-        return call.result if call.to_lookup_key() == key else None
+        return stored_result(call) if call.to_lookup_key() == key else None
 
     def _load_values(self, keys: Sequence[Digest]) -> dict[Digest, Any]:
         """Those of some values that are there, in one exchange where the server can do that."""

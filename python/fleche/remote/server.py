@@ -20,6 +20,7 @@ from typing import Any
 from fleche import _core
 from fleche.caches import BaseCache, CacheStack, CacheWrapper, ReadOnlyMixin, Rejected
 from fleche.call import DigestedCall, PreparedCall, QueryCall
+from fleche.call.outcomes import stored_result
 from fleche.digest import Digest, Indigestible
 from fleche.remote import records
 from fleche.remote.client import SshCache
@@ -194,7 +195,7 @@ class Session:
     def load_result(self, key: str) -> Any:
         call = self.cache.load(key)
         # A record whose file was renamed is not that of the call.
-        result = call.result if call.to_lookup_key() == key else None
+        result = stored_result(call) if call.to_lookup_key() == key else None
         if result is None:
             raise KeyError(key)
         return result

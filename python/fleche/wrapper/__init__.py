@@ -70,6 +70,9 @@ def fleche(
     isolate: bool = False,
     typed: bool = False,
     strict: bool | None = None,
+    none: bool | None = None,
+    exceptions: tuple[type[BaseException], ...] | type[BaseException] | None = None,
+    when: Callable[[Any], bool] | None = None,
 ) -> Decorate: ...
 def fleche(
     _func: Any = None,
@@ -84,6 +87,9 @@ def fleche(
     isolate: bool = False,
     typed: bool = False,
     strict: bool | None = None,
+    none: bool | None = None,
+    exceptions: tuple[type[BaseException], ...] | type[BaseException] | None = None,
+    when: Callable[[Any], bool] | None = None,
 ) -> Any:
     """Cache the calls of a function in the active cache, keyed by the content of the arguments.
 
@@ -107,6 +113,10 @@ def fleche(
         typed: whether arguments count by type and value, as in `functools.lru_cache`, but deep.
         strict: raise what would otherwise run without the cache, with a warning; and refuse
             calls that change their arguments. `None`: as `FLECHE_STRICT` or the configuration says.
+        none: cache `None`, too. `None`: as `[default] none` in the configuration says, or not.
+        exceptions: exceptions that are cached, and raised again at a hit, with the traceback of
+            the run as their cause. `None`: as `[default] exceptions` in the configuration says.
+        when: called with each result; says whether it is cached.
 
     Raises:
         ValueError: if `require` or `ignore` names no parameter, or `hash_code` is none of these.
@@ -136,6 +146,9 @@ def fleche(
         isolate=isolate,
         typed=typed,
         strict=strict,
+        none=none,
+        exceptions=(exceptions,) if isinstance(exceptions, type) else exceptions,
+        when=when,
     )
 
     if _func is None:

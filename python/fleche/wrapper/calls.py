@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fleche import _core
 from fleche.call import Call, QueryCall, Version
+from fleche.call.outcomes import given, stored_result
 from fleche.call.profile import (
     code_digest_of,
     compile_signature,
@@ -18,6 +19,7 @@ from fleche.call.profile import (
 )
 from fleche.digest import Digest
 from fleche.state import get_cache
+from fleche.wrapper.keeping import Keeping
 from fleche.wrapper.misses import Arguments, Misses
 from fleche.wrapper.options import Options
 from fleche.wrapper.strictness import Strictness
@@ -64,6 +66,7 @@ class CachedCalls:
             func,
             self._call_of,
             strictness,
+            Keeping(options.none, options.exceptions, options.when),
             isolate=options.isolate,
             typed=options.typed,
             meta=options.meta,
@@ -86,7 +89,8 @@ class CachedCalls:
             hash_code=options.code_mode,
             on_miss=on_miss,
             on_uncached=on_uncached,
-            in_python=options.isolate or self.awaited is not None,
+            in_python=options.isolate or options.when is not None or self.awaited is not None,
+            on_raised=misses.keep_raised,
             metadata=options.meta,
             pending=misses.pending.futures,
             on_unusual=misses.go_on,
@@ -170,14 +174,14 @@ class CachedCalls:
         """
         key = self.key(args, kwargs)
         try:
-            return cache.load(key).result
+            return given(stored_result(cache.load(key)))
         except KeyError:
             older = self.core.older(cache, *_with_values(args, kwargs))
             if older is None:
                 raise
         found = cache._take_older(older)
         # If it is not there either: somebody may have filed it anew between the two looks.
-        return cache.load(key).result if found is None else found[0]
+        return given(stored_result(cache.load(key)) if found is None else found[0])
 
     def contained(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> bool:
         """Whether a cache holds a call, under today's key or an older one."""

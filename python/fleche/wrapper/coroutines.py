@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,6 +80,9 @@ class AwaitedCalls:
                 found = run(args, kwargs)
             else:
                 found = await _aside(run, args, kwargs)
+            if type(found) is types.CoroutineType:
+                # The arguments did not fit the signature, but the function takes them.
+                return await found
             if type(found) is not _Missed:
                 return found
             if found.found is None:
@@ -126,8 +130,11 @@ class AwaitedCalls:
             try:
                 result = await misses.function(*args, **kwargs)
                 ended = True
-            except BaseException:
-                computation.abandon()
+            except BaseException as failure:
+                if _is_memory(cache):
+                    computation.fail(failure)
+                else:
+                    await _aside(computation.fail, failure)
                 raise
             if _is_memory(cache):
                 computation.finish(result)

@@ -13,9 +13,11 @@ from fleche import _core
 from fleche._foundation.errors import SaveError
 from fleche._foundation.log import logger_of
 from fleche.call import Call, PreparedCall, warn_of_unsaved_argument
+from fleche.call.outcomes import Outcome
 from fleche.digest import Digest, Indigestible, digest
 from fleche.state import get_metadata
 from fleche.wrapper.admission import AdmittedCall, admit
+from fleche.wrapper.keeping import Keeping
 from fleche.wrapper.pending import Pending, is_future
 from fleche.wrapper.recording import Begun, Recorded, after, before, begun_by_core
 from fleche.wrapper.strictness import Strictness, culprit
@@ -38,6 +40,7 @@ class Misses:
         function: what computes.
         call_of: makes the call of arguments and a code digest.
         strictness: whether what fails is raised.
+        keeping: which outcomes are cached.
         isolate: whether each call runs in a directory of its own.
         typed: whether arguments count by type and value.
         meta: metadata to record besides the active ones.
@@ -49,6 +52,7 @@ class Misses:
         function: Callable[..., Any],
         call_of: Callable[[Arguments, Digest | None], Call],
         strictness: Strictness,
+        keeping: Keeping,
         *,
         isolate: bool,
         typed: bool,
@@ -58,6 +62,7 @@ class Misses:
         self.function = function
         self.call_of = call_of
         self.is_strict = strictness
+        self.keeping = keeping
         self.isolate = isolate
         self.typed = typed
         self.meta = meta
@@ -90,8 +95,8 @@ class Misses:
             return self._run(key, args, kwargs)
         try:
             result = self._run(key, args, kwargs)
-        except BaseException:
-            computation.abandon()
+        except BaseException as error:
+            computation.fail(error)
             raise
         computation.finish(result)
         return result
@@ -146,6 +151,23 @@ class Misses:
         admitted = AdmittedCall(plain, cache, key, call, digests)
         begun = begun_by_core(recorded)
         Computation(self, cache, key, call, digests, admitted, begun).keep(result)
+
+    def keep_raised(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        plain: _core.PlainCall,
+        recorded: Recorded,
+        error: BaseException,
+        code: Digest | None,
+    ) -> None:
+        """Go on with a call that the core ran, and that raised."""
+        call = self.call_of(arguments, code)
+        admitted = AdmittedCall(plain, cache, key, call, digests)
+        begun = begun_by_core(recorded)
+        Computation(self, cache, key, call, digests, admitted, begun).fail(error)
 
     def _run(self, key: Digest | None, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         if not self.isolate:
@@ -235,6 +257,18 @@ class Computation:
         else:
             self._save(result)
 
+    def fail(self, error: BaseException) -> None:
+        """Give the call up, or save what it raised, where that is wanted."""
+        try:
+            outcome = self.misses.keeping.outcome_of(error)
+        except Exception:
+            self.abandon()
+            raise
+        if outcome is None:
+            self.abandon()
+        else:
+            self._save(outcome)
+
     def abandon(self) -> None:
         """Give the call up: nothing of it will be stored."""
         try:
@@ -262,10 +296,16 @@ class Computation:
         misses, call = self.misses, self.call
         call.result = result
         try:
-            if result is None:
+            if type(result) is not Outcome and misses.keeping.refuses(result):
                 self.abandon()
-                misses.on_none(self.cache, self.key)
+                logger.debug("Not caching a result of %s, as it was told", misses.name)
                 return
+            if result is None:
+                if not misses.keeping.none():
+                    self.abandon()
+                    misses.on_none(self.cache, self.key)
+                    return
+                result = Outcome()
             recorded = after(self.begun, call)
             logger.debug("Saving result for %s with key %s", misses.name, self.key)
             self.admitted.commit(result, recorded)

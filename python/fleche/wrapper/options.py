@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fleche.call import Version
 
@@ -25,7 +25,8 @@ class Options:
     """What `@fleche(...)` was given; see there.
 
     Raises:
-        TypeError: if the version is neither text nor a number.
+        TypeError: if the version is neither text nor a number, `exceptions` holds something else,
+            or `when` is no function.
         ValueError: if `hash_code` is none of its values.
     """
 
@@ -39,6 +40,9 @@ class Options:
     isolate: bool = False
     typed: bool = False
     strict: bool | None = None
+    none: bool | None = None
+    exceptions: tuple[type[BaseException], ...] | None = None
+    when: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
         hash_code, version = self.hash_code, self.version
@@ -47,6 +51,11 @@ class Options:
         if version is not None and not isinstance(version, str | int | float | tuple):
             kind = type(version).__name__
             raise TypeError(f"fleche(version=...) takes a str or an int, not a {kind}")
+        for error in self.exceptions or ():
+            if not (isinstance(error, type) and issubclass(error, BaseException)):
+                raise TypeError(f"fleche(exceptions=...) takes classes, not {error!r}")
+        if self.when is not None and not callable(self.when):
+            raise TypeError(f"fleche(when=...) takes a function, not a {type(self.when).__name__}")
 
     @property
     def code_mode(self) -> str:

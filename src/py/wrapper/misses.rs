@@ -32,6 +32,8 @@ pub struct Misses {
     pub pending: Py<PyDict>,
     pub on_unusual: Py<PyAny>,
     pub on_unsaved: Py<PyAny>,
+    /// What a call raised may be kept.
+    pub on_raised: Py<PyAny>,
     /// Whether errors of the cache are raised, and arguments must stay as they are.
     pub is_strict: Py<PyAny>,
     pub strict: Once<bool>,
@@ -94,7 +96,21 @@ impl CachedFunction {
         let Some(metadata) = metadata.begin() else {
             return Ok(None);
         };
-        let result = self.function.bind(py).call(args, Some(kwargs))?;
+        let result = match self.function.bind(py).call(args, Some(kwargs)) {
+            Ok(result) => result,
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                let recorded = metadata.before(py)?;
+                let plain = Bound::new(py, plain)?;
+                let code = identity.code_digest.bind(py);
+                let raised = error.clone_ref(py).into_value(py);
+                let call = (
+                    cache, key, arguments, digests, plain, recorded, raised, code,
+                );
+                misses.on_raised.bind(py).call1(call)?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         if result.is_none() || is_future(&result)? {
             let recorded = metadata.before(py)?;
             let plain = Bound::new(py, plain)?;

@@ -2,6 +2,7 @@
 
 mod identity;
 mod misses;
+mod named_values;
 
 use std::sync::Arc;
 
@@ -21,8 +22,10 @@ use crate::py::names::Imported;
 use crate::py::older::{OLDER, OlderCall};
 use identity::{Identities, Identity};
 use misses::{LOGGER, Misses, PlainMiss};
+use named_values::{any_digest, load_digest_arguments};
 
 static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
+static OUTCOME: Imported = Imported::new("fleche.call.outcomes", "Outcome");
 static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
 
 /// A function whose calls are cached.
@@ -88,7 +91,7 @@ impl CachedFunction {
         clippy::too_many_arguments,
         reason = "called from one place, by keyword"
     )]
-    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, is_strict))]
+    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, on_raised, is_strict))]
     fn new(
         py: Python<'_>,
         function: Py<PyAny>,
@@ -105,6 +108,7 @@ impl CachedFunction {
         pending: Py<PyDict>,
         on_unusual: Py<PyAny>,
         on_unsaved: Py<PyAny>,
+        on_raised: Py<PyAny>,
         is_strict: Py<PyAny>,
     ) -> PyResult<Self> {
         let mut flags = vec![false; signature.get().len()];
@@ -128,6 +132,7 @@ impl CachedFunction {
                 pending,
                 on_unusual,
                 on_unsaved,
+                on_raised,
                 is_strict,
                 strict: Once::new(),
             },
@@ -193,7 +198,14 @@ impl CachedFunction {
                     let key = to_digest(py, &keyed.key)?;
                     LOGGER.debug(py, "Cache hit for %s with key %s", name, key)?;
                 }
-                return Ok(result);
+                return if OUTCOME
+                    .if_loaded(py)?
+                    .is_some_and(|outcome| result.get_type().is(outcome))
+                {
+                    result.call_method0(intern!(py, "give"))
+                } else {
+                    Ok(result)
+                };
             }
             Ok(None) => None,
             Err(error) if error.is_instance_of::<PyException>(py) => Some(error.into_value(py)),
@@ -445,52 +457,4 @@ pub fn active_cache(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     } else {
         Ok(cache)
     }
-}
-
-/// Whether a `Digest` is among the arguments themselves.
-fn any_digest(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>) -> PyResult<bool> {
-    for value in args.iter() {
-        if is_digest(&value)? {
-            return Ok(true);
-        }
-    }
-    for (_, value) in kwargs.iter() {
-        if is_digest(&value)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The arguments with every `Digest` among them replaced by the value that it names; `None` if
-/// there is none.
-fn load_digest_arguments<'py>(
-    cache: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-    kwargs: &Bound<'py, PyDict>,
-) -> PyResult<Option<(Bound<'py, PyTuple>, Bound<'py, PyDict>)>> {
-    let py = cache.py();
-    if !any_digest(args, kwargs)? {
-        return Ok(None);
-    }
-    let load = |value: Bound<'py, PyAny>| -> PyResult<Bound<'py, PyAny>> {
-        if !is_digest(&value)? {
-            return Ok(value);
-        }
-        let loaded = cache.call_method1(intern!(py, "load_value"), (&value,));
-        loaded.inspect_err(|error| {
-            let note = format!(
-                "The argument Digest({value:?}) names a value that the active cache does not give: \
-                 pass the value itself, or activate the cache that holds it."
-            );
-            // Python 3.11 and up have notes; without one the error still says which digest.
-            let _ = error.value(py).call_method1("add_note", (note,));
-        })
-    };
-    let loaded = args.iter().map(load).collect::<PyResult<Vec<_>>>()?;
-    let named = PyDict::new(py);
-    for (name, value) in kwargs.iter() {
-        named.set_item(name, load(value)?)?;
-    }
-    Ok(Some((PyTuple::new(py, loaded)?, named)))
 }
