@@ -16,7 +16,7 @@ use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
 use crate::py::caches::{self, Wanted};
 use crate::py::call::{Arguments, Signature, exact_key, lookup_key};
-use crate::py::digest::{self, Outcome, Scheme, is_digest, is_indigestible, to_digest};
+use crate::py::digest::{self, Outcome, Scheme, is_indigestible, to_digest};
 use crate::py::errors;
 use crate::py::names::Imported;
 use crate::py::older::{OLDER, OlderCall};
