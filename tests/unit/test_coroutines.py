@@ -10,12 +10,13 @@ import inspect
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleche import BoundWrapper, cache, fleche
+from fleche import BoundWrapper, cache, fleche, wrap_executor
 from fleche.caches import BaseCache, Cache
 from fleche.config import cache_from_config
 from fleche.digest import Indigestible
@@ -283,6 +284,14 @@ def test_methods_partials_and_instances(held: BaseCache) -> None:
         first = asyncio.run(function(2))
         assert asyncio.run(function(2)) == first
     assert held.query().count() == 4
+
+
+def test_an_executor_gives_coroutines(held: BaseCache, calls: Calls) -> None:
+    double = doubling(calls)
+    assert asyncio.run(double(1)) == [1, 1]
+    with wrap_executor(ThreadPoolExecutor(1)) as pool:
+        assert asyncio.run(pool.submit(double, 1).result()) == [1, 1]
+    assert calls.ran == [1]
 
 
 def test_a_coroutine_function_cannot_be_isolated() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleche import cache, fleche
+from fleche import cache, fleche, wrap_executor
 from fleche.caches import BaseCache, Cache, CacheStack
 from fleche.call.outcomes import OriginalTraceback, Outcome
 from fleche.config import cache_from_config
@@ -171,6 +172,19 @@ def test_coroutine_functions(held: BaseCache) -> None:
 
     asyncio.run(main())
     assert ran == [1, -1]
+
+
+def test_executors(held: BaseCache) -> None:
+    careful = fleche(solve, none=True, exceptions=(TypeError, ValueError))  # type: ignore[call-overload]
+    keep = fleche(nothing, none=True)  # type: ignore[call-overload]
+    for _ in range(2):
+        with wrap_executor(ThreadPoolExecutor(1)) as pool:
+            futures = [pool.submit(careful, x) for x in (-1, 0, 3)]
+            assert isinstance(futures[0].exception(), NoConvergence)
+            assert isinstance(futures[1].exception(), TypeError)
+            assert futures[2].result() == 3
+            assert pool.submit(keep, 9).result() is None
+    assert ran == [-1, 0, 3, 9]
 
 
 @pytest.mark.parametrize("is_configured", [False, True])

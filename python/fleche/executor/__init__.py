@@ -176,6 +176,7 @@ def _cached_call(
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
     """The cached function behind `func`, if there is one, and the arguments that it gets."""
     from functools import partial
+    from inspect import CO_COROUTINE
     from types import FunctionType, MethodType
 
     while type(func) is partial:
@@ -185,7 +186,8 @@ def _cached_call(
         # The helpers of a cached method take the receiver as their first argument.
         args, func = (func.__self__, *args), func.__func__
     if isinstance(func, FunctionType) and hasattr(getattr(func, "fleche", None), "load"):
-        return func, args, kwargs
+        # A call of a coroutine function gives a coroutine, whatever the cache holds.
+        return None if func.__code__.co_flags & CO_COROUTINE else (func, args, kwargs)
     return None
 
 

@@ -171,17 +171,22 @@ class CachedCalls:
 
         Raises:
             KeyError: if it does not hold it.
+            BaseException: what the call raised, if that is what the cache holds.
         """
+        return given(self.stored(cache, args, kwargs))
+
+    def stored(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        """As `load`; what the call raised is not raised, but returned as it is stored."""
         key = self.key(args, kwargs)
         try:
-            return given(stored_result(cache.load(key)))
+            return stored_result(cache.load(key))
         except KeyError:
             older = self.core.older(cache, *_with_values(args, kwargs))
             if older is None:
                 raise
         found = cache._take_older(older)
         # If it is not there either: somebody may have filed it anew between the two looks.
-        return given(stored_result(cache.load(key)) if found is None else found[0])
+        return stored_result(cache.load(key)) if found is None else found[0]
 
     def contained(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> bool:
         """Whether a cache holds a call, under today's key or an older one."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fleche.call import Call
+from fleche.call.outcomes import Outcome
 from fleche.digest import Digest
 from fleche.state import BoundWrapper, get_cache
 from fleche.state import cache as set_cache
@@ -79,7 +80,13 @@ def helpers_of(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Call
         bound = calls.signature.bind(*positional, **named).arguments
         if calls.required - bound.keys():
             raise KeyError(*(calls.required - bound.keys()))
-        return load(*args, **kwargs)
+        stored = calls.stored(get_cache(), positional, named)
+        if type(stored) is not Outcome:
+            return stored
+        if stored.error is not None:
+            # Raised where it is run, as any other.
+            raise KeyError(stored)
+        return None
 
     load._explicit = load_explicit  # type: ignore[attr-defined]
     yield helper(f"The cached result of `{name}`; `KeyError` if there is none.", returns, load)
