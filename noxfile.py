@@ -45,10 +45,12 @@ def development_python(session: nox.Session) -> str:
         session.run(sys.executable, "-m", "venv", str(DEVELOPMENT), external=True)
     pip = (python, "-m", "pip", "install", "--quiet")
     session.run(*pip, "maturin>=1.9,<2", external=True)
+    # Where `maturin` is, which pip calls by its name.
+    path = os.pathsep.join([str(Path(python).parent.resolve()), os.environ["PATH"]])
     session.run(
         *pip,
         *("--no-build-isolation", "--editable", ".[dev,docs]"),
-        env={"MATURIN_PEP517_ARGS": "--profile dev"},
+        env={"MATURIN_PEP517_ARGS": "--profile dev", "PATH": path},
         external=True,
     )
     return python
