@@ -67,8 +67,14 @@ def tests(session: nox.Session) -> None:
         return
     alone = [f"tests/{name}" for name in ALONE]
     ignored = [f"--ignore={path}" for path in alone]
-    session.run(*pytest, *SIDE_BY_SIDE, *ignored)
-    session.run(*pytest, *alone)
+    failed = []
+    for part in ((*SIDE_BY_SIDE, *ignored), alone):
+        try:
+            session.run(*pytest, *part)
+        except nox.command.CommandFailed as error:
+            failed.append(error)
+    if failed:
+        session.error("tests failed")
 
 
 @nox.session(venv_backend="none")

@@ -6,7 +6,6 @@ import ast
 import functools
 import json
 import runpy
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from fleche import cache, fleche
 from fleche.caches import Cache
 from fleche.config import cache_from_config
+from tests.recorded import unpacked
 from tests.unit.calls import memory_cache
 from tests.unit.schemes import scheme
 
@@ -32,9 +32,7 @@ class Golden:
     """A copy of a store that the reference recorded."""
 
     def __init__(self, folder: Path, version: str, name: str) -> None:
-        with tarfile.open(DATA / f"stores-fleche-{version}.tar.gz") as archive:
-            archive.extractall(folder, filter="data")
-        root = folder / f"fleche-{version}"
+        root = unpacked(version, folder)
         manifest = json.loads((root / "manifest.json").read_text())
         self.recorded = manifest["stores"][name]
         self.calls = self.recorded["calls"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from fleche.storage import (
     ValueBagOfHoldingH5File,
     ValueMemory,
 )
+from tests.recorded import unpacked
 from tests.unit.schemes import scheme
 
 DATA = Path(__file__).parents[1] / "data"
@@ -142,9 +142,7 @@ def test_a_process_of_the_reference_waits_for_us(
 
 @pytest.mark.parametrize(("version", "name", "length"), GOLDEN)
 def test_recorded_bags(tmp_path: Path, version: str, name: str, length: int) -> None:
-    with tarfile.open(DATA / f"stores-fleche-{version}.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    folder = tmp_path / f"fleche-{version}"
+    folder = unpacked(version, tmp_path)
     recorded = json.loads((folder / "manifest.json").read_text())["stores"][name]
     values, calls = stores(folder / name, None)
     assert (values.prefix_length, calls.prefix_length) == (length, length)

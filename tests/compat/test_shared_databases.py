@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import fleche
 from fleche.caches import Cache
 from fleche.call import QueryCall
 from fleche.storage import Sql, ValuePickleFile
+from tests.recorded import unpacked
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -122,10 +122,7 @@ def test_both_write_at_once(ours, theirs, reference_python, tmp_path):
 
 @pytest.mark.parametrize("version", ["0.16.1", "0.22.2"])
 def test_recorded_databases(version, tmp_path):
-    name = f"fleche-{version}"
-    with tarfile.open(DATA / f"stores-{name}.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    folder = tmp_path / name
+    folder = unpacked(version, tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())["stores"]["sqlite"]
     calls = Sql(f"sqlite:///{folder}/sqlite/calls.db")
     cache = Cache(ValuePickleFile.with_pickle(folder / "sqlite" / "values"), calls)

@@ -8,7 +8,6 @@ import os
 import pickle
 import subprocess
 import sys
-import tarfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from fleche.storage import (
     get_storage_constructor,
 )
 from fleche.storage.pickle_file import register_serializer
+from tests.recorded import unpacked
 
 DATA = Path(__file__).parent.parent / "data"
 KEY = Digest("ab" * 32)
@@ -576,10 +576,8 @@ def open_store(root, name, keys):
 @pytest.fixture(params=["0.16.1", "0.22.2"])
 def recorded(request, tmp_path):
     """A copy of the stores that a version of the reference wrote, and what is in them."""
-    name = f"fleche-{request.param}"
-    with tarfile.open(DATA / f"stores-{name}.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / name, json.loads((tmp_path / name / "manifest.json").read_text())
+    stores = unpacked(request.param, tmp_path)
+    return stores, json.loads((stores / "manifest.json").read_text())
 
 
 class TestRecordedStores:
