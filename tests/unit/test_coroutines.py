@@ -33,6 +33,7 @@ class Calls:
     def __init__(self) -> None:
         self.ran: list[Any] = []
         self.gate: asyncio.Event | None = None
+        self.computing: asyncio.Task[Any] | None = None
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def doubling(calls: Calls, **options: Any) -> Any:
     async def double(x: Any, times: int = 2) -> Any:
         """Twice as much."""
         calls.ran.append(x)
+        calls.computing = asyncio.current_task()
         if calls.gate is not None:
             await calls.gate.wait()
         return [x] * times
@@ -112,27 +114,73 @@ def test_one_of_many_computes(held: BaseCache, calls: Calls) -> None:
     assert sorted(calls.ran) == [1, 2]
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("cancels", ["the one that computes", "one that waits"])
 def test_a_task_that_is_cancelled_cancels_no_other(
-    held: BaseCache, calls: Calls, which: int
+    held: BaseCache, calls: Calls, cancels: str
 ) -> None:
     double = doubling(calls)
 
     async def main() -> None:
         calls.gate = asyncio.Event()
-        tasks = [asyncio.create_task(double(1)) for _ in range(4)]
+        tasks = {asyncio.create_task(double(1)) for _ in range(4)}
         while not calls.ran:
             await asyncio.sleep(0)
-        tasks[which].cancel()
+        # Look-ups end in any order: the body says in whose task it runs.
+        waiting = tasks - {calls.computing}
+        cancelled = waiting.pop() if cancels == "one that waits" else calls.computing
+        assert cancelled is not None
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await tasks[which]
+            await cancelled
         calls.gate.set()
-        others = [task for task in tasks if task is not tasks[which]]
-        assert await asyncio.gather(*others) == [[1, 1]] * 3
+        assert await asyncio.gather(*(tasks - {cancelled})) == [[1, 1]] * 3
 
     asyncio.run(main())
     # Only where the one that computes is cancelled, another one has to.
-    assert calls.ran == [1, 1] if which == 0 else [1]
+    assert calls.ran == ([1] if cancels == "one that waits" else [1, 1])
+
+
+class Late(CallMemory):
+    """A storage of calls whose second look, which finds nothing, ends when a call is saved."""
+
+    def load(self, key: Any) -> Any:
+        looks.append(key)
+        is_second = len(looks) == 2
+        if is_second:
+            both_looked.set()
+        try:
+            return super().load(key)
+        except KeyError:
+            assert not is_second or saved.wait(60)
+            raise
+
+    def save(self, call: Any) -> Any:
+        # Not before both have looked.
+        assert both_looked.wait(60)
+        key = super().save(call)
+        saved.set()
+        return key
+
+
+looks: list[Any] = []
+both_looked = threading.Event()
+saved = threading.Event()
+
+
+def test_a_look_that_ends_after_the_computation_looks_again(calls: Calls) -> None:
+    double = doubling(calls)
+    looks.clear()
+    both_looked.clear()
+    saved.clear()
+
+    async def main() -> None:
+        first = asyncio.create_task(double(1))
+        second = asyncio.create_task(double(1))
+        assert await asyncio.gather(first, second) == [[1, 1]] * 2
+
+    with cache(Cache(ValueMemory({}), Late({}))):
+        asyncio.run(main())
+    assert calls.ran == [1]
 
 
 def test_one_that_fails_wakes_the_others_which_compute(held: BaseCache) -> None:

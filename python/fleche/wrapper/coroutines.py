@@ -55,6 +55,8 @@ class AwaitedCalls:
         # By loop, cache and key: what is done when the computation is over, and says whether it
         # came to a result.
         self._running: dict[tuple[int, int, Digest], asyncio.Future[bool]] = {}
+        # How many computations have ended.
+        self._ended = 0
 
     def on_miss(self, *found: Any) -> _Missed:
         """In the place of `Misses.compute`: the look-up is over, and nothing runs yet."""
@@ -74,8 +76,9 @@ class AwaitedCalls:
             args: the call's positional arguments.
             kwargs: its keyword arguments.
         """
-        waited = False
+        waited = looked_again = False
         while True:
+            ended = self._ended
             if _is_at_hand():
                 found = run(args, kwargs)
             else:
@@ -92,6 +95,10 @@ class AwaitedCalls:
             cache, key = found.found[:2]
             place = id(_loop()), id(cache), key
             others = self._running.get(place)
+            if others is None and ended != self._ended and not looked_again:
+                # What ended while it was looked for may be there now.
+                looked_again = True
+                continue
             if others is None or waited:
                 return await self._compute(place, *found.found)
             await asyncio.wait([others])
@@ -143,6 +150,7 @@ class AwaitedCalls:
                 await _aside(computation.finish, result)
             return result
         finally:
+            self._ended += 1
             if owns and done is not None:
                 del self._running[place]
                 done.set_result(ended)
