@@ -19,8 +19,8 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
-# Tests that look at times, kill processes or load the machine: with nothing beside them.
-ALONE = ["crashes", "remote", "stress"]
+# Tests that look at times, or load the machine: with nothing beside them.
+ALONE = ["remote", "stress"]
 # The others, a file at a time on each of two cores.
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
 QUICK = [
