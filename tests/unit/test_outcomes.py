@@ -213,8 +213,13 @@ def test_a_default_that_is_no_exception(
 ) -> None:
     (tmp_path / "fleche.toml").write_text(f'[default]\nexceptions = ["{name}"]\n')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=name):
-        keeping.default_exceptions()
+    with (
+        cache(cache_from_config({"template": "memory"})),
+        pytest.raises(ValueError, match=name) as told,
+    ):
+        fleche(solve)(-1)
+    # What the call raised is not lost.
+    assert isinstance(told.value.__cause__, NoConvergence)
 
 
 def test_mistaken_options() -> None:

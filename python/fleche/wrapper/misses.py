@@ -261,9 +261,10 @@ class Computation:
         """Give the call up, or save what it raised, where that is wanted."""
         try:
             outcome = self.misses.keeping.outcome_of(error)
-        except Exception:
+        except Exception as mistake:
+            # In the configuration: what the call raised is not lost for it.
             self.abandon()
-            raise
+            raise mistake from error
         if outcome is None:
             self.abandon()
         else:
