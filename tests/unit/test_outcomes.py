@@ -157,6 +157,18 @@ def test_a_predicate_decides(held: BaseCache) -> None:
     assert square.contains(4)
 
 
+def test_a_rerun_whose_result_is_refused_removes_the_old_one(held: BaseCache) -> None:
+    @fleche(hash_code=False, when=lambda result: result != [2])
+    def count(x: int) -> list[int]:
+        ran.append(x)
+        return [len(ran)]
+
+    assert count(1) == count(1) == [1]
+    assert count.rerun(1) == [2]
+    assert not count.contains(1)
+    assert count(1) == [3]
+
+
 def test_coroutine_functions(held: BaseCache) -> None:
     @fleche(none=True, exceptions=(ValueError,))
     async def f(x: int) -> None:

@@ -193,14 +193,20 @@ class Misses:
         else:
             logger.warning("Cache failed to save %s (%s)", name, key, exc_info=error)
 
-    def on_none(self, cache: BaseCache, key: Digest) -> None:
-        """Go without a result that is `None`; in a rerun it takes the old one's place."""
+    def evict_old(self, cache: BaseCache, key: Digest) -> bool:
+        """In a rerun, whose result is not cached, remove the old one; whether there was any."""
         from fleche.caches import RefreshingCache
 
-        if isinstance(cache, RefreshingCache) and (
-            cache._evict_older(key) or cache.cache.contains(key)
-        ):
-            cache.evict(key)
+        if not isinstance(cache, RefreshingCache):
+            return False
+        if not (cache._evict_older(key) or cache.cache.contains(key)):
+            return False
+        cache.evict(key)
+        return True
+
+    def on_none(self, cache: BaseCache, key: Digest) -> None:
+        """Go without a result that is `None`; in a rerun it takes the old one's place."""
+        if self.evict_old(cache, key):
             logger.warning("Function returned None during rerun, evicted stale cache entry")
         elif self.is_strict():
             raise SaveError(f"{self.name} returned None, which is not cached")
@@ -299,6 +305,7 @@ class Computation:
         try:
             if type(result) is not Outcome and misses.keeping.refuses(result):
                 self.abandon()
+                misses.evict_old(self.cache, self.key)
                 logger.debug("Not caching a result of %s, as it was told", misses.name)
                 return
             if result is None:
