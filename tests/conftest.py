@@ -44,6 +44,10 @@ class Process:
     def start(self) -> None:
         self._server, self.listening, self.lines = _start(*self._what)
 
+    @property
+    def id(self) -> int:
+        return self._server.pid
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to it and to all that it started, and wait for its end."""
         os.killpg(self._server.pid, number)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +84,33 @@ def test_killed_under_load(server: DatabaseServer) -> None:
     assert len(list(again.query(name="work"))) == NUMBERS
     for held in (cache, again):
         held.calls._store.close()  # type: ignore[attr-defined]
+
+
+def test_suspended(server: DatabaseServer) -> None:
+    """A server that does not answer stalls nobody for longer than lock_timeout and little more."""
+    cache = Cache(ValueMemory({}), Sql(server.new_database(), lock_timeout=0.5))
+    cache.save(call_of(0, 1))
+    processes = [server.process.id, *_children_of(server.process.id)]
+    for each in processes:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        for work in (
+            lambda: cache.save(call_of(0, 2)),
+            lambda: Sql(cache.calls.url, lock_timeout=0.5).list(),  # type: ignore[attr-defined]
+        ):
+            began = time.monotonic()
+            with pytest.raises((OSError, Rejected), match="has not answered within"):
+                work()
+            assert time.monotonic() - began < 12
+    finally:
+        for each in processes:
+            os.kill(each, signal.SIGCONT)
+    assert version_in(cache, key_of(0), 0) in (1, 2)
+    cache.save(call_of(0, 3))
+    assert version_in(cache, key_of(0), 0) == 3
+    cache.calls._store.close()  # type: ignore[attr-defined]
+
+
+def _children_of(process: int) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(each) for each in found.split()]

@@ -50,6 +50,43 @@ def test_isolated_calls_run_in_a_fresh_directory(cwd_root: Path) -> None:
     assert list(cwd_root.iterdir()) == []
 
 
+def test_what_a_killed_process_left_goes_after_a_day(
+    cwd_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @fleche(isolate=True)
+    def f(x: int) -> str:
+        Path("left.txt").write_text("left")
+        return os.getcwd()
+
+    program = """
+import os, signal, sys
+from fleche.wrapper.isolated import fresh_directory
+with fresh_directory("f"):
+    open("left.txt", "w").close()
+    if sys.argv[1] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program]
+    subprocess.run([*command, "killed"], check=False)
+    (killed,) = cwd_root.glob("f_*")
+    with subprocess.Popen(
+        [*command, "lives"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as living:
+        assert living.stdout is not None
+        assert living.stdout.readline() == b"in\n"
+        for lock in cwd_root.glob(".*.lock"):
+            os.utime(lock, (0, 0))
+        monkeypatch.setattr(_isolated, "_swept", {})
+        f(1)
+        (left,) = cwd_root.glob("f_*")
+        assert left != killed
+        assert (left / "left.txt").exists()
+        living.communicate()
+    assert list(cwd_root.iterdir()) == []
+
+
 def test_isolated_calls_that_fail_leave_nothing(cwd_root: Path) -> None:
     @fleche(isolate=True)
     def f() -> None:

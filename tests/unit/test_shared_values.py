@@ -96,6 +96,55 @@ def test_gc_knows_of_other_caches_in_the_process(kind: str, tmp_path: Path) -> N
     assert bool(mine.gc())
 
 
+def test_gc_waits_for_processes_with_records_in_memory(tmp_path: Path) -> None:
+    mine = made(tmp_path, 1)
+    mine.evict(saved(mine, 1))
+    # Saves, and goes on until its input ends.
+    other = subprocess.Popen(
+        [sys.executable, "-c", _SAVES_TO_MEMORY, str(tmp_path / "values")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "saved\n"
+        with pytest.raises(Rejected, match=rf"process {other.pid} .*needs these values"):
+            mine.gc()
+        # It may be killed: nobody takes its note back.
+        other.kill()
+    assert digest([1, [1]]) in mine.gc()
+    assert not [*(tmp_path / "values").glob(".fleche-*er-*")][1:]
+
+
+_SAVES_TO_MEMORY = """
+import sys
+from fleche.caches import Cache
+from fleche.call import Call
+from fleche.storage import CallMemory, ValuePickleFile
+held = Cache(ValuePickleFile(sys.argv[1]), CallMemory({}))
+held.save(Call("f", {"x": [2, [2]]}, result=[[2], 2]))
+print("saved", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_records_in_memory_take_their_note_with_them(tmp_path: Path) -> None:
+    values = ValuePickleFile(tmp_path / "values")
+    held = [Cache(values, CallMemory({}))]
+    saved(held[0], 1)
+    notes = [*(tmp_path / "values").glob(".fleche-*er-*")]
+    assert len(notes) == 2
+    # A forked child's records are its own; its end, by `os._exit`, takes nothing back.
+    in_child(lambda: (saved(held[0], 2), None)[1])
+    held.clear()
+    gc.collect()
+    (left,) = (tmp_path / "values").glob(".fleche-user-*")
+    assert left not in notes
+    made(tmp_path, 3).gc()
+    assert not [*(tmp_path / "values").glob(".fleche-*er-*")]
+
+
 def test_members_of_a_stack_and_decorated_calls_are_noted(tmp_path: Path) -> None:
     stack = CacheStack((made(tmp_path, 1), cache_from_config({"template": "memory"})))
     f = fleche(lambda x: [x])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fleche import _core
-from fleche._foundation.forks import kept
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
 from fleche.caches.garbage.collect import collect
 from fleche.caches.garbage.places import check_pair
@@ -202,11 +202,17 @@ class Cache(PerKeyLockMixin, BaseCache):
         if self._user is not None:
             self.values._collection.note_user(*self._user)
 
-    # Not a field: it is no part of a cache's configuration.
-    @kept
+    @property
     def _user(self) -> tuple[str, bytes] | None:
-        remember(self.values, self.calls)
-        return note_of(self.values, self.calls)
+        """The note that tells of this cache, beside the values."""
+        process, note = vars(self).get("_noted", (None, None))
+        # Records in a forked child's memory are its own.
+        if process != os.getpid():
+            remember(self.values, self.calls)
+            note = note_of(self.values, self.calls)
+            # Not a field: it is no part of a cache's configuration.
+            vars(self)["_noted"] = os.getpid(), note
+        return note
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_user"}
+        return {name: value for name, value in vars(self).items() if name != "_noted"}

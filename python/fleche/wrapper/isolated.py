@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from fleche import _core
 from fleche._foundation.log import logger_of
 
 logger = logger_of("fleche")
@@ -24,6 +25,12 @@ logger = logger_of("fleche")
 # After so many seconds of waiting a warning says for what: a call that waits for isolated calls in
 # other threads never ends.
 PATIENCE = 10.0
+
+# In seconds: how old what killed processes left is when it goes.
+_DAY = 86400.0
+
+# When each root was looked through last; once an hour is often enough.
+_swept: dict[Path, float] = {}
 
 # A directory to go back to: a descriptor, or its path where there are none of directories.
 _Place: TypeAlias = Any
@@ -86,7 +93,7 @@ def fresh_directory(name: str) -> Iterator[None]:
     """
     with _turns.take(name):
         process = os.getpid()
-        new = _new_directory(name)
+        new, lock = _new_directory(name)
         try:
             with _inside(new):
                 yield
@@ -94,15 +101,47 @@ def fresh_directory(name: str) -> Iterator[None]:
             # A child that was forked inside leaves it to its parent.
             if os.getpid() == process:
                 shutil.rmtree(new, ignore_errors=True)
+                if lock is not None:
+                    _lock_of(new).unlink(missing_ok=True)
+                    lock.release()
 
 
-def _new_directory(name: str) -> str:
+def _new_directory(name: str) -> tuple[str, _core.FileLock | None]:
+    """A new directory, and the lock beside it that says that it is in use."""
     for root in _roots():
         with contextlib.suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
-            return tempfile.mkdtemp(prefix=f"{name}_", dir=root)
+            new = tempfile.mkdtemp(prefix=f"{name}_", dir=root)
+            lock = None
+            with contextlib.suppress(OSError):
+                lock = _core.lock_file(_lock_of(new), 0, False)
+            _sweep(root, Path(new))
+            return new, lock
     # Where the system has its temporary files; what is wrong there is raised.
-    return tempfile.mkdtemp(prefix=f"fleche_{name}_")
+    return tempfile.mkdtemp(prefix=f"fleche_{name}_"), None
+
+
+def _lock_of(directory: str | Path) -> Path:
+    return Path(directory).with_name(f".{Path(directory).name}.lock")
+
+
+def _sweep(root: Path, new: Path) -> None:
+    """Remove what calls left whose process was killed a day ago or more."""
+    if new.stat().st_mtime - _swept.get(root, -_DAY) < _DAY / 24:
+        return
+    # By the clock of the file system, as what is compared.
+    _swept[root] = now = new.stat().st_mtime
+    for lock in root.glob(".*.lock"):
+        left = root / lock.name.removeprefix(".").removesuffix(".lock")
+        with contextlib.suppress(OSError):
+            if now - lock.stat().st_mtime < _DAY:
+                continue
+            held = _core.lock_file(lock, 0, False)
+            if held is not None:
+                logger.debug("Removing %s, which a call left whose process was killed", left)
+                shutil.rmtree(left, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+                held.release()
 
 
 def _roots() -> Iterator[Path]:

@@ -10,11 +10,14 @@ import functools
 import hashlib
 import json
 import os
+import secrets
+import socket
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleche import _core
 from fleche.caches.base import BaseCache, Rejected
 from fleche.caches.garbage.places import pairs_of, place_of
 from fleche.storage.base import CallStorage, ValueStorage, get_storage_constructor
@@ -22,6 +25,12 @@ from fleche.storage.urls import without_password
 
 if TYPE_CHECKING:
     from fleche.caches.pair import Cache
+
+# What the names of notes begin with, and of the locks that say whose process still runs.
+_NOTE, _HOLDER = ".fleche-user-", ".fleche-holder-"
+
+# Notes of records in memory, by name: the process that made them.
+_OURS: dict[str, int] = {}
 
 # Storages of calls of this process, and the values that they need the records of. By identity:
 # two databases in memory are equal.
@@ -56,8 +65,10 @@ def _shared(values: ValueStorage) -> Any:
 def note_of(values: ValueStorage, calls: CallStorage) -> tuple[str, bytes] | None:
     """The note to be left beside the values: its name, and what it says."""
     values_place, place = place_of(values), place_of(calls)
-    if not isinstance(values_place, Path) or not isinstance(place, (Path, str)):
+    if not isinstance(values_place, Path):
         return None
+    if not isinstance(place, (Path, str)):
+        return _note_while_it_lives(values_place, calls)
     note: dict[str, str | None] = {"type": _type_of(calls)}
     if isinstance(place, Path):
         note["path"] = str(place)
@@ -67,6 +78,48 @@ def note_of(values: ValueStorage, calls: CallStorage) -> tuple[str, bytes] | Non
         note["url"] = tells_apart = without_password(place)
     name = hashlib.sha256(tells_apart.encode(errors="surrogateescape")).hexdigest()[:16]
     return name, json.dumps(note).encode()
+
+
+def _note_while_it_lives(values_place: Path, calls: CallStorage) -> tuple[str, bytes] | None:
+    """The note of records that only this process has; it goes with them.
+
+    A lock beside it says that they are still there, if the process is killed, too.
+    """
+    name = secrets.token_hex(8)
+    holder = values_place / f"{_HOLDER}{name}"
+    try:
+        values_place.mkdir(parents=True, exist_ok=True)
+        lock = _core.lock_file(holder, 0, False)
+        if lock is None:
+            return None
+        weakref.finalize(calls, _take_back, holder, lock, os.getpid())
+        _OURS[name] = os.getpid()
+    except (OSError, TypeError):
+        # No locks there, or a class of a user's, with slots: it stays unknown to others.
+        return None
+    here = {"type": _type_of(calls), "process": os.getpid(), "host": socket.gethostname()}
+    return name, json.dumps(here).encode()
+
+
+def _take_back(holder: Path, lock: _core.FileLock, process: int) -> None:
+    # A forked child leaves it to its parent.
+    if os.getpid() == process:
+        holder.with_name(holder.name.replace(_HOLDER, _NOTE)).unlink(missing_ok=True)
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _is_gone(note: Path) -> bool:
+    """Whether the process that left a note of records in its memory has ended."""
+    holder = note.with_name(note.name.replace(_NOTE, _HOLDER))
+    if not holder.exists():
+        return True
+    lock = _core.lock_file(holder, 0, False)
+    if lock is None:
+        return False
+    holder.unlink(missing_ok=True)
+    lock.release()
+    return True
 
 
 def _type_of(calls: CallStorage) -> str | None:
@@ -135,9 +188,19 @@ def _noted(path: Path, text: bytes, cache: Cache, known: list[Any]) -> Iterator[
     try:
         note = json.loads(text)
         kind, url, place = note["type"], note.get("url"), note.get("path")
-        relative = note.get("relative")
+        relative, process = note.get("relative"), note.get("process")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Rejected(f"{refusal}, but cannot be read. {way_out}") from None
+    if process is not None:
+        if _OURS.get(path.name.removeprefix(_NOTE)) == os.getpid():
+            return  # They are remembered.
+        if not _is_gone(path):
+            raise Rejected(
+                f"gc evicts nothing: a cache with records in memory, of process {process} on "
+                f"{note.get('host')}, needs these values. Collect when it has ended; or there"
+            )
+        path.unlink(missing_ok=True)
+        return
     if url is not None:
         if not any(isinstance(each, str) and _hidden(each) == url for each in known):
             raise Rejected(f"{refusal}, in the database {url}. {way_out}")

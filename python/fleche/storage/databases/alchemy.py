@@ -28,6 +28,7 @@ try:
     from sqlalchemy import exc
     from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+    from fleche.storage.databases import silence as _silence
     from fleche.storage.databases import tables as _tables
     from fleche.storage.databases.tables import ARGUMENTS, CALLS, DAMAGED, METADATA, ORDER, SCHEMES
 except ImportError as error:
@@ -203,6 +204,8 @@ class SqlAlchemyStore:
                 f"the database {self._shown} needs a driver that is not installed ({error.name}): "
                 f"pip install 'fleche[sqlalchemy]' {driver}"
             ) from error
+        if backend == "postgresql" and not math.isinf(self._timeout):
+            _silence.bounded(engine, _silence.patience(self._timeout))
         if self._echo:
             sqlalchemy.event.listen(engine, "before_cursor_execute", _log_statement)
         return engine
@@ -228,6 +231,7 @@ class SqlAlchemyStore:
         deadline = time.monotonic() + self._timeout
         pause = 0.001
         while True:
+            began = time.monotonic()
             try:
                 with NotLost(), self._transaction(write) as connection:
                     return work(connection)
@@ -238,7 +242,7 @@ class SqlAlchemyStore:
                     raise
                 # The order of attempts is the server's to decide, not what is written.
                 if not self._may_try_again(error) or time.monotonic() > deadline:
-                    raise self._failed(action, error) from None
+                    raise self._failed(action, error, time.monotonic() - began) from None
                 time.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(2 * pause, 0.1)
 
@@ -276,8 +280,10 @@ class SqlAlchemyStore:
         """The URL as errors show it."""
         return without_password(self._url.render_as_string(hide_password=True))
 
-    def _failed(self, action: str, error: Exception) -> OSError:
+    def _failed(self, action: str, error: Exception, took: float) -> OSError:
         reason = str(getattr(error, "orig", None) or error).strip()
+        if took >= _silence.patience(self._timeout):
+            reason = f"the server has not answered within {took:.0f} seconds ({reason})"
         options = self._url.query
         secrets = [options[name] for name in options if is_secret(name)]
         for secret in filter(None, [self._url.password, *secrets]):
@@ -292,17 +298,24 @@ def _bounded(backend: str, url: URL, timeout: float) -> dict[str, Any]:
     """
     if math.isinf(timeout):
         return {}
+    # Whole seconds, of which drivers take at most a year's.
+    silence = math.ceil(min(_silence.patience(timeout), 3e7))
     if backend == "postgresql":
         # A number of milliseconds; 0 would be without end.
         limit = f"-c lock_timeout={max(1, round(min(timeout, 2e6) * 1000))}"
         given = url.query.get("options", "")
         options = f"{limit} {given if isinstance(given, str) else ' '.join(given)}".strip()
-        return {"options": options}
+        return {"options": options} | _not_given({"connect_timeout": silence}, url)
     if backend in ("mysql", "mariadb") and url.get_driver_name() in ("pymysql", "mysqldb"):
         seconds = max(1, math.ceil(min(timeout, 1e6)))
-        limits = f"innodb_lock_wait_timeout={seconds}, lock_wait_timeout={seconds}"
-        return {} if "init_command" in url.query else {"init_command": f"SET SESSION {limits}"}
+        command = f"innodb_lock_wait_timeout={seconds}, lock_wait_timeout={seconds}"
+        limits = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), silence)
+        return _not_given({"init_command": f"SET SESSION {command}", **limits}, url)
     return {}
+
+
+def _not_given(limits: dict[str, Any], url: URL) -> dict[str, Any]:
+    return {name: limit for name, limit in limits.items() if name not in url.query}
 
 
 def _with_driver(text: str) -> URL:
