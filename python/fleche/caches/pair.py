@@ -205,14 +205,14 @@ class Cache(PerKeyLockMixin, BaseCache):
     @property
     def _user(self) -> tuple[str, bytes] | None:
         """The note that tells of this cache, beside the values."""
-        process, note = vars(self).get("_noted", (None, None))
+        held: tuple[int, tuple[str, bytes] | None] | None = vars(self).get("_noted")
         # Records in a forked child's memory are its own.
-        if process != os.getpid():
+        if held is None or held[0] != os.getpid():
             remember(self.values, self.calls)
-            note = note_of(self.values, self.calls)
+            held = os.getpid(), note_of(self.values, self.calls)
             # Not a field: it is no part of a cache's configuration.
-            vars(self)["_noted"] = os.getpid(), note
-        return note
+            vars(self)["_noted"] = held
+        return held[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_noted"}
