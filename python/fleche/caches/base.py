@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fleche.caches.union import CacheStack
     from fleche.caches.views import FilteredCache, ReadOnlyCache
+    from fleche.storage.claims import Claims
 
 logger = logging.getLogger("fleche.cache")
 
@@ -183,6 +184,17 @@ class BaseCache(OperationContext, ABC):
             overwrite: replace calls that `other` holds already; else they are left alone.
         """
         self.query().transfer(other, pop=pop, overwrite=overwrite)
+
+    # One computation for all who want the same call at the same time (`@fleche(once=True)`).
+
+    #: Whether this is wanted of all calls.
+    _once: bool = False
+
+    def _claims(self) -> Claims | None:
+        """The claims on the calls that are saved here; `None` where none are."""
+        from fleche.storage.claims.memory import MemoryClaims
+
+        return MemoryClaims((type(self), id(self)))
 
     # Calls that were filed under the keys of an older digest scheme (`docs/moving.md`).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fleche import _core
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
@@ -20,6 +20,9 @@ from fleche.digest import DIGEST_LENGTH, Digest
 from fleche.query import name_of
 from fleche.storage.base import CallStorage, Intent, SaveError, ValueStorage
 from fleche.storage.thread_safe import PerKeyLockMixin
+
+if TYPE_CHECKING:
+    from fleche.storage.claims import Claims
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ class Cache(PerKeyLockMixin, BaseCache):
 
     def _may_hold(self, scheme: str) -> bool:
         return self.calls._may_hold(scheme)
+
+    def _claims(self) -> Claims:
+        return self.calls._claims()
 
     def prepare(self, call: Call) -> PreparedCall:
         digests = call._argument_digests()

@@ -7,7 +7,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleche import _core
 from fleche.caches.base import BaseCache, Rejected, Saveable, fetch_again
@@ -18,6 +18,9 @@ from fleche.call.outcomes import stored_result
 from fleche.digest import Digest
 from fleche.storage.base import Intent
 from fleche.storage.thread_safe import PerKeyLockMixin
+
+if TYPE_CHECKING:
+    from fleche.storage.claims import Claims
 
 logger = logging.getLogger("fleche.cache")
 
@@ -122,6 +125,13 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                 needed = Intent.READ if position else intent
                 contexts.enter_context(member._operation_context(key, intent=needed))
             yield
+
+    @property
+    def _once(self) -> bool:  # type: ignore[override]
+        return self.stack[0]._once
+
+    def _claims(self) -> Claims | None:
+        return self.stack[0]._claims()
 
     def push(self, cache: BaseCache) -> CacheStack:
         return CacheStack((cache, *self.stack))

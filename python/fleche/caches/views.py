@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleche import _core
 from fleche.caches.base import BaseCache, Rejected, Saveable
@@ -12,6 +12,9 @@ from fleche.call import Call, LazyCall, PreparedCall, QueryCall
 from fleche.digest import Digest
 from fleche.query.reading import readable
 from fleche.storage.base import Intent
+
+if TYPE_CHECKING:
+    from fleche.storage.claims import Claims
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ class CacheWrapper(BaseCache):
     def _may_hold(self, scheme: str) -> bool:
         return self.cache._may_hold(scheme)
 
+    @property
+    def _once(self) -> bool:  # type: ignore[override]
+        return self.cache._once
+
+    def _claims(self) -> Claims | None:
+        return self.cache._claims()
+
     def expand(self, key: Digest | str) -> Digest:
         return self.cache.expand(key)
 
@@ -78,6 +88,9 @@ class ReadOnlyMixin(BaseCache):
 
     def _file_older(self, older: _core.OlderCall, found: LazyCall, result: Any) -> None:
         pass
+
+    def _claims(self) -> None:
+        return None
 
 
 @dataclass(frozen=True)

@@ -322,6 +322,7 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
               `SizeLimitedCache`
             - `"template"` and its arguments: the same, spelled shorter
             - `read_only: true` besides either: wrapped in a `ReadOnlyCache`
+            - `once: true` besides either: of all who want a call at once, one computes it
             - `"pool"`, a list: a `CachePool` of its elements
             - `"type": "ssh"` and `"host"`: an `SshCache`
 
@@ -370,6 +371,9 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
         cache = caches.Cache(values, calls)
     else:
         cache = caches.SizeLimitedCache(values, calls, d["max_size"])
+    if d.get("once", False):
+        # No field: it does not say which cache it is.
+        vars(cache)["_once"] = True
     return caches.ReadOnlyCache(cache) if d.get("read_only", False) else cache
 
 
@@ -422,6 +426,9 @@ def cache_to_config(c: BaseCache) -> dict[str, Any] | list[dict[str, Any]]:
         }
         if type(c) is caches.SizeLimitedCache:
             config["max_size"] = c.max_size
+        if c._once:
+            config["once"] = True
+        if "max_size" in config:
             with keys.at(f"Cannot convert cache of type {type(c).__name__!r} to config"):
                 keys.check(config, keys.CACHE, "a cache")
         return config

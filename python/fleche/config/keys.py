@@ -92,6 +92,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
 LIMITS = {
     "max_size": Key("an integer of at least 1", lambda v: v is None or (_is_int(v) and v >= 1)),
     "read_only": _FLAG,
+    "once": _FLAG,
 }
 """The keys that every cache of one pair of storages may have, written out or from a template."""
 

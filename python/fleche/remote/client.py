@@ -32,6 +32,7 @@ from fleche.storage.base import Intent
 
 if TYPE_CHECKING:
     from fleche.remote.connection import Server
+    from fleche.storage.claims import Claims
 
 logger = logging.getLogger("fleche.remote")
 
@@ -224,6 +225,17 @@ class SshCache(BaseCache):
     def _may_hold(self, scheme: str) -> bool:
         # As it was when the connection was made: no exchange at every miss.
         return scheme in self._conn.server().info.get("schemes", _core.SCHEMES)
+
+    def _claims(self) -> Claims | None:
+        server = self._conn.server()
+        if server.read_only:
+            return None
+        if not server.info.get("claims", False):
+            # A server that knows of none: within this process at least.
+            return super()._claims()
+        from fleche.remote.claims import RemoteClaims
+
+        return RemoteClaims((self.host, self.cache_name, self.workdir), self._ask)
 
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if not self._conn.server().extended:

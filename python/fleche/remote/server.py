@@ -23,6 +23,7 @@ from fleche.call import DigestedCall, PreparedCall, QueryCall
 from fleche.call.outcomes import stored_result
 from fleche.digest import Digest, Indigestible
 from fleche.remote import records
+from fleche.remote.claims import ServedClaims
 from fleche.remote.client import SshCache
 from fleche.remote.connection import cloudpickle_version, python_version, require_cloudpickle
 from fleche.remote.frames import (
@@ -104,6 +105,7 @@ class Session:
         self.extended = False
         self._refusal: str | None = None
         self._told: dict[str, Any] | None = None
+        self._claims = ServedClaims(cache)
         self._queries: dict[int, Iterator[Any]] = {}
         self._prepared: dict[Digest, PreparedCall] = {}
         self._flights: deque[Any] = deque(maxlen=_MOST_PREPARED)
@@ -245,6 +247,19 @@ class Session:
             prepared = self.cache.prepare(call)
         return str(prepared.commit(result, metadata))
 
+    def claim(self, key: str, seconds: float, holder: Any) -> tuple[bool, Any]:
+        self._refuse_read_only()
+        return self._claims.take(key, seconds, holder)
+
+    def claim_holder(self, key: str) -> Any:
+        return self._claims.holder(key)
+
+    def claim_waits_for(self, key: str, other: str | None) -> None:
+        self._claims.wait_for(key, other)
+
+    def claim_release(self, key: str) -> None:
+        self._claims.release(key)
+
     def evict(self, key: str) -> None:
         self.cache.evict(key)
 
@@ -292,6 +307,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
         # Between two of ours.
         *("commit", "load_record", "load_result", "load_values", "missing", "shortest"),
         *("query_start", "query_next"),
+        *("claim", "claim_holder", "claim_waits_for", "claim_release"),
     )
 }
 
@@ -310,6 +326,7 @@ _RECORDS = frozenset(
             "save",
         ),
         *("evict", "contains", "expand", "shrink", "missing", "shortest", "save_value"),
+        *("claim", "claim_holder", "claim_waits_for", "claim_release"),
     )
 )
 
@@ -378,6 +395,7 @@ def server_info(cache: BaseCache, cache_name: str | None) -> dict[str, Any]:
         "digest": _core.scheme(),
         "schemes": [scheme for scheme in _core.SCHEMES if cache._may_hold(scheme)],
         "python_version": python_version(),
+        "claims": True,
     }
 
 

@@ -34,7 +34,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, ClassVar, Literal, TypeVar, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from fleche import _core
 from fleche._foundation.errors import AmbiguousDigestError as AmbiguousDigestError
@@ -43,6 +44,9 @@ from fleche._foundation.errors import Unreadable as Unreadable
 from fleche.call import DigestedCall, QueryCall
 from fleche.call.patterns import finder
 from fleche.digest import DIGEST_LENGTH, Digest, digest
+
+if TYPE_CHECKING:
+    from fleche.storage.claims import Claims
 
 logger = logging.getLogger("fleche.storage")
 
@@ -350,6 +354,17 @@ class CallStorage(KeyManagement):
     @abstractmethod
     def query(self, template: QueryCall) -> Iterable[DigestedCall]:
         """The records that match `template`, one by one."""
+
+    def _claims(self) -> "Claims":
+        """The claims on the calls that are kept here."""
+        place = self._place()
+        if isinstance(place, Path):
+            from fleche.storage.claims.files import FileClaims
+
+            return FileClaims(place / ".fleche-running")
+        from fleche.storage.claims.memory import MemoryClaims
+
+        return MemoryClaims((type(self), id(self) if place is None else place))
 
     def _load_or_none(self, key: Digest) -> DigestedCall | None:
         """The record under `key`, unless it cannot be read, which is said."""

@@ -39,6 +39,7 @@ from fleche.storage.thread_safe import PerKeyLockMixin
 from fleche.storage.urls import IN_MEMORY, normalized, scheme_of, sqlite_path, without_password
 
 if TYPE_CHECKING:
+    from fleche.storage.claims import Claims
     from fleche.storage.filters import Filter
 
 
@@ -203,6 +204,17 @@ class Sql(PerKeyLockMixin, CallStorage):
             return None
         path = sqlite_path(str(self.url)) if scheme_of(str(self.url)) == "sqlite" else None
         return self.url if path is None else Path(os.path.realpath(path))
+
+    def _claims(self) -> Claims:
+        place = self._place()
+        if isinstance(place, Path):
+            from fleche.storage.claims.files import FileClaims
+
+            return FileClaims(place.with_name(f".{place.name}-running"))
+        if place is None:
+            return super()._claims()
+        store: Any = self._store
+        return store.claims()  # type: ignore[no-any-return]
 
     # The schemes of the keys stand in a table; a save notes its own in the same transaction.
 

@@ -73,6 +73,8 @@ def fleche(
     none: bool | None = None,
     exceptions: tuple[type[BaseException], ...] | type[BaseException] | None = None,
     when: Callable[[Any], bool] | None = None,
+    once: bool | None = None,
+    wait: float | None = None,
 ) -> Decorate: ...
 def fleche(
     _func: Any = None,
@@ -90,11 +92,13 @@ def fleche(
     none: bool | None = None,
     exceptions: tuple[type[BaseException], ...] | type[BaseException] | None = None,
     when: Callable[[Any], bool] | None = None,
+    once: bool | None = None,
+    wait: float | None = None,
 ) -> Any:
     """Cache the calls of a function in the active cache, keyed by the content of the arguments.
 
     The decorated function has helpers, each also in its namespace `.fleche`: `call`, `digest`,
-    `query`, `load`, `contains`, `rerun` and `bind`, which take the function's arguments.
+    `query`, `load`, `contains`, `rerun`, `bind` and `running`, which take the function's arguments.
 
     Args:
         version: counts in the keys; change it when the function changes what it computes.
@@ -117,6 +121,11 @@ def fleche(
         exceptions: exceptions that are cached, and raised again at a hit, with the traceback of
             the run as their cause. `None`: as `[default] exceptions` in the configuration says.
         when: called with each result; says whether it is cached.
+        once: of all who want a call at the same time, in threads, tasks, processes and machines
+            that share the store, one computes it and the others wait for its result. `None`: as
+            the cache says.
+        wait: for how many seconds they wait before they compute it, too. `None`: as long as it is
+            computed.
 
     Raises:
         ValueError: if `require` or `ignore` names no parameter, or `hash_code` is none of these.
@@ -149,6 +158,8 @@ def fleche(
         none=none,
         exceptions=(exceptions,) if isinstance(exceptions, type) else exceptions,
         when=when,
+        once=once,
+        wait=wait,
     )
 
     if _func is None:

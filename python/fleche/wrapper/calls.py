@@ -21,6 +21,7 @@ from fleche.digest import Digest
 from fleche.state import get_cache
 from fleche.wrapper.keeping import Keeping
 from fleche.wrapper.misses import Arguments, Misses
+from fleche.wrapper.once import Once
 from fleche.wrapper.options import Options
 from fleche.wrapper.strictness import Strictness
 from fleche.wrapper.targets import Target
@@ -71,13 +72,15 @@ class CachedCalls:
             typed=options.typed,
             meta=options.meta,
         )
-        on_miss: Any = misses.compute
+        self.misses = misses
+        self.once = Once(self.name, options.once, options.wait)
+        on_miss: Any = self._on_miss
         on_uncached: Any = misses.run_uncached
         self.awaited: AwaitedCalls | None = None
         if inspect.iscoroutinefunction(func):
             from fleche.wrapper.coroutines import AwaitedCalls
 
-            self.awaited = AwaitedCalls(misses)
+            self.awaited = AwaitedCalls(misses, self.once)
             on_miss, on_uncached = self.awaited.on_miss, self.awaited.on_uncached
         self.core = _core.CachedFunction(
             function=func,
@@ -89,7 +92,7 @@ class CachedCalls:
             hash_code=options.code_mode,
             on_miss=on_miss,
             on_uncached=on_uncached,
-            in_python=options.isolate or options.when is not None or self.awaited is not None,
+            in_python=options.needs_python or self.awaited is not None,
             on_raised=misses.keep_raised,
             metadata=options.meta,
             pending=misses.pending.futures,
@@ -123,6 +126,30 @@ class CachedCalls:
             module_of(identity) if options.hash_module else None,
             version if options.hash_version else None,
             code_digest_of(self.func) if counts else None,
+        )
+
+    def _on_miss(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        *more: Any,
+    ) -> Any:
+        misses = self.misses
+        claims = self.once.claims_of(cache, key)
+        if claims is None:
+            return misses.compute(cache, key, arguments, digests, args, kwargs, *more)
+        if (running := misses.pending.running(cache, key)) is not None:
+            return running
+        return self.once.run(
+            claims,
+            cache,
+            key,
+            lambda: misses.compute(cache, key, arguments, digests, args, kwargs, *more),
+            lambda: self.run(args, kwargs),
         )
 
     async def run_awaited(self, args: tuple[Any, ...], kwargs: Arguments) -> Any:

@@ -14,20 +14,25 @@ import os
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from fleche.caches import Cache
 from fleche.digest import Digest
 from fleche.state import get_cache
 from fleche.storage.memory import CallMemory, ValueMemory
 from fleche.wrapper.misses import Arguments, Misses
+from fleche.wrapper.once import Once, held
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
+    from fleche.storage.claims import Claims
 
 __all__ = ["AwaitedCalls"]
 
 _T = TypeVar("_T")
+
+# A loop, a cache, and a key.
+_Place: TypeAlias = tuple[int, int, Digest]
 
 # Enough for disks and databases to have something to do; what waits there takes no processor.
 _MOST_THREADS = 8
@@ -48,13 +53,15 @@ class AwaitedCalls:
 
     Args:
         misses: what its misses take.
+        once: has one of several compute.
     """
 
-    def __init__(self, misses: Misses) -> None:
+    def __init__(self, misses: Misses, once: Once) -> None:
         self.misses = misses
+        self.once = once
         # By loop, cache and key: what is done when the computation is over, and says whether it
         # came to a result.
-        self._running: dict[tuple[int, int, Digest], asyncio.Future[bool]] = {}
+        self._running: dict[_Place, asyncio.Future[bool]] = {}
         # How many computations have ended.
         self._ended = 0
 
@@ -100,15 +107,51 @@ class AwaitedCalls:
                 looked_again = True
                 continue
             if others is None or waited:
-                return await self._compute(place, *found.found)
+                return await self._compute(place, run, found.found)
             await asyncio.wait([others])
             # Where it failed or was cancelled, which is its own caller's affair, the next one
             # computes; a result that is not found now cannot be cached.
             waited = others.result()
 
-    async def _compute(
+    async def _compute(self, place: _Place, run: Callable[..., Any], found: tuple[Any, ...]) -> Any:
+        """Have others of this loop wait while the call is computed, here or elsewhere."""
+        loop = _loop()
+        done = None if loop is None else loop.create_future()
+        owns = done is not None and self._running.setdefault(place, done) is done
+        ended = False
+        try:
+            claims = self.once.claims_of(found[0], found[1])
+            if claims is None:
+                result = await self._compute_here(*found)
+            else:
+                result = await self._compute_once(claims, run, found)
+            ended = True
+            return result
+        finally:
+            self._ended += 1
+            if owns and done is not None:
+                del self._running[place]
+                done.set_result(ended)
+
+    async def _compute_once(
+        self, claims: Claims, run: Callable[..., Any], found: tuple[Any, ...]
+    ) -> Any:
+        cache, key = found[:2]
+        here = _here if _is_memory(cache) else _aside
+        claim = await self.once.claim(claims, cache, key, here)
+        if claim is None:
+            return await self._compute_here(*found)
+        try:
+            with held(claims, key, claim):
+                again = await here(run, *found[4:6])
+                if type(again) is not _Missed:
+                    return again
+                return await self._compute_here(*(again.found or found))
+        finally:
+            await here(claim.release)
+
+    async def _compute_here(
         self,
-        place: tuple[int, int, Digest],
         cache: BaseCache,
         key: Digest,
         arguments: Arguments,
@@ -120,40 +163,18 @@ class AwaitedCalls:
     ) -> Any:
         misses = self.misses
         misses.say_missed(key, error)
-        loop = _loop()
-        done = None if loop is None else loop.create_future()
-        owns = done is not None and self._running.setdefault(place, done) is done
-        ended = False
+        here = _here if _is_memory(cache) else _aside
+        computation = await here(misses.begin, cache, key, arguments, digests, error, code)
+        if computation is None:
+            return await misses.function(*args, **kwargs)
         try:
-            given = cache, key, arguments, digests, error, code
-            if _is_memory(cache):
-                computation = misses.begin(*given)
-            else:
-                computation = await _aside(misses.begin, *given)
-            if computation is None:
-                result = await misses.function(*args, **kwargs)
-                ended = True
-                return result
-            try:
-                result = await misses.function(*args, **kwargs)
-                ended = True
-            except BaseException as failure:
-                if _is_memory(cache):
-                    computation.fail(failure)
-                else:
-                    await _aside(computation.fail, failure)
-                raise
-            if _is_memory(cache):
-                computation.finish(result)
-            else:
-                # Once begun, it is saved, whatever becomes of who waits.
-                await _aside(computation.finish, result)
-            return result
-        finally:
-            self._ended += 1
-            if owns and done is not None:
-                del self._running[place]
-                done.set_result(ended)
+            result = await misses.function(*args, **kwargs)
+        except BaseException as failure:
+            await here(computation.fail, failure)
+            raise
+        # Once begun, it is saved, whatever becomes of who waits.
+        await here(computation.finish, result)
+        return result
 
 
 def _is_at_hand() -> bool:
@@ -189,6 +210,11 @@ async def _aside(work: Callable[..., _T], *args: Any) -> _T:
         return work(*args)
     context = contextvars.copy_context()
     return await asyncio.shield(loop.run_in_executor(_threads(), context.run, work, *args))
+
+
+async def _here(work: Callable[..., _T], *args: Any) -> _T:
+    """As `_aside`, for what takes microseconds."""
+    return work(*args)
 
 
 _pool: ThreadPoolExecutor | None = None

@@ -14,6 +14,7 @@ from fleche.state import BoundWrapper, get_cache
 from fleche.state import cache as set_cache
 from fleche.wrapper.calls import CachedCalls
 from fleche.wrapper.misses import Arguments
+from fleche.wrapper.once import Running
 from fleche.wrapper.targets import merged, placeholder
 
 
@@ -120,6 +121,16 @@ def helpers_of(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Call
         f"processes.",
         BoundWrapper,
         bind,
+    )
+
+    def running(*args: Any, **kwargs: Any) -> Running | None:
+        return calls.once.running(get_cache(), calls.key(*given(args, kwargs)))
+
+    yield helper(
+        f"Who computes the call of `{name}` with these arguments now, as others wait for it "
+        f"(`once=True`); `None` if nobody does.",
+        Running,
+        running,
     )
 
 

@@ -43,6 +43,8 @@ class Options:
     none: bool | None = None
     exceptions: tuple[type[BaseException], ...] | None = None
     when: Callable[[Any], bool] | None = None
+    once: bool | None = None
+    wait: float | None = None
 
     def __post_init__(self) -> None:
         hash_code, version = self.hash_code, self.version
@@ -56,11 +58,18 @@ class Options:
                 raise TypeError(f"fleche(exceptions=...) takes classes, not {error!r}")
         if self.when is not None and not callable(self.when):
             raise TypeError(f"fleche(when=...) takes a function, not a {type(self.when).__name__}")
+        if self.wait is not None and not self.wait >= 0:
+            raise ValueError(f"fleche(wait={self.wait!r}): seconds, of which there are 0 or more")
 
     @property
     def code_mode(self) -> str:
         """As the core calls it when the code counts."""
         return _MODES[self.hash_code]
+
+    @property
+    def needs_python(self) -> bool:
+        """Whether a miss takes more than the core does."""
+        return self.isolate or self.when is not None or bool(self.once)
 
     def check_names(self, function: str, signature: inspect.Signature) -> None:
         """See that `require` and `ignore` name parameters.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fleche.digest import Digest
     from fleche.query import QueryIterator
     from fleche.state import BoundWrapper
+    from fleche.wrapper.once import Running
 
 __all__ = ["Cached", "Decorate", "Helpers", "OnClass", "OnInstance"]
 
@@ -71,6 +72,10 @@ class Helpers(Generic[_P, _R]):
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundWrapper[_R]:
         """The function with these arguments and the active cache, for threads and processes."""
+        raise NotImplementedError
+
+    def running(self, *args: _P.args, **kwargs: _P.kwargs) -> Running | None:
+        """Who computes the call at this moment; `None` if nobody does."""
         raise NotImplementedError
 
 

@@ -38,6 +38,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from fleche.call import DigestedCall
+    from fleche.storage.claims import Claims
     from fleche.storage.filters import Filter
 
 Result = TypeVar("Result")
@@ -88,6 +89,7 @@ class SqlAlchemyStore:
         self._process = os.getpid()
         self._engine: Engine | None = self._new_engine()
         self._has_tables = False
+        self._claims: Claims | None = None
 
     # --- operations ---------------------------------------------------------------------------
 
@@ -147,6 +149,13 @@ class SqlAlchemyStore:
             CALLS.c.key > after, *_tables.conditions(filter, self._url.get_backend_name())
         )
         return self._run("querying", lambda connection: _load(connection, condition))
+
+    def claims(self) -> Claims:
+        if self._claims is None:
+            from fleche.storage.databases.leases import LeaseClaims
+
+            self._claims = LeaseClaims(self._shown, self)
+        return self._claims
 
     def may_hold(self, scheme: str) -> bool:
         def work(connection: Connection) -> bool:

@@ -1,0 +1,11 @@
+"""Claims: of all who want the same call at the same time, who computes it.
+
+`base` says what a claim is, and what whoever makes another kind of store has to offer; `memory` is
+for stores of this process, `files` for folders and databases in files, by kernel locks, which end
+with their process. A database server has leases (`fleche.storage.databases.leases`). It may import
+what is below the storages.
+"""
+
+from fleche.storage.claims.base import Claim, Claims, Holder, Unclaimable
+
+__all__ = ["Claim", "Claims", "Holder", "Unclaimable"]
