@@ -185,6 +185,14 @@ class BaseCache(OperationContext, ABC):
         """
         self.query().transfer(other, pop=pop, overwrite=overwrite)
 
+    def _records(self, key: Digest) -> Iterator[LazyCall]:
+        """The call under a whole key, as each of several caches has it."""
+        try:
+            found = self.load(key)
+        except KeyError:
+            return
+        yield found
+
     # One computation for all who want the same call at the same time (`@fleche(once=True)`).
 
     #: Whether this is wanted of all calls.

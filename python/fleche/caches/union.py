@@ -163,6 +163,10 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
                 continue
             yield position, call
 
+    def _records(self, key: Digest) -> Iterator[LazyCall]:
+        for _, call in self._found(key):
+            yield replace(call, _cache=self)
+
     def _result_from(self, key: Digest, begin: int) -> Any:
         """The result of a call, from the first cache, from one on, that has record and value."""
         for position, call in self._found(key, begin):

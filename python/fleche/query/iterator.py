@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleche.call import LazyCall
+from fleche.call.ages import Age, age_of, seconds_of
 from fleche.query.filed import filed_keys
 from fleche.query.reading import readable
 
@@ -109,6 +110,15 @@ class QueryIterator(Iterable[LazyCall]):
             predicate: called with each call.
         """
         return self._derived(lambda: (call for call, holds in readable(self, predicate) if holds))
+
+    def fresh(self, max_age: Age) -> QueryIterator:
+        """The calls that ended no longer ago; not those of which no time was recorded.
+
+        Args:
+            max_age: seconds, or a `timedelta`.
+        """
+        seconds = seconds_of(max_age, "max_age")
+        return self._derived(lambda: (call for call in self if age_of(call) < seconds))
 
     def sorted(self, key: Key | None = None, reverse: bool = False) -> QueryIterator:
         """The calls in the order of `key`.

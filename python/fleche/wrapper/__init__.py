@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from fleche.call import Call as Call
     from fleche.call import FunctionProfile as FunctionProfile
     from fleche.call import Ignored as Ignored
+    from fleche.call import LazyCall
     from fleche.call import QueryCall as QueryCall
     from fleche.call import Required as Required
     from fleche.call import bind as bind
+    from fleche.call.ages import Age
     from fleche.digest import Digest as Digest
     from fleche.metadata import MetaData
     from fleche.state import BoundWrapper as BoundWrapper
@@ -75,6 +77,9 @@ def fleche(
     when: Callable[[Any], bool] | None = None,
     once: bool | None = None,
     wait: float | None = None,
+    max_age: Age | None = None,
+    stale_ok: Age | bool = False,
+    valid: Callable[[LazyCall], bool] | None = None,
 ) -> Decorate: ...
 def fleche(
     _func: Any = None,
@@ -94,11 +99,15 @@ def fleche(
     when: Callable[[Any], bool] | None = None,
     once: bool | None = None,
     wait: float | None = None,
+    max_age: Age | None = None,
+    stale_ok: Age | bool = False,
+    valid: Callable[[LazyCall], bool] | None = None,
 ) -> Any:
     """Cache the calls of a function in the active cache, keyed by the content of the arguments.
 
     The decorated function has helpers, each also in its namespace `.fleche`: `call`, `digest`,
-    `query`, `load`, `contains`, `rerun`, `bind` and `running`, which take the function's arguments.
+    `query`, `load`, `contains`, `rerun`, `bind` and `running`, which take the function's arguments,
+    and `fresh`.
 
     Args:
         version: counts in the keys; change it when the function changes what it computes.
@@ -126,6 +135,12 @@ def fleche(
             the cache says.
         wait: for how many seconds they wait before they compute it, too. `None`: as long as it is
             computed.
+        max_age: for how many seconds, or what `timedelta`, a result is good, from the end of its
+            computation on; then the call is computed again.
+        stale_ok: for how much longer the old result is given at once, while a thread computes the
+            call again; `True`: without end.
+        valid: called with the call as it is stored, arguments, result and metadata; says whether
+            its result is good.
 
     Raises:
         ValueError: if `require` or `ignore` names no parameter, or `hash_code` is none of these.
@@ -160,6 +175,9 @@ def fleche(
         when=when,
         once=once,
         wait=wait,
+        max_age=max_age,
+        stale_ok=stale_ok,
+        valid=valid,
     )
 
     if _func is None:

@@ -71,8 +71,10 @@ class CachedCalls:
             isolate=options.isolate,
             typed=options.typed,
             meta=options.meta,
+            timed=options.expires,
         )
         self.misses = misses
+        self.freshness = options.freshness()
         self.once = Once(self.name, options.once, options.wait)
         on_miss: Any = self._on_miss
         on_uncached: Any = misses.run_uncached
@@ -80,7 +82,7 @@ class CachedCalls:
         if inspect.iscoroutinefunction(func):
             from fleche.wrapper.coroutines import AwaitedCalls
 
-            self.awaited = AwaitedCalls(misses, self.once)
+            self.awaited = AwaitedCalls(misses, self.once, self.key)
             on_miss, on_uncached = self.awaited.on_miss, self.awaited.on_uncached
         self.core = _core.CachedFunction(
             function=func,
@@ -99,6 +101,7 @@ class CachedCalls:
             on_unusual=misses.go_on,
             on_unsaved=misses.say_unsaved,
             is_strict=strictness,
+            look_up=None if self.freshness is None else self._look_up,
         )
         self.run = self.core.run
 
@@ -151,6 +154,27 @@ class CachedCalls:
             lambda: misses.compute(cache, key, arguments, digests, args, kwargs, *more),
             lambda: self.run(args, kwargs),
         )
+
+    def _look_up(
+        self, cache: BaseCache, key: Digest, args: tuple[Any, ...], kwargs: Arguments
+    ) -> tuple[Any, ...] | None:
+        """What the cache holds of a call: the result, if it is good; nothing, if it is not; `None`
+        if it holds none."""
+        from fleche.wrapper.freshness import Renewals, Stale, State
+
+        assert self.freshness is not None
+        found = self.freshness.find(cache, key)
+        if found is None:
+            return None
+        state, result = found
+        if state is State.EXPIRED or result is None:
+            return ()
+        if state is State.STALE:
+            if self.awaited is not None:
+                return (Stale(result),)
+            renewals = self.__dict__.setdefault("renewals", Renewals(self.name, self.run))
+            renewals.begin(cache, key, args, kwargs)
+        return (result,)
 
     async def run_awaited(self, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         """As `run`, of a coroutine function."""
@@ -206,17 +230,32 @@ class CachedCalls:
         """As `load`; what the call raised is not raised, but returned as it is stored."""
         key = self.key(args, kwargs)
         try:
-            return stored_result(cache.load(key))
+            return self._found(cache, key)
         except KeyError:
             older = self.core.older(cache, *_with_values(args, kwargs))
             if older is None:
                 raise
         found = cache._take_older(older)
-        # If it is not there either: somebody may have filed it anew between the two looks.
-        return stored_result(cache.load(key)) if found is None else found[0]
+        if found is None or self.freshness is not None:
+            # If it is not there either: somebody may have filed it anew between the two looks.
+            return self._found(cache, key)
+        return found[0]
+
+    def _found(self, cache: BaseCache, key: Digest) -> Any:
+        if self.freshness is None:
+            return stored_result(cache.load(key))
+        found = self.freshness.find(cache, key)
+        if found is None or found[1] is None:
+            raise KeyError(key)
+        return found[1]
 
     def contained(self, cache: BaseCache, args: tuple[Any, ...], kwargs: Arguments) -> bool:
         """Whether a cache holds a call, under today's key or an older one."""
+        if self.freshness is not None:
+            try:
+                return self.stored(cache, args, kwargs) is not None
+            except KeyError:
+                return False
         key = self.key(args, kwargs)
         if cache.contains(key):
             return True

@@ -16,10 +16,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from fleche._foundation.log import logger_of
 from fleche.caches import Cache
+from fleche.call.outcomes import given
 from fleche.digest import Digest
 from fleche.state import get_cache
 from fleche.storage.memory import CallMemory, ValueMemory
+from fleche.wrapper.freshness import Stale, renewing
 from fleche.wrapper.misses import Arguments, Misses
 from fleche.wrapper.once import Once, held
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from fleche.storage.claims import Claims
 
 __all__ = ["AwaitedCalls"]
+
+logger = logger_of("fleche")
 
 _T = TypeVar("_T")
 
@@ -54,11 +59,16 @@ class AwaitedCalls:
     Args:
         misses: what its misses take.
         once: has one of several compute.
+        key_of: gives the key of a call.
     """
 
-    def __init__(self, misses: Misses, once: Once) -> None:
+    def __init__(
+        self, misses: Misses, once: Once, key_of: Callable[[tuple[Any, ...], Arguments], Digest]
+    ) -> None:
         self.misses = misses
         self.once = once
+        self.key_of = key_of
+        self._renewals: set[asyncio.Task[None]] = set()
         # By loop, cache and key: what is done when the computation is over, and says whether it
         # came to a result.
         self._running: dict[_Place, asyncio.Future[bool]] = {}
@@ -93,6 +103,9 @@ class AwaitedCalls:
             if type(found) is types.CoroutineType:
                 # The arguments did not fit the signature, but the function takes them.
                 return await found
+            if type(found) is Stale:
+                self._begin_renewal(run, args, kwargs)
+                return given(found.result)
             if type(found) is not _Missed:
                 return found
             if found.found is None:
@@ -112,6 +125,29 @@ class AwaitedCalls:
             # Where it failed or was cancelled, which is its own caller's affair, the next one
             # computes; a result that is not found now cannot be cached.
             waited = others.result()
+
+    def _begin_renewal(
+        self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: Arguments
+    ) -> None:
+        """Compute a call again in a task of its own, unless that is going on."""
+        if (loop := _loop()) is not None:
+            task = loop.create_task(self._renew(run, args, kwargs))
+            self._renewals.add(task)
+            task.add_done_callback(self._renewals.discard)
+
+    async def _renew(
+        self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: Arguments
+    ) -> None:
+        cache = get_cache()
+        try:
+            with renewing(cache, self.key_of(args, kwargs)) as goes_on:
+                if goes_on:
+                    await self.call(run, args, kwargs)
+        except Exception:
+            name = self.misses.name
+            logger.warning(
+                "Computing a call of %s again failed; the old result stays", name, exc_info=True
+            )
 
     async def _compute(self, place: _Place, run: Callable[..., Any], found: tuple[Any, ...]) -> Any:
         """Have others of this loop wait while the call is computed, here or elsewhere."""

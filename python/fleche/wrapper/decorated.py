@@ -77,7 +77,11 @@ def _wrapper(calls: CachedCalls) -> Callable[..., Any]:
     wrapper.__digest__ = own  # type: ignore[attr-defined]
     namespace = types.SimpleNamespace()
     wrapper.fleche = namespace  # type: ignore[attr-defined]
-    for helper in helpers_of(calls, wrapper):
+
+    def decorate(options: Options) -> Callable[..., Any]:
+        return _wrapper(CachedCalls(target, options))
+
+    for helper in helpers_of(calls, wrapper, decorate):
         setattr(namespace, helper.__name__, helper)
         setattr(wrapper, helper.__name__, helper)
     return wrapper

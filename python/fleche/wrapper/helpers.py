@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from fleche.call import Call
+from fleche.call import Call, LazyCall
+from fleche.call.ages import Age
 from fleche.call.outcomes import Outcome
 from fleche.digest import Digest
 from fleche.state import BoundWrapper, get_cache
@@ -15,15 +17,24 @@ from fleche.state import cache as set_cache
 from fleche.wrapper.calls import CachedCalls
 from fleche.wrapper.misses import Arguments
 from fleche.wrapper.once import Running
+from fleche.wrapper.options import Options
 from fleche.wrapper.targets import merged, placeholder
 
+# So many views of other freshness are kept of a function.
+_MOST_OTHERS = 32
 
-def helpers_of(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+
+def helpers_of(
+    calls: CachedCalls,
+    wrapper: Callable[..., Any],
+    decorate: Callable[[Options], Callable[..., Any]],
+) -> Iterator[Callable[..., Any]]:
     """The helpers of a decorated function, each a function that takes the function's arguments.
 
     Args:
         calls: the function's calls.
         wrapper: the decorated function.
+        decorate: decorates the function with other options.
     """
     from fleche.caches import RefreshingCache
     from fleche.query import QueryIterator
@@ -60,11 +71,13 @@ def helpers_of(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Call
     def query(*args: Any, **kwargs: Any) -> QueryIterator:
         # Of a function that has such a parameter it is an argument, as in a call.
         metadata = None if calls.takes("metadata") else kwargs.pop("metadata", None)
+        max_age = None if calls.takes("max_age") else kwargs.pop("max_age", None)
         # A gap that is left matches everything, as any argument that is left out.
         held = (None if a is placeholder() else a for a in merged(target.args, args))
         template = calls.query_call(tuple(held), {**target.kwargs, **kwargs})
         template.metadata = metadata
-        return get_cache().query(template)
+        found = get_cache().query(template)
+        return found if max_age is None else found.fresh(max_age)
 
     yield helper(
         f"The cached calls of `{name}` with these arguments; those left out match everything.",
@@ -121,6 +134,29 @@ def helpers_of(calls: CachedCalls, wrapper: Callable[..., Any]) -> Iterator[Call
         f"processes.",
         BoundWrapper,
         bind,
+    )
+
+    others: dict[tuple[Any, ...], Any] = {}
+
+    def fresh(
+        *,
+        max_age: Age | None = None,
+        stale_ok: Age | bool = False,
+        valid: Callable[[LazyCall], bool] | None = None,
+    ) -> Any:
+        asked = max_age, stale_ok, valid
+        if asked not in others:
+            # There are a few; where there are many, they are made anew.
+            if len(others) >= _MOST_OTHERS:
+                others.clear()
+            options = replace(calls.options, max_age=max_age, stale_ok=stale_ok, valid=valid)
+            others[asked] = decorate(options)
+        return others[asked]
+
+    yield helper(
+        f"`{name}`, for which other results are good: as `max_age`, `stale_ok` and `valid` say.",
+        Callable[..., Any],
+        fresh,
     )
 
     def running(*args: Any, **kwargs: Any) -> Running | None:

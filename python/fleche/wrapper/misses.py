@@ -44,6 +44,7 @@ class Misses:
         isolate: whether each call runs in a directory of its own.
         typed: whether arguments count by type and value.
         meta: metadata to record besides the active ones.
+        timed: whether to record when a call ran in any case.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Misses:
         isolate: bool,
         typed: bool,
         meta: tuple[MetaData, ...],
+        timed: bool = False,
     ) -> None:
         self.name = name
         self.function = function
@@ -66,6 +68,7 @@ class Misses:
         self.isolate = isolate
         self.typed = typed
         self.meta = meta
+        self.timed = timed
         self.pending = Pending()
 
     def run_uncached(
@@ -132,8 +135,17 @@ class Misses:
                     "Cache failed to prepare call of %s (%s)", self.name, key, exc_info=True
                 )
             return None
-        begun = before((*get_metadata(), *self.meta), call)
+        begun = before(self._metadata(), call)
         return Computation(self, cache, key, call, digests, admitted, begun)
+
+    def _metadata(self) -> tuple[MetaData, ...]:
+        metadata = *get_metadata(), *self.meta
+        if self.timed:
+            from fleche.metadata import Runtime
+
+            if not any(isinstance(each, Runtime) for each in metadata):
+                return *metadata, Runtime()
+        return metadata
 
     def go_on(
         self,

@@ -6,9 +6,7 @@ owner, so that nobody waits for the dead.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -144,6 +142,8 @@ class Once:
         Args:
             aside: does something in a thread.
         """
+        import asyncio
+
         waiting = _Waiting(self, claims, cache, key)
         pause = _FIRST_PAUSE
         try:
@@ -173,6 +173,8 @@ class Once:
 
     def runtime(self, cache: BaseCache) -> float | None:
         """How long calls of this function took before, in seconds: the median."""
+        import statistics
+
         try:
             records = islice(cache.query(name=self.name), _ENOUGH)
             held = (each for record in records for each in record.metadata.values())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fleche.call import Version
+from fleche.call.ages import Age, seconds_of
 
 if TYPE_CHECKING:
     import inspect
 
+    from fleche.call import LazyCall
     from fleche.metadata import MetaData
+    from fleche.wrapper.freshness import Freshness
 
 __all__ = ["HashCode", "Options", "names_of_parameters"]
 
@@ -45,6 +49,9 @@ class Options:
     when: Callable[[Any], bool] | None = None
     once: bool | None = None
     wait: float | None = None
+    max_age: Age | None = None
+    stale_ok: Age | bool = False
+    valid: Callable[[LazyCall], bool] | None = None
 
     def __post_init__(self) -> None:
         hash_code, version = self.hash_code, self.version
@@ -60,6 +67,15 @@ class Options:
             raise TypeError(f"fleche(when=...) takes a function, not a {type(self.when).__name__}")
         if self.wait is not None and not self.wait >= 0:
             raise ValueError(f"fleche(wait={self.wait!r}): seconds, of which there are 0 or more")
+        if self.max_age is not None:
+            seconds_of(self.max_age, "max_age")
+        if not isinstance(self.stale_ok, bool):
+            seconds_of(self.stale_ok, "stale_ok")
+        if self.stale_ok and self.max_age is None:
+            raise ValueError("stale_ok says nothing without a max_age: give one")
+        if self.valid is not None and not callable(self.valid):
+            kind = type(self.valid).__name__
+            raise TypeError(f"valid takes a function of a stored call, not a {kind}")
 
     @property
     def code_mode(self) -> str:
@@ -69,7 +85,23 @@ class Options:
     @property
     def needs_python(self) -> bool:
         """Whether a miss takes more than the core does."""
-        return self.isolate or self.when is not None or bool(self.once)
+        return self.isolate or self.when is not None or bool(self.once) or self.expires
+
+    @property
+    def expires(self) -> bool:
+        """Whether what is stored may be no longer good."""
+        return self.max_age is not None or self.valid is not None
+
+    def freshness(self) -> Freshness | None:
+        """What is good; `None`: everything."""
+        if not self.expires:
+            return None
+        from fleche.wrapper.freshness import Freshness
+
+        age = None if self.max_age is None else seconds_of(self.max_age, "max_age")
+        stale: Any = self.stale_ok
+        longer = (math.inf if stale else 0.0) if stale is bool(stale) else seconds_of(stale, "")
+        return Freshness(age, longer, self.valid)
 
     def check_names(self, function: str, signature: inspect.Signature) -> None:
         """See that `require` and `ignore` name parameters.

@@ -21,7 +21,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
-    from fleche.call import Call
+    from fleche.call import Call, LazyCall
+    from fleche.call.ages import Age
     from fleche.digest import Digest
     from fleche.query import QueryIterator
     from fleche.state import BoundWrapper
@@ -72,6 +73,16 @@ class Helpers(Generic[_P, _R]):
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundWrapper[_R]:
         """The function with these arguments and the active cache, for threads and processes."""
+        raise NotImplementedError
+
+    def fresh(
+        self,
+        *,
+        max_age: Age | None = None,
+        stale_ok: Age | bool = False,
+        valid: Callable[[LazyCall], bool] | None = None,
+    ) -> Cached[_P, _R]:
+        """The function, for which other results are good."""
         raise NotImplementedError
 
     def running(self, *args: _P.args, **kwargs: _P.kwargs) -> Running | None:

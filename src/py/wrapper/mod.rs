@@ -44,6 +44,8 @@ pub struct CachedFunction {
     identities: Identities,
     on_miss: Py<PyAny>,
     on_uncached: Py<PyAny>,
+    /// In the place of a plain look-up: loads what is fresh.
+    look_up: Option<Py<PyAny>>,
     /// What a miss in a plain cache needs.
     misses: Misses,
 }
@@ -91,7 +93,7 @@ impl CachedFunction {
         clippy::too_many_arguments,
         reason = "called from one place, by keyword"
     )]
-    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, on_raised, is_strict))]
+    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, on_raised, is_strict, look_up))]
     fn new(
         py: Python<'_>,
         function: Py<PyAny>,
@@ -110,6 +112,7 @@ impl CachedFunction {
         on_unsaved: Py<PyAny>,
         on_raised: Py<PyAny>,
         is_strict: Py<PyAny>,
+        look_up: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let mut flags = vec![false; signature.get().len()];
         for name in &ignored {
@@ -126,6 +129,7 @@ impl CachedFunction {
             identities: Identities::new(identify, hash_code)?,
             on_miss,
             on_uncached,
+            look_up,
             misses: Misses {
                 in_python,
                 metadata,
@@ -187,9 +191,14 @@ impl CachedFunction {
             names: &identity.names,
             hashes: &keyed.hashes,
         };
-        let found = match caches::load_result(&cache, &wanted) {
-            Ok(None) => this.load_older(&cache, &keyed, &wanted),
-            found => found,
+        let found = match &this.look_up {
+            Some(look_up) => {
+                this.load_fresh(look_up.bind(py), &cache, &keyed, &wanted, (args, kwargs))
+            }
+            None => match caches::load_result(&cache, &wanted) {
+                Ok(None) => this.load_older(&cache, &keyed, &wanted),
+                found => found,
+            },
         };
         let failure = match found {
             Ok(Some(result)) => {
@@ -287,6 +296,29 @@ impl CachedFunction {
 }
 
 impl CachedFunction {
+    /// As `load_result` and `load_older`, of what `look_up` finds fresh.
+    fn load_fresh<'py>(
+        &self,
+        look_up: &Bound<'py, PyAny>,
+        cache: &Bound<'py, PyAny>,
+        keyed: &Keyed<'py>,
+        wanted: &Wanted<'_, 'py>,
+        (args, kwargs): (&Bound<'py, PyTuple>, &Bound<'py, PyDict>),
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let key = to_digest(cache.py(), &keyed.key)?;
+        let look = || -> PyResult<Option<Bound<'py, PyTuple>>> {
+            let found = look_up.call1((cache, &key, args, kwargs))?;
+            Ok(found.extract()?)
+        };
+        let found = match look()? {
+            // What is filed under today's key from now on is looked at like any other.
+            None if self.load_older(cache, keyed, wanted)?.is_some() => look()?,
+            found => found,
+        };
+        // An empty one: it is there, and not fresh.
+        found.filter(|found| !found.is_empty()).map(|found| found.get_item(0)).transpose()
+    }
+
     /// The result of a call that is filed under the key of an older scheme, if it is known to be the
     /// same call.
     fn load_older<'py>(
