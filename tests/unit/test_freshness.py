@@ -107,9 +107,7 @@ def test_a_result_expires(store: BaseCache, clock: Clock, max_age: Any) -> None:
     assert [call.result for call in f.query()] == [2]
 
 
-def test_without_runtime_the_time_is_recorded_all_the_same(
-    store: BaseCache, clock: Clock
-) -> None:
+def test_without_runtime_the_time_is_recorded_all_the_same(store: BaseCache, clock: Clock) -> None:
     f, _ = counting(max_age=100)
     with meta():
         assert f(1) == f(1) == 1
@@ -244,7 +242,7 @@ def test_a_callback_decides(store: BaseCache, caplog: pytest.LogCaptureFixture) 
         seen.append((call.arguments["x"], call.result, "runtime" in call.metadata))
         return good
 
-    f, runs = counting(valid=valid)
+    f, _ = counting(valid=valid)
     assert f(1) == f(1) == 1
     assert seen == [(1, 1, True)]
     good = False

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fleche import cache, fleche, wrap_executor
-from fleche.caches import BaseCache, Cache, CacheStack
+from fleche import _core, cache, fleche, wrap_executor
+from fleche.caches import BaseCache, Cache, CachePool, CacheStack
 from fleche.call.outcomes import OriginalTraceback, Outcome
 from fleche.config import cache_from_config
 from fleche.storage import CallMemory, ValueMemory
@@ -239,3 +239,51 @@ def test_mistaken_options() -> None:
         fleche(exceptions=("ValueError",))  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="when"):
         fleche(when=True)  # type: ignore[call-overload]
+
+
+def test_scheme_sha256(tmp_path: Path) -> None:
+    before = _core.scheme()
+    _core.set_scheme("sha256")
+    runs: list[int] = []
+
+    @fleche(none=True, exceptions=ValueError, hash_code=False)
+    def f(x: int) -> None:
+        runs.append(x)
+        if x:
+            raise ValueError(x)
+
+    try:
+        for config in ({"template": "memory"}, {"template": "pickle", "root": tmp_path}):
+            with cache(cache_from_config(config)):
+                for _ in range(2):
+                    assert f(0) is None
+                    for x in (1, 2):
+                        with pytest.raises(ValueError, match=str(x)):
+                            f(x)
+            assert runs == [0, 1, 2]
+            runs.clear()
+    finally:
+        _core.set_scheme(before)
+
+
+def test_views_and_pools_give_them(tmp_path: Path) -> None:
+    held = Cache(ValueMemory({}), CallMemory({}))
+
+    @fleche(none=True, exceptions=ValueError, hash_code=False)
+    def f(x: int) -> None:
+        ran.append(x)
+        if x:
+            raise ValueError(x)
+
+    def check() -> None:
+        assert f(0) is None
+        with pytest.raises(ValueError, match="1"):
+            f(1)
+
+    with cache(held):
+        check()
+    for view in (CachePool((held,)), held.filter(lambda call: True), held.readonly()):
+        before = len(ran)
+        with cache(view):
+            check()
+        assert len(ran) == before

@@ -1,10 +1,17 @@
-"""What a call came to that is no value: `None`, or an exception, stored as a result."""
+"""What a call came to that is no value, stored as a result.
+
+`None`, an exception, or the items of an iterator.
+"""
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Generator
 from typing import Any
 
-__all__ = ["OriginalTraceback", "Outcome", "given", "stored_result"]
+from fleche.digest import Digest, Indigestible, digest
+
+__all__ = ["Items", "OriginalTraceback", "Outcome", "given", "shown", "stored_result"]
 
 
 class OriginalTraceback(Exception):
@@ -40,11 +47,55 @@ class Outcome:
         if self.error is not None:
             raise self.error from OriginalTraceback(self.traceback)
 
+    def __digest__(self) -> Digest:
+        return _digest_of(self)
+
     def __reduce__(self) -> tuple[type[Outcome], tuple[BaseException | None, str]]:
         return Outcome, (self.error, self.traceback)
 
     def __repr__(self) -> str:
         return "<returned None>" if self.error is None else f"<raised {self.error!r}>"
+
+
+class Items:
+    """What an iterator gave, as it is stored.
+
+    Args:
+        items: one after the other.
+        returned: what a generator returned at its end.
+
+    >>> list(Items([1, 2]).replay())
+    [1, 2]
+    """
+
+    __slots__ = ("items", "returned")
+
+    def __init__(self, items: list[Any], returned: Any = None) -> None:
+        self.items = items
+        self.returned = returned
+
+    def replay(self) -> Generator[Any, Any, Any]:
+        """A new iterator over the items."""
+        yield from self.items
+        return self.returned
+
+    def __digest__(self) -> Digest:
+        return _digest_of(self)
+
+    def __reduce__(self) -> tuple[type[Items], tuple[list[Any], Any]]:
+        return Items, (self.items, self.returned)
+
+    def __repr__(self) -> str:
+        return f"<gave {len(self.items)} items>"
+
+
+def _digest_of(stored: Any) -> Digest:
+    """For scheme `sha256`, in which a result needs a digest: what it is told by are its bytes."""
+    kind = type(stored)
+    try:
+        return digest((f"{kind.__module__}.{kind.__qualname__}", pickle.dumps(stored, 5)))
+    except Exception as error:
+        raise Indigestible(stored) from error
 
 
 def given(stored: Any) -> Any:
@@ -53,7 +104,16 @@ def given(stored: Any) -> Any:
     Raises:
         BaseException: if it is an exception.
     """
-    return stored.give() if type(stored) is Outcome else stored
+    if type(stored) is Outcome:
+        return stored.give()
+    return stored.replay() if type(stored) is Items else stored
+
+
+def shown(stored: Any) -> Any:
+    """What people see as the result of a call: the exception that it raised, a list of items."""
+    if type(stored) is Items:
+        return stored.items
+    return None if type(stored) is Outcome and stored.error is None else stored
 
 
 def stored_result(call: Any) -> Any:

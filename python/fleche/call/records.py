@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from fleche import _core
 from fleche._foundation.errors import SaveError
-from fleche.call.outcomes import Outcome
+from fleche.call.outcomes import shown
 from fleche.call.profile import FunctionProfile, Version, bind
 from fleche.digest import Digest, digest
 
@@ -304,13 +304,13 @@ class LazyCall:
 
     @property
     def result(self) -> Any:
-        """The result; `None` while it is pending. Of a call that raised, what it raised.
+        """The result; `None` while it is pending. Of a call that raised, what it raised, and of one
+        that is iterated over, a list of the items.
 
         Raises:
             KeyError: if the cache does not hold it.
         """
-        stored = self._stored_result()
-        return None if type(stored) is Outcome and stored.error is None else stored
+        return shown(self._stored_result())
 
     def _stored_result(self) -> Any:
         if isinstance(self._result, Digest):

@@ -2,10 +2,10 @@
 
 What lives here, a file each: `decorated` (what a function becomes), `options` (what it was
 decorated with), `targets` (what may be decorated), `calls` (keys and lookups), `misses` (what a
-call takes that is no hit), with
-`admission`, `recording`, `pending` and `isolated`; `strictness` (warnings, or errors), `helpers`
-(`f.load` and the rest). It may import the configuration and what is below. A new option is a field
-of `Options`; what it does is a file.
+call takes that is no hit), with `admission`, `recording`, `pending` and `isolated`; `coroutines`
+and `iterated` (other kinds of functions), `once` (one computation for all), `freshness` (what
+expires), `strictness` (warnings, or errors), `helpers` (`f.load` and the rest). It may import the
+configuration and what is below. A new option is a field of `Options`; what it does is a file.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def fleche(
     max_age: Age | None = None,
     stale_ok: Age | bool = False,
     valid: Callable[[LazyCall], bool] | None = None,
+    iterate: bool = False,
 ) -> Decorate: ...
 def fleche(
     _func: Any = None,
@@ -102,6 +103,7 @@ def fleche(
     max_age: Age | None = None,
     stale_ok: Age | bool = False,
     valid: Callable[[LazyCall], bool] | None = None,
+    iterate: bool = False,
 ) -> Any:
     """Cache the calls of a function in the active cache, keyed by the content of the arguments.
 
@@ -141,6 +143,8 @@ def fleche(
             call again; `True`: without end.
         valid: called with the call as it is stored, arguments, result and metadata; says whether
             its result is good.
+        iterate: cache the items of the iterator, or asynchronous iterator, that the function gives,
+            once the last one was asked for; each call gives a new one.
 
     Raises:
         ValueError: if `require` or `ignore` names no parameter, or `hash_code` is none of these.
@@ -178,6 +182,7 @@ def fleche(
         max_age=max_age,
         stale_ok=stale_ok,
         valid=valid,
+        iterate=iterate,
     )
 
     if _func is None:

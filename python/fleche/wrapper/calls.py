@@ -20,6 +20,7 @@ from fleche.call.profile import (
 from fleche.digest import Digest
 from fleche.state import get_cache
 from fleche.wrapper.keeping import Keeping
+from fleche.wrapper.missed import Missed
 from fleche.wrapper.misses import Arguments, Misses
 from fleche.wrapper.once import Once
 from fleche.wrapper.options import Options
@@ -29,6 +30,7 @@ from fleche.wrapper.targets import Target
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
     from fleche.wrapper.coroutines import AwaitedCalls
+    from fleche.wrapper.iterated import IteratedCalls
 
 
 class CachedCalls:
@@ -53,6 +55,11 @@ class CachedCalls:
         self.name = qualname_of(self.target.identity)
         self.signature = signature = signature_of(func)
         options.check_names(self.name, signature)
+        if options.isolate and options.iterate:
+            raise TypeError(
+                f"{self.name} is iterated over, and cannot be isolated: the working directory is "
+                f"the process's, and others run between two items"
+            )
         if options.isolate and inspect.iscoroutinefunction(func):
             raise TypeError(
                 f"{self.name} is a coroutine function, which cannot be isolated: the working "
@@ -79,11 +86,19 @@ class CachedCalls:
         on_miss: Any = self._on_miss
         on_uncached: Any = misses.run_uncached
         self.awaited: AwaitedCalls | None = None
-        if inspect.iscoroutinefunction(func):
+        self.iterated: IteratedCalls | None = None
+        if options.iterate:
+            from fleche.wrapper.iterated import IteratedCalls
+
+            if inspect.iscoroutinefunction(func):
+                raise TypeError(f"{self.name} is a coroutine function: it gives no iterator")
+            self.iterated = IteratedCalls(misses, self.once)
+            on_miss, on_uncached = Missed.on_miss, Missed.on_uncached
+        elif inspect.iscoroutinefunction(func):
             from fleche.wrapper.coroutines import AwaitedCalls
 
             self.awaited = AwaitedCalls(misses, self.once, self.key)
-            on_miss, on_uncached = self.awaited.on_miss, self.awaited.on_uncached
+            on_miss, on_uncached = Missed.on_miss, Missed.on_uncached
         self.core = _core.CachedFunction(
             function=func,
             signature=compile_signature(signature),
@@ -94,7 +109,7 @@ class CachedCalls:
             hash_code=options.code_mode,
             on_miss=on_miss,
             on_uncached=on_uncached,
-            in_python=options.needs_python or self.awaited is not None,
+            in_python=options.needs_python or on_miss != self._on_miss,
             on_raised=misses.keep_raised,
             metadata=options.meta,
             pending=misses.pending.futures,

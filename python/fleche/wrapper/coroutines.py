@@ -12,17 +12,19 @@ import asyncio
 import contextvars
 import os
 import types
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from fleche._foundation.log import logger_of
 from fleche.caches import Cache
-from fleche.call.outcomes import given
+from fleche.call.outcomes import Items, given
 from fleche.digest import Digest
 from fleche.state import get_cache
 from fleche.storage.memory import CallMemory, ValueMemory
 from fleche.wrapper.freshness import Stale, renewing
+from fleche.wrapper.iterated import IteratedCalls, Recording
+from fleche.wrapper.missed import Missed
 from fleche.wrapper.misses import Arguments, Misses
 from fleche.wrapper.once import Once, held
 
@@ -41,16 +43,6 @@ _Place: TypeAlias = tuple[int, int, Digest]
 
 # Enough for disks and databases to have something to do; what waits there takes no processor.
 _MOST_THREADS = 8
-
-
-class _Missed:
-    """What a look-up gives instead of a result: why there is none, and what the core found out."""
-
-    __slots__ = ("found", "reason")
-
-    def __init__(self, found: tuple[Any, ...] | None, reason: tuple[str, Any, Any] | None) -> None:
-        self.found = found
-        self.reason = reason
 
 
 class AwaitedCalls:
@@ -75,16 +67,6 @@ class AwaitedCalls:
         # How many computations have ended.
         self._ended = 0
 
-    def on_miss(self, *found: Any) -> _Missed:
-        """In the place of `Misses.compute`: the look-up is over, and nothing runs yet."""
-        return _Missed(found, None)
-
-    def on_uncached(
-        self, args: tuple[Any, ...], kwargs: Arguments, reason: tuple[str, Any, Any]
-    ) -> _Missed:
-        """In the place of `Misses.run_uncached`."""
-        return _Missed(None, reason)
-
     async def call(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: Arguments) -> Any:
         """The result of a call, cached or computed.
 
@@ -106,7 +88,7 @@ class AwaitedCalls:
             if type(found) is Stale:
                 self._begin_renewal(run, args, kwargs)
                 return given(found.result)
-            if type(found) is not _Missed:
+            if type(found) is not Missed:
                 return found
             if found.found is None:
                 if found.reason is not None:
@@ -174,13 +156,13 @@ class AwaitedCalls:
     ) -> Any:
         cache, key = found[:2]
         here = _here if _is_memory(cache) else _aside
-        claim = await self.once.claim(claims, cache, key, here)
+        claim = await self.once.wait_for_claim_async(claims, cache, key, here)
         if claim is None:
             return await self._compute_here(*found)
         try:
             with held(claims, key, claim):
                 again = await here(run, *found[4:6])
-                if type(again) is not _Missed:
+                if type(again) is not Missed:
                     return again
                 return await self._compute_here(*(again.found or found))
         finally:
@@ -211,6 +193,48 @@ class AwaitedCalls:
         # Once begun, it is saved, whatever becomes of who waits.
         await here(computation.finish, result)
         return result
+
+
+async def iterate(
+    calls: IteratedCalls, run: Callable[..., Any], args: tuple[Any, ...], kwargs: Arguments
+) -> AsyncIterator[Any]:
+    """The items of a call of an asynchronous generator, cached or computed."""
+    found = await (_here if _is_at_hand() else _aside)(run, args, kwargs)
+    claim, here, recording = None, _aside, Recording(None)
+    if type(found) is Missed and found.found is not None:
+        cache, key = found.found[:2]
+        here = _here if _is_memory(cache) else _aside
+        claims = calls.once.claims_of(cache, key)
+        if claims is not None:
+            claim = await calls.once.wait_for_claim_async(claims, cache, key, here)
+        if claims is not None and claim is not None:
+            with held(claims, key, claim):
+                found = await here(run, args, kwargs)
+    try:
+        if type(found) is Items:
+            for item in found.items:
+                yield item
+            return
+        if type(found) is not Missed:
+            # The arguments did not fit the signature, but the function takes them.
+            source = found
+        elif found.found is None:
+            source = calls.uncached(found, args, kwargs)
+        else:
+            cache, key, arguments, digests, args, kwargs, error, code = found.found
+            calls.misses.say_missed(key, error)
+            begin = calls.misses.begin, cache, key, arguments, digests, error, code
+            recording = Recording(await here(*begin))
+            source = calls.misses.function(*args, **kwargs)
+        async for item in source:
+            recording.add(item)
+            yield item
+        await here(recording.finish)
+    finally:
+        # Given up half-way, or failed, unless it is finished.
+        recording.give_up()
+        if claim is not None:
+            claim.release()
 
 
 def _is_at_hand() -> bool:

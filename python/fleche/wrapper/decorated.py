@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleche import _core
 from fleche.wrapper.calls import CachedCalls
 from fleche.wrapper.helpers import helpers_of
 from fleche.wrapper.options import Options
 from fleche.wrapper.targets import unbound
+
+if TYPE_CHECKING:
+    from fleche.wrapper.iterated import IteratedCalls
 
 
 def decorated(func: Any, options: Options) -> Any:
@@ -39,6 +43,8 @@ def decorated(func: Any, options: Options) -> Any:
 def _entry(calls: CachedCalls) -> Callable[..., Any]:
     """What is called in the place of the function: as little as its kind allows."""
     target = calls.target
+    if calls.iterated is not None:
+        return _iterating(calls, calls.iterated)
     if calls.awaited is not None:
 
         async def awaiting(*args: Any, **kwargs: Any) -> Any:
@@ -58,6 +64,41 @@ def _entry(calls: CachedCalls) -> Callable[..., Any]:
         return calls.run(args, kwargs)
 
     return calling
+
+
+def _iterating(calls: CachedCalls, iterated: IteratedCalls) -> Callable[..., Any]:
+    """As `_entry`, of what is iterated over."""
+    target = calls.target
+
+    def given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not target.adds():
+            return calls.run, args, kwargs
+        return calls.run, target.positional(args), {**target.kwargs, **kwargs}
+
+    if inspect.isasyncgenfunction(target.function):
+        from fleche.wrapper.coroutines import iterate
+
+        async def iterating_async(*args: Any, **kwargs: Any) -> Any:
+            source: Any = iterate(iterated, *given(args, kwargs))
+            try:
+                async for item in source:
+                    if (yield item) is not None:
+                        raise TypeError("what is iterated over takes nothing that is sent to it")
+            finally:
+                await source.aclose()
+
+        return iterating_async
+    if inspect.isgeneratorfunction(target.function):
+
+        def iterating(*args: Any, **kwargs: Any) -> Any:
+            return (yield from iterated.call(*given(args, kwargs)))
+
+        return iterating
+
+    def making_iterator(*args: Any, **kwargs: Any) -> Any:
+        return iterated.call(*given(args, kwargs))
+
+    return making_iterator
 
 
 def _wrapper(calls: CachedCalls) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from fleche.call import Call, LazyCall
 from fleche.call.ages import Age
 from fleche.call.outcomes import Outcome
+from fleche.call.outcomes import given as outcome_given
 from fleche.digest import Digest
 from fleche.state import BoundWrapper, get_cache
 from fleche.state import cache as set_cache
@@ -96,7 +97,7 @@ def helpers_of(
             raise KeyError(*(calls.required - bound.keys()))
         stored = calls.stored(get_cache(), positional, named)
         if type(stored) is not Outcome:
-            return stored
+            return outcome_given(stored)
         if stored.error is not None:
             # Raised where it is run, as any other.
             raise KeyError(stored)

@@ -13,7 +13,7 @@ from fleche import _core
 from fleche._foundation.errors import SaveError
 from fleche._foundation.log import logger_of
 from fleche.call import Call, PreparedCall, warn_of_unsaved_argument
-from fleche.call.outcomes import Outcome
+from fleche.call.outcomes import Outcome, shown
 from fleche.digest import Digest, Indigestible, digest
 from fleche.state import get_metadata
 from fleche.wrapper.admission import AdmittedCall, admit
@@ -315,7 +315,7 @@ class Computation:
         misses, call = self.misses, self.call
         call.result = result
         try:
-            if type(result) is not Outcome and misses.keeping.refuses(result):
+            if type(result) is not Outcome and misses.keeping.refuses(shown(result)):
                 self.abandon()
                 misses.evict_old(self.cache, self.key)
                 logger.debug("Not caching a result of %s, as it was told", misses.name)

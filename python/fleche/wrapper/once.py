@@ -111,15 +111,7 @@ class Once:
             compute: runs it, whoever else does.
             look_again: loads it, or computes it; the claim is held meanwhile.
         """
-        waiting = _Waiting(self, claims, cache, key)
-        try:
-            with waiting:
-                claim = waiting.take(0)
-                while claim is None and waiting.goes_on():
-                    claim = waiting.take(waiting.pause(_LOOK))
-        except Unclaimable as error:
-            self.say_unclaimable(error)
-            claim = None
+        claim = self.wait_for_claim(claims, cache, key)
         if claim is None:
             return compute()
         result: Any = None
@@ -134,10 +126,23 @@ class Once:
                 result.add_done_callback(lambda _: claim.release())
         return result
 
-    async def claim(
+    def wait_for_claim(self, claims: Claims, cache: BaseCache, key: Digest) -> Claim | None:
+        """The claim on a call, once it is to be had; `None` if it is to be computed without one."""
+        waiting = _Waiting(self, claims, cache, key)
+        try:
+            with waiting:
+                claim = waiting.take(0)
+                while claim is None and waiting.goes_on():
+                    claim = waiting.take(waiting.pause(_LOOK))
+        except Unclaimable as error:
+            self.say_unclaimable(error)
+            return None
+        return claim
+
+    async def wait_for_claim_async(
         self, claims: Claims, cache: BaseCache, key: Digest, aside: Any
     ) -> Claim | None:
-        """As the beginning of `run`, of a task: `None` if it is to be computed without a claim.
+        """As `wait_for_claim`, of a task.
 
         Args:
             aside: does something in a thread.

@@ -52,6 +52,7 @@ class Options:
     max_age: Age | None = None
     stale_ok: Age | bool = False
     valid: Callable[[LazyCall], bool] | None = None
+    iterate: bool = False
 
     def __post_init__(self) -> None:
         hash_code, version = self.hash_code, self.version
@@ -73,6 +74,8 @@ class Options:
             seconds_of(self.stale_ok, "stale_ok")
         if self.stale_ok and self.max_age is None:
             raise ValueError("stale_ok says nothing without a max_age: give one")
+        if self.stale_ok and self.iterate:
+            raise ValueError("stale_ok has no meaning with iterate: who iterates computes")
         if self.valid is not None and not callable(self.valid):
             kind = type(self.valid).__name__
             raise TypeError(f"valid takes a function of a stored call, not a {kind}")

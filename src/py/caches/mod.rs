@@ -52,7 +52,11 @@ pub fn load_result<'py>(
             return Ok((!result.is_none()).then_some(result));
         }
         let call = cache.call_method1(intern!(py, "load"), (to_digest(py, wanted.key)?,))?;
-        let result = call.getattr(intern!(py, "result"))?;
+        // As it is stored: `None` and exceptions are results, too.
+        let result = match call.getattr_opt(intern!(py, "_stored_result"))? {
+            Some(stored) => stored.call0()?,
+            None => call.getattr(intern!(py, "result"))?,
+        };
         Ok((!result.is_none()).then_some(result))
     };
     missing_is_none(py, load())
