@@ -12,8 +12,9 @@ project_copyright = "the fleche developers"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
-# Files of the repository that pages point to, such as the changelog, are not pages.
-suppress_warnings = ["myst.xref_missing"]
+# Files of the repository that pages point to, such as the changelog, are not pages; and `Digest`
+# is a name in two modules.
+suppress_warnings = ["myst.xref_missing", "ref.python"]
 
 html_theme = "furo"
 html_title = "fleche"

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from fleche.call import Ignored, Required
     from fleche.executor import wrap_executor
     from fleche.state import BoundWrapper
+    from fleche.wrapper.explanation import Explanation
 
 __version__ = _core.VERSION
 
 __all__ = [
     "BoundWrapper",
     "D",
+    "Explanation",
     "Ignored",
     "Required",
     "__version__",
@@ -65,6 +67,7 @@ __getattr__, __dir__ = names_of(
     __name__,
     {
         "BoundWrapper": "fleche.state",
+        "Explanation": "fleche.wrapper.explanation",
         "Ignored": "fleche.call",
         "Required": "fleche.call",
         "wrap_executor": "fleche.executor",

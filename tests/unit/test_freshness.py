@@ -118,6 +118,22 @@ def test_without_runtime_the_time_is_recorded_all_the_same(store: BaseCache, clo
     assert f(2) == 3
 
 
+def test_explanations(store: BaseCache, clock: Clock) -> None:
+    f, runs = counting(max_age=100, stale_ok=10)
+    f(1)
+    assert f.explain(1).hit
+    clock.ahead = 105
+    # To look is not to compute.
+    assert f.explain(1).hit
+    clock.ahead = 120
+    (reason,) = f.explain(1).reasons
+    assert (reason.kind, reason.key) == ("expired", f.digest(1))
+    assert "it is 120 s old, max_age is 100 s" in str(reason)
+    g, _ = counting(valid=lambda call: False)
+    assert [each.kind for each in g.explain(1).reasons] == ["expired"]
+    assert runs == [1]
+
+
 def test_a_view_of_other_freshness(store: BaseCache, clock: Clock) -> None:
     f, _ = counting(when=_in_python)
     assert f(1) == 1

@@ -34,7 +34,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 from fleche import _core
@@ -357,14 +356,10 @@ class CallStorage(KeyManagement):
 
     def _claims(self) -> "Claims":
         """The claims on the calls that are kept here."""
+        from fleche.storage.claims import claims_at
+
         place = self._place()
-        if isinstance(place, Path):
-            from fleche.storage.claims.files import FileClaims
-
-            return FileClaims(place / ".fleche-running")
-        from fleche.storage.claims.memory import MemoryClaims
-
-        return MemoryClaims((type(self), id(self) if place is None else place))
+        return claims_at((type(self), id(self)) if place is None else place)
 
     def _load_or_none(self, key: Digest) -> DigestedCall | None:
         """The record under `key`, unless it cannot be read, which is said."""

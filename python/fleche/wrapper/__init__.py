@@ -4,8 +4,9 @@ What lives here, a file each: `decorated` (what a function becomes), `options` (
 decorated with), `targets` (what may be decorated), `calls` (keys and lookups), `misses` (what a
 call takes that is no hit), with `admission`, `recording`, `pending` and `isolated`; `coroutines`
 and `iterated` (other kinds of functions), `once` (one computation for all), `freshness` (what
-expires), `strictness` (warnings, or errors), `helpers` (`f.load` and the rest). It may import the
-configuration and what is below. A new option is a field of `Options`; what it does is a file.
+expires), `strictness` (warnings, or errors), `helpers` (`f.load` and the rest), `explained`, with
+`looking`, `nearest` and `explanation` (why a call is not cached). It may import the configuration
+and what is below. A new option is a field of `Options`; what it does is a file.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ def fleche(
     """Cache the calls of a function in the active cache, keyed by the content of the arguments.
 
     The decorated function has helpers, each also in its namespace `.fleche`: `call`, `digest`,
-    `query`, `load`, `contains`, `rerun`, `bind` and `running`, which take the function's arguments,
-    and `fresh`.
+    `query`, `load`, `contains`, `explain`, `rerun`, `bind` and `running`, which take the function's
+    arguments, and `fresh`.
 
     Args:
         version: counts in the keys; change it when the function changes what it computes.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from fleche import _core
@@ -99,7 +101,8 @@ class CachedCalls:
 
             self.awaited = AwaitedCalls(misses, self.once, self.key)
             on_miss, on_uncached = Missed.on_miss, Missed.on_uncached
-        self.core = _core.CachedFunction(
+        self.compiled = functools.partial(
+            _core.CachedFunction,
             function=func,
             signature=compile_signature(signature),
             ignored=sorted(self.ignored),
@@ -107,8 +110,6 @@ class CachedCalls:
             typed=options.typed,
             identify=self._identify,
             hash_code=options.code_mode,
-            on_miss=on_miss,
-            on_uncached=on_uncached,
             in_python=options.needs_python or on_miss != self._on_miss,
             on_raised=misses.keep_raised,
             metadata=options.meta,
@@ -118,6 +119,7 @@ class CachedCalls:
             is_strict=strictness,
             look_up=None if self.freshness is None else self._look_up,
         )
+        self.core = self.compiled(on_miss=on_miss, on_uncached=on_uncached)
         self.run = self.core.run
 
     # Locks and the compiled part are made again where a pickle is loaded: when they are first
@@ -170,8 +172,18 @@ class CachedCalls:
             lambda: self.run(args, kwargs),
         )
 
+    @property
+    def look_up_alone(self) -> Callable[..., tuple[Any, ...] | None] | None:
+        """How a call is looked up where not everything is fresh; nothing is computed for it."""
+        return None if self.freshness is None else functools.partial(self._look_up, renew=False)
+
     def _look_up(
-        self, cache: BaseCache, key: Digest, args: tuple[Any, ...], kwargs: Arguments
+        self,
+        cache: BaseCache,
+        key: Digest,
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        renew: bool = True,
     ) -> tuple[Any, ...] | None:
         """What the cache holds of a call: the result, if it is good; nothing, if it is not; `None`
         if it holds none."""
@@ -184,7 +196,7 @@ class CachedCalls:
         state, result = found
         if state is State.EXPIRED or result is None:
             return ()
-        if state is State.STALE:
+        if state is State.STALE and renew:
             if self.awaited is not None:
                 return (Stale(result),)
             renewals = self.__dict__.setdefault("renewals", Renewals(self.name, self.run))

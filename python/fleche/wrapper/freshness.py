@@ -92,6 +92,15 @@ class Freshness:
             return State.EXPIRED
         return state
 
+    def why(self, record: Any) -> str:
+        """Why a stored call has expired, in words."""
+        age = age_of(record)
+        if age < self._max_age:
+            return "what is stored has expired: `valid` refuses it"
+        if math.isinf(age):
+            return "what is stored has expired: when it was computed is not known"
+        return f"what is stored has expired: it is {age:.0f} s old, max_age is {self._max_age:g} s"
+
     def find(self, cache: BaseCache, key: Digest) -> tuple[State, Any] | None:
         """What a cache holds of a call, as it is stored; `None` if it has no record of it.
 

@@ -111,6 +111,17 @@ def helpers_of(
 
     yield helper(f"Whether the call of `{name}` with these arguments is cached.", bool, contains)
 
+    def explain(*args: Any, **kwargs: Any) -> Any:
+        from fleche.wrapper.explained import explain
+
+        return explain(calls, *given(args, kwargs))
+
+    yield helper(
+        f"Whether the call of `{name}` with these arguments is cached, and if not, why.",
+        Any,
+        explain,
+    )
+
     def rerun(*args: Any, **kwargs: Any) -> Any:
         with set_cache(RefreshingCache(get_cache())):
             return wrapper(*args, **kwargs)

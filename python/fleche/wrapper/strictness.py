@@ -32,45 +32,46 @@ class Strictness:
         Args:
             reason: of what kind, what it is about, and the error or value that it came of.
         """
-        kind, subject, detail = reason
-        if kind == "cache":
-            self._warn(
-                detail,
-                "The cache cannot be opened (%s); the call of %s runs without it",
-                detail,
-                self.name,
-            )
-        elif kind == "indigestible":
-            self._warn(
-                detail,
-                "No hash for argument: %r of %s (%s); the call runs without a cache. Pass "
-                "something that has content, or give its class a __digest__ or a hook",
-                subject,
-                self.name,
-                culprit(detail, subject),
-            )
-        elif kind == "captured":
-            self._warn(
-                detail,
-                "No hash for what %s uses (%s); the call runs without a cache. Pass it as an "
-                "argument, or give its class a __digest__ or a hook",
-                self.name,
-                culprit(detail),
-            )
-        else:
-            missing = ", ".join(subject)
-            self._warn(
-                TypeError(f"{self.name} needs {missing} by keyword to be cached"),
-                "Missing required keyword arguments for caching: %s (calling %s)",
-                subject,
-                self.name,
-            )
-
-    def _warn(self, error: Exception, message: str, *about: Any) -> None:
+        error, message, about = uncached(self.name, reason)
         if self():
             error.add_note(message % about)
             raise error
         logger.warning(message, *about)
+
+
+def uncached(name: str, reason: tuple[str, Any, Any]) -> tuple[Exception, str, tuple[Any, ...]]:
+    """Why a call is not cached: what strict raises, a message, and what to fill in there.
+
+    Args:
+        name: the function's.
+        reason: of what kind, what it is about, and the error or value that it came of.
+    """
+    kind, subject, detail = reason
+    if kind == "cache":
+        return (
+            detail,
+            "The cache cannot be opened (%s); the call of %s runs without it",
+            (detail, name),
+        )
+    if kind == "indigestible":
+        return (
+            detail,
+            "No hash for argument: %r of %s (%s); the call runs without a cache. Pass "
+            "something that has content, or give its class a __digest__ or a hook",
+            (subject, name, culprit(detail, subject)),
+        )
+    if kind == "captured":
+        return (
+            detail,
+            "No hash for what %s uses (%s); the call runs without a cache. Pass it as an "
+            "argument, or give its class a __digest__ or a hook",
+            (name, culprit(detail)),
+        )
+    return (
+        TypeError(f"{name} needs {', '.join(subject)} by keyword to be cached"),
+        "Missing required keyword arguments for caching: %s (calling %s)",
+        (subject, name),
+    )
 
 
 def culprit(error: Indigestible, of: str = "") -> str:

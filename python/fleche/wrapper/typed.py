@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fleche.digest import Digest
     from fleche.query import QueryIterator
     from fleche.state import BoundWrapper
+    from fleche.wrapper.explanation import Explanation
     from fleche.wrapper.once import Running
 
 __all__ = ["Cached", "Decorate", "Helpers", "OnClass", "OnInstance"]
@@ -65,6 +66,10 @@ class Helpers(Generic[_P, _R]):
 
     def contains(self, *args: _P.args, **kwargs: _P.kwargs) -> bool:
         """Whether the call with these arguments is cached."""
+        raise NotImplementedError
+
+    def explain(self, *args: _P.args, **kwargs: _P.kwargs) -> Explanation:
+        """Whether the call with these arguments is cached, and if not, why; nothing runs."""
         raise NotImplementedError
 
     def rerun(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:

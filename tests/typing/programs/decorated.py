@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, assert_type
 
-from fleche import Ignored, Required, cache, fleche
+from fleche import Explanation, Ignored, Required, cache, fleche
 from fleche.caches import BaseCache
 from fleche.call import Call
 from fleche.digest import Digest
@@ -24,6 +24,8 @@ assert_type(halve.load(1), float)
 assert_type(halve.rerun(1), float)
 assert_type(halve.contains(1), bool)
 assert_type(halve.digest(1), Digest)
+assert_type(halve.explain(1), Explanation)
+assert_type(halve.fleche.explain(1, 2).hit, bool)
 assert_type(halve.call(1), Call)
 assert_type(halve.query(), QueryIterator)
 assert_type(halve.query(times=2), QueryIterator)
@@ -35,6 +37,7 @@ assert_type(halve.__wrapped__(1, 2), float)
 halve("no number")  # E
 halve()  # E
 halve.load("no number")  # E
+halve.explain("no number")  # E
 halve.fleche.contains(1, 2, 3)  # E
 print(halve.no_such_helper)  # E
 

@@ -6,6 +6,23 @@ with their process. A database server has leases (`fleche.storage.databases.leas
 what is below the storages.
 """
 
+from collections.abc import Hashable
+from pathlib import Path
+
 from fleche.storage.claims.base import Claim, Claims, Holder, Unclaimable
 
-__all__ = ["Claim", "Claims", "Holder", "Unclaimable"]
+__all__ = ["Claim", "Claims", "Holder", "Unclaimable", "claims_at"]
+
+
+def claims_at(place: Hashable) -> Claims:
+    """The claims on the calls in a folder, or in a place of this process's own.
+
+    >>> claims_at("memory").holder("key")
+    """
+    if isinstance(place, Path):
+        from fleche.storage.claims.files import FileClaims
+
+        return FileClaims(place / ".fleche-running")
+    from fleche.storage.claims.memory import MemoryClaims
+
+    return MemoryClaims(place)
