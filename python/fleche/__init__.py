@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fleche.executor import wrap_executor
     from fleche.state import BoundWrapper
     from fleche.wrapper.explanation import Explanation
+    from fleche.wrapper.moved import rename
 
 __version__ = _core.VERSION
 
@@ -41,6 +42,7 @@ __all__ = [
     "fleche",
     "meta",
     "project",
+    "rename",
     "tags",
     "wrap_executor",
 ]
@@ -70,6 +72,7 @@ __getattr__, __dir__ = names_of(
         "Explanation": "fleche.wrapper.explanation",
         "Ignored": "fleche.call",
         "Required": "fleche.call",
+        "rename": "fleche.wrapper.moved",
         "wrap_executor": "fleche.executor",
         **{
             name: f"fleche.{name}"

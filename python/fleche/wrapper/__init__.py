@@ -4,9 +4,10 @@ What lives here, a file each: `decorated` (what a function becomes), `options` (
 decorated with), `targets` (what may be decorated), `calls` (keys and lookups), `misses` (what a
 call takes that is no hit), with `admission`, `recording`, `pending` and `isolated`; `coroutines`
 and `iterated` (other kinds of functions), `once` (one computation for all), `freshness` (what
-expires), `strictness` (warnings, or errors), `helpers` (`f.load` and the rest), `explained`, with
-`looking`, `nearest` and `explanation` (why a call is not cached). It may import the configuration
-and what is below. A new option is a field of `Options`; what it does is a file.
+expires), `moved` (what was recorded under another name), `strictness` (warnings, or errors),
+`helpers` (`f.load` and the rest), `explained`, with `looking`, `nearest` and `explanation` (why a
+call is not cached). It may import the configuration and what is below. A new option is a field of
+`Options`; what it does is a file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from fleche._foundation.lazy import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from fleche import state as state
     from fleche.call import AnyCall as AnyCall
@@ -82,6 +83,9 @@ def fleche(
     stale_ok: Age | bool = False,
     valid: Callable[[LazyCall], bool] | None = None,
     iterate: bool = False,
+    was: str | Iterable[str] = (),
+    added: Mapping[str, Any] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> Decorate: ...
 def fleche(
     _func: Any = None,
@@ -105,6 +109,9 @@ def fleche(
     stale_ok: Age | bool = False,
     valid: Callable[[LazyCall], bool] | None = None,
     iterate: bool = False,
+    was: str | Iterable[str] = (),
+    added: Mapping[str, Any] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> Any:
     """Cache the calls of a function in the active cache, keyed by the content of the arguments.
 
@@ -146,9 +153,14 @@ def fleche(
             its result is good.
         iterate: cache the items of the iterator, or asynchronous iterator, that the function gives,
             once the last one was asked for; each call gives a new one.
+        was: the dotted names that the function had before, `"package.module.f"`: calls that were
+            recorded under them are found, and filed anew.
+        added: parameters that it did not have then, with what it computed with: `{"c": 42}`.
+        renamed: parameters by the names that they had then: `{"n": "steps"}`.
 
     Raises:
-        ValueError: if `require` or `ignore` names no parameter, or `hash_code` is none of these.
+        ValueError: if `require`, `ignore`, `added` or `renamed` names no parameter, or `hash_code`
+            is none of these.
 
     >>> from fleche import cache, fleche
     >>> @fleche
@@ -184,6 +196,9 @@ def fleche(
         stale_ok=stale_ok,
         valid=valid,
         iterate=iterate,
+        was=(was,) if isinstance(was, str) else tuple(was),
+        added=dict(added or {}),
+        renamed=dict(renamed or {}),
     )
 
     if _func is None:

@@ -19,7 +19,7 @@ from fleche.call.profile import (
     signature_of,
     version_of,
 )
-from fleche.digest import Digest
+from fleche.digest import Digest, Indigestible
 from fleche.state import get_cache
 from fleche.wrapper.keeping import Keeping
 from fleche.wrapper.missed import Missed
@@ -84,6 +84,7 @@ class CachedCalls:
         )
         self.misses = misses
         self.freshness = options.freshness()
+        self.moves = options.moves(self.name, signature)
         self.once = Once(self.name, options.once, options.wait)
         on_miss: Any = self._on_miss
         on_uncached: Any = misses.run_uncached
@@ -118,6 +119,7 @@ class CachedCalls:
             on_unsaved=misses.say_unsaved,
             is_strict=strictness,
             look_up=None if self.freshness is None else self._look_up,
+            on_absent=None if self.moves is None else self._find_moved,
         )
         self.core = self.compiled(on_miss=on_miss, on_uncached=on_uncached)
         self.run = self.core.run
@@ -203,6 +205,18 @@ class CachedCalls:
             renewals.begin(cache, key, args, kwargs)
         return (result,)
 
+    def _find_moved(
+        self,
+        cache: BaseCache,
+        key: Digest,
+        arguments: Arguments,
+        digests: dict[str, Digest],
+        code: Digest | None,
+    ) -> Any:
+        """The result of a call that was recorded before the function was moved; `None` if none."""
+        assert self.moves is not None
+        return self.moves.find(cache, self._call_of(arguments, code), digests, key)
+
     async def run_awaited(self, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         """As `run`, of a coroutine function."""
         if self.awaited is None:
@@ -261,12 +275,28 @@ class CachedCalls:
         except KeyError:
             older = self.core.older(cache, *_with_values(args, kwargs))
             if older is None:
-                raise
+                moved = self._moved(cache, key, args, kwargs)
+                if moved is None:
+                    raise
+                return moved if self.freshness is None else self._found(cache, key)
         found = cache._take_older(older)
         if found is None or self.freshness is not None:
             # If it is not there either: somebody may have filed it anew between the two looks.
             return self._found(cache, key)
         return found[0]
+
+    def _moved(
+        self, cache: BaseCache, key: Digest, args: tuple[Any, ...], kwargs: Arguments
+    ) -> Any:
+        if self.moves is None:
+            return None
+        call = self.call(args, kwargs)
+        try:
+            digests = call._argument_digests()
+        except Indigestible:
+            # A default that counts as the default.
+            return None
+        return self.moves.find(cache, call, digests, key)
 
     def _found(self, cache: BaseCache, key: Digest) -> Any:
         if self.freshness is None:
@@ -288,7 +318,7 @@ class CachedCalls:
             return True
         older = self.core.older(cache, *_with_values(args, kwargs))
         if older is None:
-            return False
+            return self._moved(cache, key, args, kwargs) is not None
         # At last as in `load`.
         return cache._find_older(older) is not None or cache.contains(key)
 

@@ -62,6 +62,7 @@ def helpers_of(
     def call(*args: Any, **kwargs: Any) -> Call:
         return calls.call(*given(args, kwargs))
 
+    call._calls = calls  # type: ignore[attr-defined]
     yield helper(f"The call of `{name}` with these arguments; nothing runs.", Call, call)
 
     def digest(*args: Any, **kwargs: Any) -> Digest:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fleche.call import Version
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fleche.call import LazyCall
     from fleche.metadata import MetaData
     from fleche.wrapper.freshness import Freshness
+    from fleche.wrapper.moved import Moves
 
 __all__ = ["HashCode", "Options", "names_of_parameters"]
 
@@ -53,6 +54,9 @@ class Options:
     stale_ok: Age | bool = False
     valid: Callable[[LazyCall], bool] | None = None
     iterate: bool = False
+    was: tuple[str, ...] = ()
+    added: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hash_code, version = self.hash_code, self.version
@@ -94,6 +98,20 @@ class Options:
     def expires(self) -> bool:
         """Whether what is stored may be no longer good."""
         return self.max_age is not None or self.valid is not None
+
+    def moves(self, function: str, signature: inspect.Signature) -> Moves | None:
+        """How the function was called before; `None`: as it is now.
+
+        Raises:
+            ValueError: if that does not fit the function.
+        """
+        if not (self.was or self.added or self.renamed):
+            return None
+        from fleche.wrapper.moved import Moves
+
+        moves = Moves(self.was, self.added, self.renamed)
+        moves.check(function, signature.parameters)
+        return moves
 
     def freshness(self) -> Freshness | None:
         """What is good; `None`: everything."""

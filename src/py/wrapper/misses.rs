@@ -79,7 +79,9 @@ impl CachedFunction {
             || misses.strict(py)?
             || !misses.pending.bind(py).is_empty()
             || are_told(py)?
-            || cache.getattr(intern!(py, "_once")).is_ok_and(|once| once.is_truthy().unwrap_or(true))
+            || cache
+                .getattr(intern!(py, "_once"))
+                .is_ok_and(|once| once.is_truthy().unwrap_or(true))
         {
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! Decorated functions: the walk from a call to its cached result.
 
 mod identity;
+mod look_up;
 mod misses;
 mod named_values;
 
@@ -46,6 +47,8 @@ pub struct CachedFunction {
     on_uncached: Py<PyAny>,
     /// In the place of a plain look-up: loads what is fresh.
     look_up: Option<Py<PyAny>>,
+    /// Asked at last: loads what was recorded before the function was moved.
+    on_absent: Option<Py<PyAny>>,
     /// What a miss in a plain cache needs.
     misses: Misses,
 }
@@ -93,7 +96,7 @@ impl CachedFunction {
         clippy::too_many_arguments,
         reason = "called from one place, by keyword"
     )]
-    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, on_raised, is_strict, look_up))]
+    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, on_raised, is_strict, look_up, on_absent))]
     fn new(
         py: Python<'_>,
         function: Py<PyAny>,
@@ -113,6 +116,7 @@ impl CachedFunction {
         on_raised: Py<PyAny>,
         is_strict: Py<PyAny>,
         look_up: Option<Py<PyAny>>,
+        on_absent: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let mut flags = vec![false; signature.get().len()];
         for name in &ignored {
@@ -130,6 +134,7 @@ impl CachedFunction {
             on_miss,
             on_uncached,
             look_up,
+            on_absent,
             misses: Misses {
                 in_python,
                 metadata,
@@ -196,7 +201,7 @@ impl CachedFunction {
                 this.load_fresh(look_up.bind(py), &cache, &keyed, &wanted, (args, kwargs))
             }
             None => match caches::load_result(&cache, &wanted) {
-                Ok(None) => this.load_older(&cache, &keyed, &wanted),
+                Ok(None) => this.load_otherwise_filed(&cache, &keyed, &wanted),
                 found => found,
             },
         };
@@ -296,62 +301,6 @@ impl CachedFunction {
 }
 
 impl CachedFunction {
-    /// As `load_result` and `load_older`, of what `look_up` finds fresh.
-    fn load_fresh<'py>(
-        &self,
-        look_up: &Bound<'py, PyAny>,
-        cache: &Bound<'py, PyAny>,
-        keyed: &Keyed<'py>,
-        wanted: &Wanted<'_, 'py>,
-        (args, kwargs): (&Bound<'py, PyTuple>, &Bound<'py, PyDict>),
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let key = to_digest(cache.py(), &keyed.key)?;
-        let look = || -> PyResult<Option<Bound<'py, PyTuple>>> {
-            let found = look_up.call1((cache, &key, args, kwargs))?;
-            Ok(found.extract()?)
-        };
-        let found = match look()? {
-            // What is filed under today's key from now on is looked at like any other.
-            None if self.load_older(cache, keyed, wanted)?.is_some() => look()?,
-            found => found,
-        };
-        // An empty one: it is there, and not fresh.
-        found.filter(|found| !found.is_empty()).map(|found| found.get_item(0)).transpose()
-    }
-
-    /// The result of a call that is filed under the key of an older scheme, if it is known to be the
-    /// same call.
-    fn load_older<'py>(
-        &self,
-        cache: &Bound<'py, PyAny>,
-        keyed: &Keyed<'py>,
-        wanted: &Wanted<'_, 'py>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let py = cache.py();
-        if digest::active_scheme(py)? == OLDER || !caches::may_hold(cache, OLDER)? {
-            return Ok(None);
-        }
-        let Some(call) = self.older_call(py, keyed)? else {
-            return Ok(None);
-        };
-        let found = cache.call_method1(intern!(py, "_take_older"), (call,))?;
-        match found.extract::<Option<(Bound<'py, PyAny>,)>>()? {
-            Some((result,)) => Ok(Some(result)),
-            // Somebody may have filed it anew between the two looks.
-            None => caches::load_result(cache, wanted),
-        }
-    }
-
-    fn older_call<'py>(&self, py: Python<'py>, keyed: &Keyed<'py>) -> PyResult<Option<OlderCall>> {
-        let identity = &keyed.identity;
-        let Some(function) = identity.older(self.function.bind(py))? else {
-            return Ok(None);
-        };
-        let (values, digests) = self.by_name(py, keyed)?;
-        let (identity, key) = (identity.of_call(py), &keyed.key);
-        OlderCall::new(&identity, function, key, values, digests, self.typed)
-    }
-
     fn keyed<'py>(
         &self,
         py: Python<'py>,
