@@ -1,6 +1,8 @@
 """The command line, `fleche` or `python -m fleche`.
 
-It may import everything. A new command is a file here, and a line in the parser.
+`command` says what a command is and lists them, `commands` holds one a file; `output` prints,
+`shown` says how numbers and times are shown, `stores` finds the cache that a command is about. It
+may import everything.
 """
 
 from __future__ import annotations
@@ -11,40 +13,56 @@ import sys
 from collections.abc import Sequence
 
 from fleche import _core
+from fleche.cli.command import COMMANDS, INTERRUPTED, MISTAKE, Command, load
+
+__all__ = ["main"]
 
 _EXAMPLES = """\
 examples:
-  python -m fleche remote --serve                  serve the default cache of this machine
-  python -m fleche remote --serve --cache shared   serve the cache [shared] of its fleche.toml
+  fleche ls                 the functions whose calls the default cache holds
+  fleche ls --cache shared  those in the cache [shared] of the fleche.toml in force
+  fleche ls --help          what it takes
 
-Nobody types these: a cache of type "ssh", on another machine, runs them over ssh.
+Exit status: 0 done, 1 something is wrong or was not found, 2 a mistake in what was asked, 3 nothing
+was changed as --yes was not given, 130 ended by Ctrl-C.
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    called = os.path.basename(sys.argv[0]).startswith("fleche")
     parser = argparse.ArgumentParser(
-        prog="fleche" if os.path.basename(sys.argv[0]).startswith("fleche") else "python -m fleche",
+        prog="fleche" if called else "python -m fleche",
         description="A persistent cache of function results.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fleche {_core.VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="{remote}")
-    remote = commands.add_parser(
-        "remote",
-        help="run the remote cache RPC server (used by SshCache)",
-        description="Serve a cache of this machine to an SshCache on another one.",
-    )
-    remote.add_argument(
-        "--serve",
-        action="store_true",
-        help="run the cache server reading RPC frames from stdin",
-    )
-    remote.add_argument(
-        "--cache",
-        help="named cache from the local fleche.toml (default: the file's default)",
-    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name in names:
+        command = load(name)
+        added = commands.add_parser(
+            name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            epilog=_epilog(command),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.arguments(added)
+        if command.takes_cache:
+            added.add_argument(
+                "--cache", help="named cache from the local fleche.toml (default: its default)"
+            )
+        if command.takes_json:
+            added.add_argument("--json", action="store_true", help="print JSON for programs")
     return parser
+
+
+def _epilog(command: Command) -> str | None:
+    if not command.examples:
+        return None
+    width = max(len(text) for text, _ in command.examples)
+    lines = [f"  {text.ljust(width)}  {what}" for text, what in command.examples]
+    return "\n".join(["examples:", *lines])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,13 +74,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after help, a version or a mistake.
     """
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    # One command is loaded where one is named: a server starts at once.
+    named = [word for word in words[:1] if word in COMMANDS]
+    parser = _parser(named or COMMANDS)
+    given = parser.parse_args(words)
     if given.command is None:
         parser.print_help(sys.stderr)
-        return 2
-    if not given.serve:
-        parser.error("nothing to do; pass --serve to run the cache server")
-    from fleche.remote.server import run
+        return MISTAKE
+    return _run(load(given.command), given)
 
-    return run(given.cache)
+
+def _run(command: Command, given: argparse.Namespace) -> int:
+    from fleche.caches import Rejected
+    from fleche.cli.output import Output
+    from fleche.cli.stores import Mistake
+
+    output = Output(getattr(given, "json", False))
+    try:
+        return command.run(given, output)
+    except (Mistake, ValueError, Rejected, OSError, ImportError) as error:
+        if isinstance(error, BrokenPipeError):
+            # Who read it has seen enough, as `head` has.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return INTERRUPTED
+        output.say(f"fleche: {error}", style="red")
+        return MISTAKE
+    except KeyboardInterrupt:
+        output.say("fleche: interrupted")
+        return INTERRUPTED

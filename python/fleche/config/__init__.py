@@ -122,6 +122,16 @@ def _default_section(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return section
 
 
+def sections() -> list[str]:
+    """The names of the caches in the configuration files in force.
+
+    >>> from fleche.config import sections
+    >>> "default" in sections()
+    False
+    """
+    return [name for name in _load_merged_config() if name != "default"]
+
+
 def default_section() -> Mapping[str, Any]:
     """The table `[default]` of the merged configuration files.
 

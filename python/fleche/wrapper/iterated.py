@@ -63,7 +63,7 @@ class IteratedCalls:
 
     def _replayed(self, found: Any) -> Iterator[Any]:
         # Else the arguments did not fit the signature, but the function takes them.
-        return found.replay() if type(found) is Items else found  # type: ignore[no-any-return]
+        return found.replay() if type(found) is Items else found
 
     def uncached(self, found: Missed, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         """What the function gives for a call that is not cached, which is said."""

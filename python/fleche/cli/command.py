@@ -1,0 +1,50 @@
+"""What a command is, and which there are."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleche.cli.output import Output
+
+__all__ = ["COMMANDS", "CONFIRM", "DONE", "FOUND", "INTERRUPTED", "MISTAKE", "Command", "load"]
+
+#: Exit statuses: done; something was found that is wrong, or nothing that was looked for; a mistake
+#: in what was asked; nothing was changed, as `--yes` was not given; ended by Ctrl-C.
+DONE, FOUND, MISTAKE, CONFIRM, INTERRUPTED = 0, 1, 2, 3, 130
+
+#: The commands, in the order in which help shows them: their modules are below
+#: `fleche.cli.commands`.
+COMMANDS = ("ls", "remote")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Args:
+        help: what it does, in a line.
+        run: does it; gives the exit status.
+        arguments: adds what it takes to its parser.
+        examples: lines for the end of its help, each a command and what it does.
+        takes_cache: whether it is about a cache: it takes `--cache NAME`.
+        takes_json: whether it gives something: it takes `--json`.
+    """
+
+    help: str
+    run: Callable[[argparse.Namespace, Output], int]
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    examples: tuple[tuple[str, str], ...] = ()
+    takes_cache: bool = True
+    takes_json: bool = True
+
+
+def load(name: str) -> Command:
+    """The command of this name."""
+    module = importlib.import_module(f"fleche.cli.commands.{name.replace('-', '_')}")
+    command: Command = module.COMMAND
+    return command
