@@ -42,7 +42,7 @@ class RemoteClaims(Claims):
         try:
             return self._ask_server(method, *args, plain=True)
         except (OSError, RemoteConnectionError, RuntimeError) as error:
-            raise Unclaimable(str(error)) from error
+            raise Unclaimable(str(error), is_told=True) from error
 
 
 class _RemoteClaim(Claim):

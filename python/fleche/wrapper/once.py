@@ -27,9 +27,9 @@ __all__ = ["Once", "Running"]
 
 logger = logger_of("fleche")
 
-# In seconds: how long a look at who holds a claim is good for, and after what time of waiting it is
-# said loudly.
-_LOOK = 0.5
+# In seconds: how long a look at who holds a claim is good for, at first and later, and after what
+# time of waiting it is said loudly.
+_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 _PATIENCE = 60.0
 
 # In seconds: the pauses of a task that waits, which lets others run meanwhile.
@@ -37,6 +37,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
 
 # So many earlier runs say how long one takes.
 _ENOUGH = 50
+
+# What was said of stores in which nothing can be claimed: once is enough.
+_SAID: set[str] = set()
 
 # The claims of this context, by place and key: of calls that run further up.
 _HELD: ContextVar[dict[tuple[Any, str], Claim]] = ContextVar("_HELD")
@@ -131,9 +134,10 @@ class Once:
         waiting = _Waiting(self, claims, cache, key)
         try:
             with waiting:
-                claim = waiting.take(0)
+                claim, look = waiting.take(0), _FIRST_LOOK
                 while claim is None and waiting.goes_on():
-                    claim = waiting.take(waiting.pause(_LOOK))
+                    claim = waiting.take(waiting.pause(look))
+                    look = min(2 * look, _LONGEST_LOOK)
         except Unclaimable as error:
             self.say_unclaimable(error)
             return None
@@ -165,7 +169,11 @@ class Once:
 
     def say_unclaimable(self, error: Unclaimable) -> None:
         """Say that a call is computed, though others may compute it, too."""
-        logger.warning("%s is computed whoever else computes it: %s", self.name, error)
+        import logging
+
+        level = logging.DEBUG if error.is_told or str(error) in _SAID else logging.WARNING
+        _SAID.add(str(error))
+        logger.log(level, "%s is computed whoever else computes it: %s", self.name, error)
 
     def running(self, cache: BaseCache, key: Digest) -> Running | None:
         """Who computes a call at this moment."""
@@ -239,11 +247,13 @@ class _Waiting:
     def _tell(self, holder: Holder | None, waited: float) -> None:
         if holder is None or self._told == 2 or (self._told == 1 and waited < _PATIENCE):
             return
+        import logging
+
         loud = waited >= _PATIENCE
         self._told = 2 if loud else 1
         runtime = self._once.runtime(self._cache) if loud else None
         logger.log(
-            30 if loud else 20,
+            logging.WARNING if loud else logging.INFO,
             "A call of %s (%s) waits: %s",
             *(self._once.name, self._key, Running(holder, runtime)),
         )

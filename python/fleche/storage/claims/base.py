@@ -15,7 +15,16 @@ __all__ = ["Claim", "Claims", "Holder", "Unclaimable"]
 
 
 class Unclaimable(Exception):
-    """Nothing can be claimed in this store: it may not be written to, or has no locks."""
+    """Nothing can be claimed in this store.
+
+    Args:
+        text: why.
+        is_told: whether that is told anyway, when the result cannot be saved either.
+    """
+
+    def __init__(self, text: str, is_told: bool = False) -> None:
+        super().__init__(text)
+        self.is_told = is_told
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ writer died.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import replace
@@ -17,6 +18,8 @@ from fleche import _core
 from fleche.storage.claims.base import Claim, Claims, Holder, Unclaimable
 
 __all__ = ["FileClaims"]
+
+_WHERE_NOTHING_IS_SAVED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 class _FileClaim(Claim):
@@ -62,11 +65,14 @@ class FileClaims(Claims):
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = _core.lock_file(path, seconds, False)
         except OSError as error:
-            raise Unclaimable(f"{path} cannot be locked: {error}") from error
+            told = error.errno in _WHERE_NOTHING_IS_SAVED
+            text = f"{self._folder} cannot be locked: {error.strerror or error}"
+            raise Unclaimable(text, told) from error
         if lock is None:
             return None
         if not lock.is_held:
-            raise Unclaimable(f"{path} cannot be locked")
+            told = not os.access(self._folder, os.W_OK)
+            raise Unclaimable(f"{self._folder} has no locks", told)
         return _FileClaim(path, lock, holder or Holder.here())
 
     def holder(self, key: str) -> Holder | None:

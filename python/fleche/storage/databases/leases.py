@@ -157,7 +157,7 @@ class LeaseClaims(Claims):
         try:
             done = self._store._run(action, with_table, write=write)
         except OSError as error:
-            raise Unclaimable(str(error)) from error
+            raise Unclaimable(str(error), is_told=True) from error
         self._has_table = True
         return done
 
