@@ -45,6 +45,10 @@ def D(*values: Any) -> list[Digest]:  # noqa: N802 (as in fleche)
     return [typed(value) for value in values]
 
 
+#: Long enough for an entry of its own.
+LONG = "x" * 256
+
+
 def split(*values: Any) -> DigestedIterable:
     return DigestedIterable(list(values))
 
@@ -54,14 +58,17 @@ def split(*values: Any) -> DigestedIterable:
     [
         (0, 5, [5]),
         (0, [], [[]]),
-        (0, [1, 2], [1, 2, split(*D(1, 2))]),
-        (0, (1, 1), [1, DigestedIterable((typed(1), typed(1)))]),
+        (0, [1, 2], [[1, 2]]),
+        (0, [LONG, 2], [LONG, split(*D(LONG), 2)]),
+        (0, (LONG, LONG), [LONG, DigestedIterable((typed(LONG), typed(LONG)))]),
+        (0, ([1], [1]), [[1], DigestedIterable((typed([1]), typed([1])))]),
         (0, [[], [[]]], [[], split(*D([])), split(*D([], [[]]))]),
-        (0, {"a": 1}, ["a", 1, DigestedDict({typed("a"): typed(1)})]),
+        (0, {"a": 1}, [{"a": 1}]),
+        (0, {"a": [1]}, [[1], DigestedDict({"a": typed([1])})]),
         (1, [1, 2], [[1, 2]]),
         (1, [1, [2]], [[2], split(1, *D([2]))]),
         (1, [[], [[]]], [[[]], split([], *D([[]]))]),
-        (1, [None, True], [None, split(*D(None), True)]),
+        (0, [None, True, 1.5, 2j, b"b", "t"], [[None, True, 1.5, 2j, b"b", "t"]]),
         (
             1,
             {"a": {"b": [1]}},
@@ -76,11 +83,47 @@ def split(*values: Any) -> DigestedIterable:
         (3, [1, [2, [3, [4]]]], [[2, [3, [4]]], split(1, *D([2, [3, [4]]]))]),
         (4, [1, [2, [3, [4]]]], [[1, [2, [3, [4]]]]]),
         (100, [{1, 2}], [{1, 2}, split(_core.result_digest({1, 2}))]),
-        (-1, [5], [5, split(*D(5))]),
+        (-1, [5], [[5]]),
     ],
 )
 def test_where_values_are_split(depth: int, value: Any, expected: list[Any]) -> None:
     assert stored(value, depth) == expected
+
+
+@pytest.mark.parametrize("depth", [-1, 0, 1, 3])
+def test_small_parts_are_no_entries(depth: int) -> None:
+    """Of numbers, however many, there is one entry, at any depth."""
+    for value in ([float(n) for n in range(500)], {str(n): n for n in range(500)}):
+        assert stored(value, depth) == [value]
+    for part in (LONG, b"b" * 256, 1 << 3000):
+        assert len(stored([part, 1], depth)) == (2 if depth <= 0 else 1)
+        assert len(stored([part[:-1] if isinstance(part, str | bytes) else 1], depth)) == 1
+
+
+def test_scheme_sha256_splits_as_the_reference_does() -> None:
+    before = _core.scheme()
+    _core.set_scheme("sha256")
+    try:
+        assert stored([1, 2], 0) == [1, 2, split(*D(1, 2))]
+        assert stored((1, 1), 0) == [1, DigestedIterable((typed(1), typed(1)))]
+        assert stored({"a": 1}, 0) == ["a", 1, DigestedDict({typed("a"): typed(1)})]
+        assert stored([None, True], 1) == [None, split(*D(None), True)]
+    finally:
+        _core.set_scheme(before)
+
+
+def test_stores_of_before_load(tmp_path: Any) -> None:
+    """What was split into numbers before loads, and is the same entry."""
+    storage = ValuePickleFile(tmp_path)
+    value = [1, 2.5, "text"]
+    for part in value:
+        storage.save(part, typed(part))
+    storage.put(split(*D(*value)), digest(value))
+    assert storage.load(digest(value)) == value
+    assert storage.child_digests(digest(value)) == set(D(*value))
+    storage.save(value)
+    assert storage.load(digest(value)) == value
+    assert storage.child_digests(digest(value)) == set()
 
 
 def test_an_array_inside_is_always_split_off() -> None:
@@ -306,12 +349,12 @@ def test_equal_children_are_stored_once_typed_ones_apart() -> None:
     storage = ValueMemory({})
     storage.save([[1], [1], [1.0], [True]])
     held = list(storage.storage.values())
-    assert len(held) == 3 + 3 + 1
-    assert [type(value) for value in held if not isinstance(value, DigestedIterable)] == [
-        int,
-        float,
-        bool,
+    assert [[type(part) for part in value] for value in held if isinstance(value, list)] == [
+        [int],
+        [float],
+        [bool],
     ]
+    assert len(held) == 3 + 1
 
 
 def test_children_of_one_value_are_independent() -> None:
@@ -337,11 +380,11 @@ def test_child_digests_and_reuses() -> None:
 
 def test_a_missing_child_is_a_key_error() -> None:
     storage = ValueMemory({})
-    key = storage.save(["a", "b"])
-    storage.evict(typed("b"))
+    key = storage.save(["a", ["b"]])
+    storage.evict(typed(["b"]))
     with pytest.raises(KeyError) as error:
         storage.load(key)
-    assert error.value.args == (typed("b"),)
+    assert error.value.args == (typed(["b"]),)
 
 
 def test_containers_that_hold_a_digest_come_back_as_they_are() -> None:
@@ -361,7 +404,7 @@ def test_many_children_are_one_batch(tmp_path: Any) -> None:
 
     storage = Watched({})
     storage.save([{"n": n % 10} for n in range(1000)])
-    assert len(puts) == 10 + 10 + 1 + 1, "numbers, dicts, their key, the list"
+    assert len(puts) == 10 + 1, "dicts, the list"
     files = ValuePickleFile(tmp_path)
     value = [{"n": n} for n in range(200)]
     assert files.load(files.save(value)) == value
@@ -425,15 +468,15 @@ def test_stored_objects(made: Any, state: dict[str, Any], stands_for: Any) -> No
     assert type(made).__module__ == "fleche.storage.destructuring"
     assert digest(made) == digest(made, typed=True) == typed(stands_for)
     storage = ValueMemory({})
-    storage.save(stands_for)
-    storage.save([[2], 1, 2])
+    for part in ([2], 1, stands_for):
+        storage.save(part, typed(part))
     assert made.mend(storage) == stands_for
     assert made.underlying() is (made.items if "items" in state else made.fields)
 
 
 def test_what_the_reference_splits_of_a_subclass_mends() -> None:
     storage = ValueMemory({})
-    storage.save([1, "k"])
+    storage.save(1, typed(1))
     mended = DigestedIterable(Words([typed(1), "k"])).mend(storage)
     assert (type(mended), mended) == (Words, Words([1, "k"]))
 
@@ -511,7 +554,7 @@ def test_a_storage_of_a_user_splits() -> None:
     assert storage.count_reuses()[typed([2])] == 1
     assert storage._intern_rec(5) == (5, 0)
     assert storage._intern_rec([1]) == (typed([1]), 1)
-    assert storage._intern_rec(None) == (typed(None), float("inf"))
+    assert storage._intern_rec(None) == (None, float("inf"))
 
 
 VALUES = st.recursive(

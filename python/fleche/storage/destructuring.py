@@ -1,7 +1,8 @@
 """Large values split over keys: children under digests of their own, parents that hold those.
 
 A `list`, `tuple`, `dict`, dataclass or attrs instance is split where a child's nesting depth is at
-least `remaining_depth`. Equal children are stored once. Loading mends the whole.
+least `remaining_depth`. Equal children are stored once. Loading mends the whole. Numbers, `None`,
+and text and bytes that are shorter than 256 stay in their parent at any depth (in scheme `exact`).
 
 >>> from fleche.storage.memory import ValueMemory
 >>> storage = ValueMemory({}, remaining_depth=1)
@@ -163,14 +164,15 @@ class DestructuringMixin(ValueStorage):
     """Splits what a value storage saves and mends what it loads.
 
     Args:
-        remaining_depth: children nested at least this deep are stored under keys of their own.
+        remaining_depth: children nested at least this deep are stored under keys of their own,
+            unless they are small.
 
     >>> from fleche.storage import ValueMemory
     >>> for depth in (0, 1, 2):
     ...     storage = ValueMemory({}, remaining_depth=depth)
     ...     key = storage.save([[1, 2], [1, 2], [3, 4]])
     ...     print(depth, len(storage.list()))
-    0 7
+    0 3
     1 3
     2 1
     """

@@ -26,6 +26,9 @@ _PROTOCOL = 4
 # The oldest one that tells whether an array may be written to.
 _EXACT_PROTOCOL = 5
 
+# A branch takes a millisecond and more than a kilobyte.
+_MOST_BRANCHES = 64
+
 _PLAIN = frozenset({Digest, bool, bytes, complex, float, int, str, type(None)})
 # `bagofholding` and HDF5 keep the content of what these have, and it may be large.
 _DATA_PACKAGES = frozenset({"pandas", "polars", "pyarrow", "scipy", "torch", "xarray"})
@@ -63,10 +66,19 @@ def packed(value: Any) -> Any:
             held: Any = object.__new__(type(value))
             held.cls, held.fields = value.cls, Pickled(fields)
             return held
+        case list() | tuple() | dict() if _is_long(value) and _core.scheme() == "exact":
+            return Pickled(value, _EXACT_PROTOCOL)
         case _ if _core.scheme() == "exact" and _loses_in_a_tree(value):
             return Pickled(value, _EXACT_PROTOCOL)
         case _:
             return value
+
+
+def _is_long(value: Any) -> bool:
+    """Whether nobody wants a tree of a container: it has a branch for every number."""
+    if type(value) not in (list, tuple, dict) or len(value) <= _MOST_BRANCHES:
+        return False
+    return _are_plain(value) and (type(value) is not dict or _are_plain(value.values()))
 
 
 def _are_plain(items: Iterable[Any]) -> bool:

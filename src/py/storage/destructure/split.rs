@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::py::once::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::super::backend::Backend;
 use super::super::entry::{Entry, pickled};
@@ -18,6 +18,9 @@ use crate::py::names::Imported;
 static DESTRUCTURERS: Imported = Imported::new("fleche.storage.destructuring", "_DESTRUCTURERS");
 /// The nesting depth of what cannot be looked into: deeper than any limit.
 pub(super) const OPAQUE: usize = usize::MAX;
+
+/// From this length on, in characters or bytes, a part is worth an entry of its own.
+const LARGEST_PART: usize = 256;
 
 /// A value as it would be stored under a key of its own.
 pub(super) struct Node<'py> {
@@ -224,7 +227,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
         let node = self.node(&value)?;
         *deepest = Some(deepest.map_or(node.depth, |deepest| deepest.max(node.depth)));
         hashes.push(node.hash);
-        if !self.splits_off(node.depth) {
+        if !self.splits_off(node.depth) || (self.scheme == Scheme::Exact && is_small(&value)?) {
             return Ok(value);
         }
         *split = true;
@@ -429,6 +432,24 @@ fn any_digest(values: &[Bound<'_, PyAny>]) -> PyResult<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether a value is smaller than an entry of its own would be: a parent holds it, at any depth.
+fn is_small(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        return Ok(text.len()? < LARGEST_PART);
+    }
+    if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        return Ok(bytes.as_bytes().len() < LARGEST_PART);
+    }
+    if value.is_exact_instance_of::<PyInt>() {
+        let bits = value.call_method0(intern!(value.py(), "bit_length"))?;
+        return Ok(bits.extract::<usize>()? < 8 * LARGEST_PART);
+    }
+    Ok(value.is_none()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyComplex>())
 }
 
 /// The depth of a container whose deepest child has this depth; an empty one counts as a leaf.
