@@ -25,6 +25,7 @@ from fleche.wrapper import fleche
 if TYPE_CHECKING:
     from fleche.call import Ignored, Required
     from fleche.executor import wrap_executor
+    from fleche.files import File
     from fleche.state import BoundWrapper
     from fleche.wrapper.explanation import Explanation
     from fleche.wrapper.moved import rename
@@ -35,6 +36,7 @@ __all__ = [
     "BoundWrapper",
     "D",
     "Explanation",
+    "File",
     "Ignored",
     "Required",
     "__version__",
@@ -70,6 +72,7 @@ __getattr__, __dir__ = names_of(
     {
         "BoundWrapper": "fleche.state",
         "Explanation": "fleche.wrapper.explanation",
+        "File": "fleche.files",
         "Ignored": "fleche.call",
         "Required": "fleche.call",
         "rename": "fleche.wrapper.moved",

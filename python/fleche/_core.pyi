@@ -35,24 +35,28 @@ __all__ = [
     "UndoableFile",
     "add_hook",
     "announce_fork",
+    "check_files",
     "child_digests",
     "config_paths",
     "digest",
     "digest_class",
     "escape_variables",
     "expand_variables",
+    "file_digest",
     "get_hooks",
     "has_identity",
     "independent",
     "independent_copy",
     "intern_value",
     "is_unambiguous",
+    "load_unchanged",
     "load_value",
     "lock_file",
     "lookup_key",
     "manual_hooks",
     "mend",
     "merge_configs",
+    "note_loaded_file",
     "path_or_url",
     "put_newest",
     "read_config",
@@ -64,6 +68,7 @@ __all__ = [
     "save_value",
     "scheme",
     "set_entry_point_hooks",
+    "set_file_class",
     "set_manual_hooks",
     "set_scheme",
     "shorten_keys",
@@ -98,6 +103,13 @@ class DecoratedDigest:
 
 def scheme() -> str: ...
 def set_scheme(name: str | None) -> None: ...
+def file_digest(path: str) -> Digest: ...
+def set_file_class(class_: type) -> None: ...
+def note_loaded_file(file: Any) -> None: ...
+def load_unchanged(load: Callable[[], Any]) -> Any: ...
+def check_files(
+    arguments: dict[str, Any], digests: dict[str, Digest], names: Sequence[str], typed: bool
+) -> None: ...
 def add_hook(hook: Hook[Any]) -> None: ...
 def get_hooks() -> list[Hook[Any]]: ...
 def manual_hooks() -> list[Hook[Any]]: ...
@@ -146,6 +158,7 @@ class CachedFunction:
         signature: Signature,
         ignored: Sequence[str],
         required: Sequence[str],
+        files: Mapping[str, Callable[[Any], Any]],
         typed: bool,
         identify: Callable[[], Any],
         hash_code: str,

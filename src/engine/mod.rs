@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod codec;
 pub mod collection;
 pub mod config;
+pub mod contents;
 pub mod digest;
 pub mod disk;
 pub mod error;

@@ -45,7 +45,7 @@ pub fn os_error(error: &Error) -> PyErr {
 }
 
 /// The text of an error of the operating system; Python adds its number itself.
-fn without_number(error: &io::Error) -> String {
+pub fn without_number(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error") {
         Some(end) => text[..end].to_owned(),

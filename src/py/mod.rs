@@ -5,6 +5,7 @@ mod call;
 mod config;
 mod digest;
 mod errors;
+mod files;
 mod interrupt;
 mod keys;
 mod logs;
@@ -38,6 +39,10 @@ pub mod _core {
         manual_hooks, record::DecoratedDigest, same_definition, scheme_in_force as scheme,
         set_entry_point_hooks, set_manual_hooks, set_scheme, sha256::is_unambiguous,
         storage_key_of as storage_key,
+    };
+    #[pymodule_export]
+    use super::files::{
+        check_files, file_digest, load_unchanged, note_loaded_file, set_file_class,
     };
     #[pymodule_export]
     use super::interrupt::{ForkBarrier, announce_fork, withdraw_fork};

@@ -39,6 +39,8 @@ INTENDED = (
     "fleche.caches.ReadOnlyMixin.(bases)",
     "fleche.caches.ReadOnlyMixin.(abstract)",
     "fleche.query.QueryIterator.(bases)",
+    # fleche.File
+    "fleche.call.FunctionProfile.(fields)",
     # for type checkers
     "fleche.BoundWrapper.(bases)",
     "fleche.state.BoundWrapper.(bases)",

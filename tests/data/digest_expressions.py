@@ -41,6 +41,8 @@ import pyarrow as pa
 import scipy.sparse as sp
 import xarray as xr
 
+from fleche import File
+
 __all__ = [
     "CONFUSED",
     "DISTINCT",
@@ -54,6 +56,13 @@ _ = (
     *(OrderedDict, UserDict, UserList, UserString, defaultdict, deque, Decimal, Fraction, Path),
     *(PurePosixPath, PureWindowsPath, ZoneInfo, pd, pl, pa, sp, xr),
 )
+
+FILES = Path(__file__).with_name("files")
+
+
+def held(name: str) -> File:
+    """A file, or a folder, beside this one."""
+    return File(FILES / name)
 
 
 class Marked(list[Any]):
@@ -244,6 +253,9 @@ DISTINCT: list[tuple[str, str]] = [
     ("''", "b''"),
     ("'a'", "b'a'"),
     ("'a'", "['a']"),
+    ("held('one.txt')", "b'content\\n'"),
+    ("held('folder')", "held('folder/b')"),
+    ("held('folder/a.txt')", "held('folder/b/c.txt')"),
     ("b'a'", "bytearray(b'a')"),
     ("'\\ud800'", "'\\udc00'"),
     ("[]", "()"),

@@ -51,7 +51,7 @@ class QueryCall:
             TypeError: if the arguments do not fit the function.
         """
         profile = FunctionProfile.of(func)
-        bound = bind(func, args, kwargs, partial=True)
+        bound = profile.take_files(bind(func, args, kwargs, partial=True))
         arguments = {name: bound.get(name) for name in profile.signature.parameters}
         profile.strip_for_key(arguments)
         return cls(profile.qualname, arguments, None, profile.module, profile.version)

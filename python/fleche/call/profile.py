@@ -7,12 +7,13 @@ import sys
 import types
 import typing
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 from fleche import _core
 from fleche._foundation.log import logger_of
+from fleche.call.filed import Wrap, files_of, may_name_file, resolved, take_files
 from fleche.digest import Digest, Indigestible, digest
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class FunctionProfile:
     code_digest: Digest | None
     ignored: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
+    files: Mapping[str, Wrap] = field(default_factory=dict)
 
     @classmethod
     def of(cls, func: Callable[..., Any]) -> FunctionProfile:
@@ -81,6 +83,10 @@ class FunctionProfile:
         """The required parameters that a call leaves to their defaults."""
         bound = self.signature.bind_partial(*args, **kwargs).arguments
         return [n for n in sorted(self.required) if n not in bound and n not in kwargs]
+
+    def take_files(self, bound: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, with a `File` in the place of each path where files are wanted."""
+        return take_files(self.files, self.signature, bound)
 
     def strip_for_key(self, bound: dict[str, Any]) -> None:
         """Drop the ignored arguments from `bound`, in place."""
@@ -103,7 +109,7 @@ def _get_profile(func: Callable[..., Any]) -> FunctionProfile:
 
 def _profile(func: Callable[..., Any]) -> FunctionProfile:
     signature = signature_of(func)
-    ignored, required = marked_of(func, signature)
+    ignored, required, files = marked_of(func, signature)
     return FunctionProfile(
         signature=signature,
         qualname=qualname_of(func),
@@ -112,6 +118,7 @@ def _profile(func: Callable[..., Any]) -> FunctionProfile:
         code_digest=code_digest_of(func),
         ignored=ignored,
         required=required,
+        files=files,
     )
 
 
@@ -245,10 +252,25 @@ def code_digest_of(func: Any) -> Digest | None:
         return digest(func.__code__)
 
 
-def marked_of(func: Any, signature: inspect.Signature) -> tuple[frozenset[str], frozenset[str]]:
-    """The parameters whose annotations hold `Ignored`, and those that hold `Required`."""
+class Marks(NamedTuple):
+    """Parameters by what their annotations say: those with `Ignored`, those with `Required`, and
+    what makes files of the arguments of others."""
+
+    ignored: frozenset[str]
+    required: frozenset[str]
+    files: dict[str, Wrap]
+
+
+def marked_of(func: Any, signature: inspect.Signature) -> Marks:
+    """What the annotations of a function say of its parameters.
+
+    Raises:
+        TypeError: if the default of a parameter that takes files is a path.
+    """
+    names = _names_of(func)
+    annotations = _annotations(func, signature, names)
     ignored, required = set(), set()
-    for name, annotation in _annotations(func, signature).items():
+    for name, annotation in annotations.items():
         if _holds(annotation, Ignored):
             ignored.add(name)
         if _holds(annotation, Required):
@@ -259,27 +281,33 @@ def marked_of(func: Any, signature: inspect.Signature) -> tuple[frozenset[str], 
                     "Required only works for keyword arguments.",
                     name,
                 )
-    return frozenset(ignored), frozenset(required)
+    files = files_of(qualname_of(func), annotations, signature, names)
+    return Marks(frozenset(ignored), frozenset(required), files)
 
 
-def _annotations(func: Any, signature: inspect.Signature) -> dict[str, Any]:
+def _names_of(func: Any) -> dict[str, Any]:
+    """What an annotation that is text may name."""
+    while hasattr(func, "__wrapped__"):
+        func = func.__wrapped__
+    names: dict[str, Any] = getattr(func, "__globals__", {})
+    return names
+
+
+def _annotations(func: Any, signature: inspect.Signature, names: dict[str, Any]) -> dict[str, Any]:
     """Annotations by parameter; those written as strings are resolved one by one, as far as their
     names exist, so that one unknown name does not hide the markers of the others."""
     annotations = {}
-    inner = func
-    while hasattr(inner, "__wrapped__"):
-        inner = inner.__wrapped__
-    names = getattr(inner, "__globals__", {})
     for name, parameter in signature.parameters.items():
         annotation = parameter.annotation
         if annotation is parameter.empty:
             continue
         if isinstance(annotation, str):
-            if "Ignored" not in annotation and "Required" not in annotation:
+            filed = may_name_file(annotation)
+            if not filed and "Ignored" not in annotation and "Required" not in annotation:
                 continue
             scope = {"Ignored": Ignored, "Required": Required, "Annotated": Annotated, **names}
             try:
-                annotation = eval(annotation, scope)
+                annotation = resolved(annotation, scope) if filed else eval(annotation, scope)
             except Exception as error:
                 logger.warning(
                     "Cannot resolve the annotation %r of %s's parameter %r (%s): it marks nothing.",

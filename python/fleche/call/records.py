@@ -72,7 +72,7 @@ class Call:
             TypeError: if the arguments do not fit the function.
         """
         profile = FunctionProfile.of(func)
-        arguments = bind(func, args, kwargs, apply_defaults=True)
+        arguments = profile.take_files(bind(func, args, kwargs, apply_defaults=True))
         profile.strip_for_key(arguments)
         return cls(
             name=profile.qualname,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fleche import _core
 from fleche.call import Call, QueryCall, Version
+from fleche.call.filed import take_files
 from fleche.call.outcomes import given, stored_result
 from fleche.call.profile import (
     code_digest_of,
@@ -67,7 +68,7 @@ class CachedCalls:
                 f"{self.name} is a coroutine function, which cannot be isolated: the working "
                 f"directory is the process's, and other tasks run while it waits"
             )
-        ignored, required = marked_of(func, signature)
+        ignored, required, self.files = marked_of(func, signature)
         self.ignored = options.ignore | ignored
         self.required = options.require | required
         strictness = Strictness(self.name, options.strict)
@@ -100,7 +101,7 @@ class CachedCalls:
         elif inspect.iscoroutinefunction(func):
             from fleche.wrapper.coroutines import AwaitedCalls
 
-            self.awaited = AwaitedCalls(misses, self.once, self.key)
+            self.awaited = AwaitedCalls(misses, self.once, self.key, reads_files=bool(self.files))
             on_miss, on_uncached = Missed.on_miss, Missed.on_uncached
         self.compiled = functools.partial(
             _core.CachedFunction,
@@ -108,6 +109,7 @@ class CachedCalls:
             signature=compile_signature(signature),
             ignored=sorted(self.ignored),
             required=sorted(self.required),
+            files=self.files,
             typed=options.typed,
             identify=self._identify,
             hash_code=options.code_mode,
@@ -231,7 +233,8 @@ class CachedCalls:
         """
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = {n: v for n, v in bound.arguments.items() if n not in self.ignored}
+        taken = take_files(self.files, self.signature, bound.arguments)
+        arguments = {n: v for n, v in taken.items() if n not in self.ignored}
         return self._call_of(arguments, self.core.identity()[-1])
 
     def _call_of(self, arguments: Arguments, code: Digest | None) -> Call:
@@ -325,6 +328,7 @@ class CachedCalls:
     def query_call(self, args: tuple[Any, ...], kwargs: Arguments) -> QueryCall:
         """The pattern of the calls with these arguments; those left out match everything."""
         bound = self.signature.bind_partial(*args, **kwargs).arguments
+        bound = take_files(self.files, self.signature, bound)
         arguments = {n: bound.get(n) for n in self.signature.parameters if n not in self.ignored}
         name, module, version, code = self.core.identity()
         # A name that others share does not say whose calls these are.

@@ -52,14 +52,20 @@ class AwaitedCalls:
         misses: what its misses take.
         once: has one of several compute.
         key_of: gives the key of a call.
+        reads_files: whether files are among its arguments, which takes as long as a disk does.
     """
 
     def __init__(
-        self, misses: Misses, once: Once, key_of: Callable[[tuple[Any, ...], Arguments], Digest]
+        self,
+        misses: Misses,
+        once: Once,
+        key_of: Callable[[tuple[Any, ...], Arguments], Digest],
+        reads_files: bool = False,
     ) -> None:
         self.misses = misses
         self.once = once
         self.key_of = key_of
+        self.reads_files = reads_files
         self._renewals: set[asyncio.Task[None]] = set()
         # By loop, cache and key: what is done when the computation is over, and says whether it
         # came to a result.
@@ -78,7 +84,7 @@ class AwaitedCalls:
         waited = looked_again = False
         while True:
             ended = self._ended
-            if _is_at_hand():
+            if not self.reads_files and _is_at_hand():
                 found = run(args, kwargs)
             else:
                 found = await _aside(run, args, kwargs)
@@ -178,11 +184,13 @@ class AwaitedCalls:
         kwargs: Arguments,
         error: Exception | None,
         code: Digest | None,
+        with_files: tuple[str, ...] = (),
     ) -> Any:
         misses = self.misses
         misses.say_missed(key, error)
-        here = _here if _is_memory(cache) else _aside
-        computation = await here(misses.begin, cache, key, arguments, digests, error, code)
+        here = _here if _is_memory(cache) and not self.reads_files else _aside
+        begin = misses.begin, cache, key, arguments, digests, error, code, with_files
+        computation = await here(*begin)
         if computation is None:
             return await misses.function(*args, **kwargs)
         try:
@@ -221,9 +229,9 @@ async def iterate(
         elif found.found is None:
             source = calls.uncached(found, args, kwargs)
         else:
-            cache, key, arguments, digests, args, kwargs, error, code = found.found
+            cache, key, arguments, digests, args, kwargs, error, *more = found.found
             calls.misses.say_missed(key, error)
-            begin = calls.misses.begin, cache, key, arguments, digests, error, code
+            begin = calls.misses.begin, cache, key, arguments, digests, error, *more
             recording = Recording(await here(*begin))
             source = calls.misses.function(*args, **kwargs)
         async for item in source:

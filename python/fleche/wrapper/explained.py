@@ -103,7 +103,7 @@ def explain(calls: CachedCalls, args: tuple[Any, ...], kwargs: dict[str, Any]) -
             key = calls.key(args, kwargs)
             found = _found(calls, cache, key, args, kwargs)
             return Explanation(calls.name, True, key, found=found)
-        _, key, arguments, digests, args, kwargs, failed_with, code = missed[0]
+        _, key, arguments, digests, args, kwargs, failed_with, code, _ = missed[0]
         lookup = Lookup(calls, cache, key, arguments, digests, code, passed, failed_with)
         lookup.older = _older(calls, cache, args, kwargs)
         return Explanation(calls.name, False, key, tuple(_reasons(lookup)), nearest=lookup.nearest)

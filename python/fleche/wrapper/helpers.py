@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from fleche import _core
 from fleche.call import Call, LazyCall
 from fleche.call.ages import Age
 from fleche.call.outcomes import Outcome
@@ -96,7 +97,8 @@ def helpers_of(
         bound = calls.signature.bind(*positional, **named).arguments
         if calls.required - bound.keys():
             raise KeyError(*(calls.required - bound.keys()))
-        stored = calls.stored(get_cache(), positional, named)
+        look_up = functools.partial(calls.stored, get_cache(), positional, named)
+        stored = _core.load_unchanged(look_up)
         if type(stored) is not Outcome:
             return outcome_given(stored)
         if stored.error is not None:

@@ -72,10 +72,10 @@ class IteratedCalls:
         return self.misses.function(*args, **kwargs)
 
     def _recorded(self, found: tuple[Any, ...], end: Callable[[], object]) -> Iterator[Any]:
-        cache, key, arguments, digests, args, kwargs, error, code = found
+        cache, key, arguments, digests, args, kwargs, error, *more = found
         try:
             self.misses.say_missed(key, error)
-            computation = self.misses.begin(cache, key, arguments, digests, error, code)
+            computation = self.misses.begin(cache, key, arguments, digests, error, *more)
             iterator = iter(self.misses.function(*args, **kwargs))
         except BaseException:
             end()

@@ -6,6 +6,7 @@ else goes on here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -88,12 +89,13 @@ class Misses:
         kwargs: Arguments,
         error: Exception | None,
         code: Digest | None,
+        with_files: tuple[str, ...] = (),
     ) -> Any:
         """Run a call that is not in the cache, and save what it returns."""
         self.say_missed(key, error)
         if self.pending.futures and (running := self.pending.running(cache, key)) is not None:
             return running
-        computation = self.begin(cache, key, arguments, digests, error, code)
+        computation = self.begin(cache, key, arguments, digests, error, code, with_files)
         if computation is None:
             return self._run(key, args, kwargs)
         try:
@@ -121,6 +123,7 @@ class Misses:
         digests: dict[str, Digest],
         error: Exception | None,
         code: Digest | None,
+        with_files: tuple[str, ...] = (),
     ) -> Computation | None:
         """Admit a call to the cache, and ask its metadata; `None` if it is to run uncached."""
         call = self.call_of(arguments, code)
@@ -136,7 +139,7 @@ class Misses:
                 )
             return None
         begun = before(self._metadata(), call)
-        return Computation(self, cache, key, call, digests, admitted, begun)
+        return Computation(self, cache, key, call, digests, admitted, begun, with_files)
 
     def _metadata(self) -> tuple[MetaData, ...]:
         metadata = *get_metadata(), *self.meta
@@ -157,12 +160,14 @@ class Misses:
         recorded: Recorded,
         result: Any,
         code: Digest | None,
+        with_files: tuple[str, ...] = (),
     ) -> None:
         """Go on with a call that the core ran, and that returned nothing, or nothing yet."""
         call = self.call_of(arguments, code)
         admitted = AdmittedCall(plain, cache, key, call, digests)
         begun = begun_by_core(recorded)
-        Computation(self, cache, key, call, digests, admitted, begun).keep(result)
+        computation = Computation(self, cache, key, call, digests, admitted, begun, with_files)
+        computation.keep(result)
 
     def keep_raised(
         self,
@@ -174,12 +179,14 @@ class Misses:
         recorded: Recorded,
         error: BaseException,
         code: Digest | None,
+        with_files: tuple[str, ...] = (),
     ) -> None:
         """Go on with a call that the core ran, and that raised."""
         call = self.call_of(arguments, code)
         admitted = AdmittedCall(plain, cache, key, call, digests)
         begun = begun_by_core(recorded)
-        Computation(self, cache, key, call, digests, admitted, begun).fail(error)
+        computation = Computation(self, cache, key, call, digests, admitted, begun, with_files)
+        computation.fail(error)
 
     def _run(self, key: Digest | None, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         if not self.isolate:
@@ -202,6 +209,8 @@ class Misses:
             logger.warning(
                 "No hash for the result of %s (%s); it is not cached", name, culprit(error)
             )
+        elif _is_file_change(error):
+            logger.warning("Not caching a result of %s, as %s", name, error)
         else:
             logger.warning("Cache failed to save %s (%s)", name, key, exc_info=error)
 
@@ -237,6 +246,7 @@ class Computation:
         digests: those of the arguments, before it ran.
         admitted: what keeps its place in the cache.
         begun: what metadata knew before it ran.
+        with_files: the names of the arguments that hold files.
     """
 
     def __init__(
@@ -248,6 +258,7 @@ class Computation:
         digests: dict[str, Digest],
         admitted: Admitted,
         begun: list[Begun],
+        with_files: tuple[str, ...] = (),
     ) -> None:
         self.misses = misses
         self.cache = cache
@@ -256,6 +267,7 @@ class Computation:
         self.digests = digests
         self.admitted = admitted
         self.begun = begun
+        self.with_files = with_files
 
     def finish(self, result: Any) -> None:
         """See that nothing speaks against the result, and keep it.
@@ -326,6 +338,8 @@ class Computation:
                     misses.on_none(self.cache, self.key)
                     return
                 result = Outcome()
+            if self.with_files:
+                _core.check_files(call.arguments, self.digests, self.with_files, misses.typed)
             recorded = after(self.begun, call)
             logger.debug("Saving result for %s with key %s", misses.name, self.key)
             self.admitted.commit(result, recorded)
@@ -337,3 +351,8 @@ class Computation:
             if misses.is_strict():
                 raise
             misses.say_unsaved(self.key, error)
+
+
+def _is_file_change(error: Exception) -> bool:
+    files = sys.modules.get("fleche.files")
+    return files is not None and isinstance(error, files.FileChanged)

@@ -10,6 +10,9 @@ from fleche.digest import Indigestible
 
 logger = logger_of("fleche")
 
+# Where the error itself does not say what to do about it.
+_ADVICE = ". Pass something that has content, or give its class a __digest__ or a hook"
+
 
 class Strictness:
     """Whether a function's calls raise what would go on without the cache, with a warning.
@@ -56,9 +59,8 @@ def uncached(name: str, reason: tuple[str, Any, Any]) -> tuple[Exception, str, t
     if kind == "indigestible":
         return (
             detail,
-            "No hash for argument: %r of %s (%s); the call runs without a cache. Pass "
-            "something that has content, or give its class a __digest__ or a hook",
-            (subject, name, culprit(detail, subject)),
+            "No hash for argument: %r of %s (%s); the call runs without a cache%s",
+            (subject, name, culprit(detail, subject), getattr(detail, "advice", _ADVICE)),
         )
     if kind == "captured":
         return (

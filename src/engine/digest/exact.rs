@@ -109,6 +109,9 @@ pub enum Tag {
     Pattern = 0x6a,
     Slice = 0x6b,
     IpAddress = 0x6c,
+    /// What is in a file; and in a folder.
+    File = 0x6d,
+    Folder = 0x6e,
 
     Array = 0x70,
     ObjectArray = 0x71,

@@ -7,7 +7,7 @@ pub mod arrow;
 pub mod columns;
 pub mod exact;
 pub mod number;
-mod parallel;
+pub mod parallel;
 pub mod sha256;
 
 /// The raw bytes of a digest.

@@ -35,7 +35,7 @@ pub fn update(hasher: &mut Hasher, bytes: &[u8]) {
 }
 
 /// This process's threads; none where it has one core or may not start any.
-fn pool() -> Option<Arc<ThreadPool>> {
+pub fn pool() -> Option<Arc<ThreadPool>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores == 1 {
         return None;

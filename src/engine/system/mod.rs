@@ -3,20 +3,48 @@
 //! `unix` and `windows` have the same functions; everything else is the same everywhere.
 
 #[cfg(unix)]
+use std::time::Duration;
+
+#[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
 #[cfg(unix)]
 pub use unix::{
-    close, file_identity, has_no_locks, is_region_locked, last_change, may_write, process_lives,
-    processor_seconds,
+    close, file_identity, has_no_locks, is_open_for_writing, is_region_locked, kernel_time,
+    last_change, last_modification, machine, may_write, open_own, open_to_read, process_lives,
+    processor_seconds, read_at, special_kind, stamps, will_read, write_at,
 };
 #[cfg(windows)]
 pub use windows::{
-    close, file_identity, has_no_locks, is_region_locked, last_change, may_write, process_lives,
-    processor_seconds,
+    close, file_identity, has_no_locks, is_open_for_writing, is_region_locked, kernel_time,
+    last_change, last_modification, machine, may_write, open_own, open_to_read, process_lives,
+    processor_seconds, read_at, special_kind, stamps, will_read, write_at,
 };
+
+/// Seconds and nanoseconds since 1970.
+pub type Time = (i64, i64);
+
+/// Some time after another one.
+pub fn later(time: Time, by: Duration) -> Time {
+    let by_seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+    (time.0.saturating_add(by_seconds), time.1)
+}
+
+/// What a file system says of when a file changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamps {
+    /// Each change, by the clock of this kernel.
+    ByKernel,
+    /// As `ByKernel`, as long as it is mounted: images may have times that were set when they were
+    /// made, and another one may take its place.
+    OfImage,
+    /// Each change, by the clock of another machine.
+    ByServer,
+    /// Too little: times that can be set, files that are known by changing numbers.
+    Unreliable,
+}
 
 /// Processor time of this process and, where the system counts it, its finished children, in
 /// seconds.
@@ -29,6 +57,8 @@ pub struct ProcessorSeconds {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    #[cfg(target_os = "linux")]
+    use std::fs::File;
 
     use super::*;
 
@@ -64,6 +94,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(may_write(folder.path()).is_ok());
         assert!(may_write(&folder.path().join("none")).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_has_a_file_open_for_writing_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let writer = File::create(&path).unwrap();
+        let reader = open_to_read(&path).unwrap();
+        assert!(is_open_for_writing(&reader));
+        drop(writer);
+        assert!(!is_open_for_writing(&reader));
+        assert!(File::options().write(true).open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_file_of_one_s_own_is_made_if_that_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("below/a");
+        assert!(open_own(&path, false).is_none());
+        assert!(!folder.path().join("below").exists());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+
+            write_at(&open_own(&path, true).unwrap(), b"abc", 0).unwrap();
+            assert!(open_own(&path, false).is_some());
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+            assert!(open_own(&path, true).is_none());
+        }
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! Linux, macOS and their kin.
 
-use std::fs::{File, Metadata};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io;
-use std::os::fd::IntoRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use once_cell::race::OnceBox;
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
-use rustix::process::{Flock, FlockType, Pid, fcntl_getlk, test_kill_process};
+use rustix::process::{Flock, FlockType, Pid, fcntl_getlk, geteuid, test_kill_process};
+use rustix::time::{ClockId, clock_gettime};
 
-use super::ProcessorSeconds;
+use super::{ProcessorSeconds, Stamps, Time};
 
 /// Whether a process of this number is there, whoever's it is; `None` if it can be none.
 pub fn process_lives(number: u32) -> Option<bool> {
@@ -67,6 +69,200 @@ pub fn file_identity(file: &Metadata) -> (u64, u64) {
 /// When a file last changed in any way, by the time that nobody can set; in seconds and nanoseconds.
 pub fn last_change(file: &Metadata) -> Option<(i64, i64)> {
     Some((file.ctime(), file.ctime_nsec()))
+}
+
+/// When the content of a file last changed, by a time that may be set.
+pub fn last_modification(file: &Metadata) -> Option<Time> {
+    Some((file.mtime(), file.mtime_nsec()))
+}
+
+/// What the kernel takes for the time when files on a disk of its own change.
+pub fn kernel_time() -> Option<Time> {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::RealtimeCoarse;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Realtime;
+    let now = clock_gettime(clock);
+    Some((now.tv_sec, now.tv_nsec))
+}
+
+/// What the file system of a file says of its changes. One that is not known here says too little.
+#[cfg(target_os = "linux")]
+pub fn stamps(file: &File) -> Stamps {
+    // By linux/magic.h and the sources of the others.
+    const BY_KERNEL: [u32; 9] = [
+        0xef53,      // ext2, ext3, ext4
+        0x5846_5342, // xfs
+        0x9123_683e, // btrfs
+        0x0102_1994, // tmpfs
+        0xf2f5_2010, // f2fs
+        0x2fc1_2fc1, // zfs
+        0xca45_1a4e, // bcachefs
+        0x3153_464a, // jfs
+        0x3434,      // nilfs
+    ];
+    const OVERLAY: u32 = 0x794c_7630;
+    const READ_ONLY: u64 = 1;
+    const BY_SERVER: [u32; 6] = [
+        0x6969,      // nfs
+        0x0bd0_0bd0, // lustre
+        0x4750_4653, // gpfs
+        0x00c3_6400, // ceph
+        0x1983_0326, // beegfs
+        0xaad7_aaea, // panfs
+    ];
+    let Ok(system) = rustix::fs::fstatfs(file) else {
+        return Stamps::Unreliable;
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it has 32 bits"
+    )]
+    let kind = system.f_type as u32;
+    #[expect(clippy::cast_sign_loss, reason = "flags")]
+    let is_read_only = system.f_flags as u64 & READ_ONLY != 0;
+    if kind == OVERLAY || BY_KERNEL.contains(&kind) && is_read_only {
+        Stamps::OfImage
+    } else if BY_KERNEL.contains(&kind) {
+        Stamps::ByKernel
+    } else if BY_SERVER.contains(&kind) {
+        Stamps::ByServer
+    } else {
+        Stamps::Unreliable
+    }
+}
+
+#[cfg(target_os = "macos")]
+pub fn stamps(file: &File) -> Stamps {
+    let Ok(system) = rustix::fs::fstatfs(file) else {
+        return Stamps::Unreliable;
+    };
+    let is = |name: &str| {
+        let held = system.f_fstypename.iter().map(|byte| byte.cast_unsigned());
+        held.take_while(|byte| *byte != 0).eq(name.bytes())
+    };
+    if is("apfs") || is("hfs") {
+        Stamps::ByKernel
+    } else {
+        Stamps::Unreliable
+    }
+}
+
+/// Where nobody can tell, nothing is taken for granted.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub fn stamps(_: &File) -> Stamps {
+    Stamps::Unreliable
+}
+
+/// Whether anybody on this machine has a file open for writing or mapped so, as far as that can be
+/// told: of one's own files.
+#[cfg(target_os = "linux")]
+pub fn is_open_for_writing(file: &File) -> bool {
+    /// The number that `fcntl` has it under on Linux.
+    const F_SETSIG: libc::c_int = 10;
+    let descriptor = file.as_raw_fd();
+    // A lease on a file is refused while it is open for writing. Who opens it in the moment until
+    // it is given back waits, and its holder gets a signal: one that is ignored where nobody
+    // handles it.
+    // SAFETY: the descriptor is open, and the arguments are numbers.
+    unsafe {
+        if libc::fcntl(descriptor, F_SETSIG, libc::SIGURG) == -1 {
+            return false;
+        }
+        if libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_RDLCK) == -1 {
+            return io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
+        }
+        libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_UNLCK);
+    }
+    false
+}
+
+/// Not told here.
+#[cfg(not(target_os = "linux"))]
+pub fn is_open_for_writing(_: &File) -> bool {
+    false
+}
+
+/// Opens a file to be read; waits for nobody, whatever it is by now.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    #[expect(clippy::cast_possible_wrap, reason = "flags")]
+    let flags = flags.bits() as i32;
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+/// Opens a file that nobody else may write to, read-only where it cannot be written; makes it and
+/// its folders, if that is wanted.
+pub fn open_own(path: &Path, is_made: bool) -> Option<File> {
+    #[expect(clippy::cast_possible_wrap, reason = "flags")]
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    if is_made {
+        // What cannot be made is not there, which is seen below.
+        let mut folders = DirBuilder::new();
+        let _ = folders.recursive(true).mode(0o700).create(path.parent()?);
+    }
+    let mut options = File::options();
+    options.read(true).mode(0o600).custom_flags(flags);
+    let writable = options.clone().write(true).create(is_made).open(path);
+    let file = writable.or_else(|_| options.open(path)).ok()?;
+    let metadata = file.metadata().ok()?;
+    let own = metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o022 == 0;
+    (own && metadata.is_file()).then_some(file)
+}
+
+/// Reads from this place on until the buffer is full or the file ends; gives how much.
+pub fn read_at(file: &File, buffer: &mut [u8], start: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], start + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+pub fn write_at(file: &File, bytes: &[u8], start: u64) -> io::Result<()> {
+    file.write_all_at(bytes, start)
+}
+
+/// Tells the system that this part of a file is going to be read.
+pub fn will_read(file: &File, start: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    if let Some(length) = std::num::NonZeroU64::new(length) {
+        // It is advice.
+        let _ = rustix::fs::fadvise(file, start, Some(length), rustix::fs::Advice::WillNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, start, length);
+}
+
+/// What is neither file nor folder, in words.
+pub fn special_kind(file: &Metadata) -> &'static str {
+    let kind = file.file_type();
+    if kind.is_fifo() {
+        "it is a pipe, which has no content"
+    } else if kind.is_socket() {
+        "it is a socket, which has no content"
+    } else if kind.is_char_device() || kind.is_block_device() {
+        "it is a device, whose content nobody can tell"
+    } else {
+        "it is no file"
+    }
+}
+
+/// What tells this machine from others.
+pub fn machine() -> &'static str {
+    static MACHINE: OnceBox<String> = OnceBox::new();
+    MACHINE.get_or_init(|| {
+        let number = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let system = rustix::system::uname();
+        let name = system.nodename().to_string_lossy();
+        Box::new(format!("{} {name}", number.trim()))
+    })
 }
 
 /// Closes a file, and says if that fails.

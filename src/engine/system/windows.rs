@@ -3,8 +3,10 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::windows::fs::FileExt;
 use std::os::windows::io::AsRawHandle;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use windows_sys::Win32::Foundation::{
     CloseHandle, ERROR_INVALID_FUNCTION, ERROR_LOCK_VIOLATION, ERROR_NOT_SUPPORTED, FILETIME,
@@ -19,7 +21,7 @@ use windows_sys::Win32::System::Threading::{
     PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
-use super::ProcessorSeconds;
+use super::{ProcessorSeconds, Stamps, Time};
 
 /// Whether a process of this number is there, whoever's it is; `None` if that cannot be told.
 pub fn process_lives(number: u32) -> Option<bool> {
@@ -121,6 +123,69 @@ pub fn file_identity(_: &Metadata) -> (u64, u64) {
 /// Not told here.
 pub fn last_change(_: &Metadata) -> Option<(i64, i64)> {
     None
+}
+
+pub fn last_modification(file: &Metadata) -> Option<Time> {
+    let since = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some((
+        i64::try_from(since.as_secs()).ok()?,
+        i64::from(since.subsec_nanos()),
+    ))
+}
+
+/// Not asked for: no time of a change is told here that nobody can set.
+pub fn kernel_time() -> Option<Time> {
+    None
+}
+
+pub fn stamps(_: &File) -> Stamps {
+    Stamps::Unreliable
+}
+
+pub fn is_open_for_writing(_: &File) -> bool {
+    false
+}
+
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// None: nothing is to be kept in it.
+pub fn open_own(_: &Path, _: bool) -> Option<File> {
+    None
+}
+
+/// Reads from this place on until the buffer is full or the file ends; gives how much.
+pub fn read_at(file: &File, buffer: &mut [u8], start: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.seek_read(&mut buffer[read..], start + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+pub fn write_at(file: &File, bytes: &[u8], start: u64) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        written += file.seek_write(&bytes[written..], start + written as u64)?;
+    }
+    Ok(())
+}
+
+pub fn will_read(_: &File, _: u64, _: u64) {}
+
+pub fn special_kind(_: &Metadata) -> &'static str {
+    "it is no file"
+}
+
+/// Not asked for, as `open_own` opens nothing.
+pub fn machine() -> &'static str {
+    ""
 }
 
 /// Closes a file; that this fails is not told here.

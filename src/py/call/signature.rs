@@ -115,6 +115,27 @@ impl Signature {
         default.map(|default| default.bind(py))
     }
 
+    /// Which parameter takes the positional argument of this number.
+    pub fn of_position(&self, index: usize) -> Option<usize> {
+        if index < self.positional {
+            Some(index)
+        } else {
+            self.var_positional
+        }
+    }
+
+    /// Which parameter takes an argument that is passed by this name.
+    pub fn of_name(&self, name: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+        let Ok(name) = name.cast::<PyString>() else {
+            return Ok(None);
+        };
+        let named = self.position(name.py(), name)?.filter(|index| {
+            let kind = self.parameters[*index].kind;
+            kind == Kind::PositionalOrKeyword || kind == Kind::KeywordOnly
+        });
+        Ok(named.or(self.var_keyword))
+    }
+
     /// The position of the parameter called `name`.
     pub fn position(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Option<usize>> {
         // Names in calls are interned, as those of parameters are: mostly the address decides.

@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::{CachedFunction, Identity};
 use crate::engine::system::{ProcessorSeconds, processor_seconds};
 use crate::py::caches::PlainCall;
+use crate::py::files::check_files;
 use crate::py::logs::DebugLogger;
 use crate::py::names::Imported;
 
@@ -55,6 +56,8 @@ pub struct PlainMiss<'a, 'py> {
     pub key: &'a Bound<'py, PyAny>,
     pub arguments: &'a Bound<'py, PyDict>,
     pub digests: &'a Bound<'py, PyDict>,
+    /// The names of those arguments that hold files.
+    pub with_files: &'a Bound<'py, PyTuple>,
 }
 
 impl CachedFunction {
@@ -72,6 +75,7 @@ impl CachedFunction {
             key,
             arguments,
             digests,
+            with_files,
         } = call;
         let py = key.py();
         let misses = &self.misses;
@@ -107,7 +111,7 @@ impl CachedFunction {
                 let code = identity.code_digest.bind(py);
                 let raised = error.clone_ref(py).into_value(py);
                 let call = (
-                    cache, key, arguments, digests, plain, recorded, raised, code,
+                    cache, key, arguments, digests, plain, recorded, raised, code, with_files,
                 );
                 misses.on_raised.bind(py).call1(call)?;
                 return Err(error);
@@ -119,12 +123,15 @@ impl CachedFunction {
             let plain = Bound::new(py, plain)?;
             let code = identity.code_digest.bind(py);
             let call = (
-                cache, key, arguments, digests, plain, recorded, &result, code,
+                cache, key, arguments, digests, plain, recorded, &result, code, with_files,
             );
             misses.on_unusual.bind(py).call1(call)?;
             return Ok(Some(result));
         }
         let saved = metadata.end(py).and_then(|metadata| {
+            if !with_files.is_empty() {
+                check_files(arguments, digests, with_files.extract()?, self.typed)?;
+            }
             let record = identity.record(digests, &metadata)?;
             plain.commit_new(cache, &record, &result, arguments)
         });

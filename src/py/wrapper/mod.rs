@@ -1,5 +1,6 @@
 //! Decorated functions: the walk from a call to its cached result.
 
+mod files;
 mod identity;
 mod look_up;
 mod misses;
@@ -19,8 +20,10 @@ use crate::py::caches::{self, Wanted};
 use crate::py::call::{Arguments, Signature, exact_key, lookup_key};
 use crate::py::digest::{self, Outcome, Scheme, is_indigestible, to_digest};
 use crate::py::errors;
+use crate::py::files::{are_unchanged, asked, loaded_by};
 use crate::py::names::Imported;
 use crate::py::older::{OLDER, OlderCall};
+use files::FileParameters;
 use identity::{Identities, Identity};
 use misses::{LOGGER, Misses, PlainMiss};
 use named_values::{any_digest, load_digest_arguments};
@@ -41,6 +44,7 @@ pub struct CachedFunction {
     ignored: Vec<bool>,
     /// Names that have to be passed explicitly.
     required: Vec<Py<PyString>>,
+    files: FileParameters,
     typed: bool,
     identities: Identities,
     on_miss: Py<PyAny>,
@@ -61,6 +65,8 @@ struct Keyed<'py> {
     hashes: SmallVec<[Hash; 8]>,
     /// Digests that are other texts, as hooks may say in scheme `sha256`, by position.
     texts: Vec<(usize, Outcome)>,
+    /// Which arguments hold files, by position.
+    filed: Vec<usize>,
     key: Hash,
 }
 
@@ -96,13 +102,14 @@ impl CachedFunction {
         clippy::too_many_arguments,
         reason = "called from one place, by keyword"
     )]
-    #[pyo3(signature = (*, function, signature, ignored, required, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, on_raised, is_strict, look_up, on_absent))]
+    #[pyo3(signature = (*, function, signature, ignored, required, files, typed, identify, hash_code, on_miss, on_uncached, in_python, metadata, pending, on_unusual, on_unsaved, on_raised, is_strict, look_up, on_absent))]
     fn new(
         py: Python<'_>,
         function: Py<PyAny>,
         signature: Py<Signature>,
         ignored: Vec<Bound<'_, PyString>>,
         required: Vec<Py<PyString>>,
+        files: &Bound<'_, PyDict>,
         typed: bool,
         identify: Py<PyAny>,
         hash_code: &str,
@@ -125,6 +132,7 @@ impl CachedFunction {
             }
         }
         Ok(Self {
+            files: FileParameters::new(signature.get(), files)?,
             function,
             signature,
             ignored: flags,
@@ -157,6 +165,8 @@ impl CachedFunction {
         let py = slf.py();
         let this = slf.get();
         errors::check_memory()?;
+        let taken = this.taken(args, kwargs)?;
+        let (args, kwargs) = taken.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
         let cache = match active_cache(py) {
             Ok(cache) => cache,
             // Its files are out of reach or damaged; a mistake in its configuration is raised.
@@ -166,7 +176,10 @@ impl CachedFunction {
             }
             Err(error) => return Err(error),
         };
-        let loaded = load_digest_arguments(&cache, args, kwargs)?;
+        let loaded = match load_digest_arguments(&cache, args, kwargs)? {
+            Some((args, kwargs)) => this.taken(&args, &kwargs)?.or(Some((args, kwargs))),
+            None => None,
+        };
         let (args, kwargs) = loaded.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
         let keyed = match this.keyed(py, args, kwargs) {
             Ok(keyed) => keyed,
@@ -196,7 +209,7 @@ impl CachedFunction {
             names: &identity.names,
             hashes: &keyed.hashes,
         };
-        let found = match &this.look_up {
+        let (found, loaded_files) = loaded_by(|| match &this.look_up {
             Some(look_up) => {
                 this.load_fresh(look_up.bind(py), &cache, &keyed, &wanted, (args, kwargs))
             }
@@ -204,6 +217,13 @@ impl CachedFunction {
                 Ok(None) => this.load_otherwise_filed(&cache, &keyed, &wanted),
                 found => found,
             },
+        });
+        let found = match found {
+            // Files that it stands for are gone.
+            Ok(Some(_)) if !loaded_files.is_empty() && !are_unchanged(py, &loaded_files)? => {
+                Ok(None)
+            }
+            found => found,
         };
         let failure = match found {
             Ok(Some(result)) => {
@@ -227,6 +247,7 @@ impl CachedFunction {
         };
         let (values, digests) = this.by_name(py, &keyed)?;
         let key = to_digest(py, &keyed.key)?;
+        let with_files = keyed.with_files(&digests)?;
         if failure.is_none() {
             let call = PlainMiss {
                 identity,
@@ -234,15 +255,16 @@ impl CachedFunction {
                 key: &key,
                 arguments: &values,
                 digests: &digests,
+                with_files: &with_files,
             };
             if let Some(result) = this.run_plain(&call, args, kwargs)? {
                 return Ok(result);
             }
         }
         let code = identity.code_digest.bind(py);
-        this.on_miss
-            .bind(py)
-            .call1((cache, key, values, digests, args, kwargs, failure, code))
+        this.on_miss.bind(py).call1((
+            cache, key, values, digests, args, kwargs, failure, code, with_files,
+        ))
     }
 
     /// The lookup key of a call; `TypeError` if it does not fit, `Indigestible` if it has none.
@@ -259,6 +281,8 @@ impl CachedFunction {
         if !as_they_are && any_digest(args, kwargs)? {
             return Ok(None);
         }
+        let taken = self.taken(args, kwargs)?;
+        let (args, kwargs) = taken.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
         match self.keyed(py, args, kwargs) {
             Ok(keyed) => to_digest(py, &keyed.key).map(Some),
             Err(Unkeyed::Unbound) => Err(PyTypeError::new_err("the arguments do not fit")),
@@ -292,6 +316,8 @@ impl CachedFunction {
         if digest::active_scheme(py)? == OLDER || !caches::may_hold(cache, OLDER)? {
             return Ok(None);
         }
+        let taken = self.taken(args, kwargs)?;
+        let (args, kwargs) = taken.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
         match self.keyed(py, args, kwargs) {
             Ok(keyed) => self.older_call(py, &keyed),
             Err(Unkeyed::Failed(error)) => Err(error),
@@ -311,12 +337,17 @@ impl CachedFunction {
         let bound = signature.bind(py, args, Some(kwargs), true, false)?;
         let arguments = bound.ok_or(Unkeyed::Unbound)?;
         let scheme = digest::active_scheme(py)?;
-        let (mut hashes, mut texts) = (SmallVec::new(), Vec::new());
+        let (mut hashes, mut texts, mut filed) = (SmallVec::new(), Vec::new(), Vec::new());
         for (index, slot) in arguments.slots.iter().enumerate() {
             let Some(value) = slot.as_ref().filter(|_| !self.ignored[index]) else {
                 continue;
             };
-            match digest::argument_with(scheme, value, self.typed) {
+            let before = asked();
+            let outcome = digest::argument_with(scheme, value, self.typed);
+            if asked() != before {
+                filed.push(hashes.len());
+            }
+            match outcome {
                 Ok(Outcome::Hash(hash)) => hashes.push(hash),
                 Ok(text) => {
                     let key = text.storage_key();
@@ -357,6 +388,7 @@ impl CachedFunction {
             arguments,
             hashes,
             texts,
+            filed,
             key,
         })
     }
