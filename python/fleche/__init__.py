@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fleche.executor import wrap_executor
     from fleche.files import File
     from fleche.state import BoundWrapper
+    from fleche.sweeps import Sweep, SweepFailed
     from fleche.wrapper.explanation import Explanation
     from fleche.wrapper.moved import rename
 
@@ -39,6 +40,8 @@ __all__ = [
     "File",
     "Ignored",
     "Required",
+    "Sweep",
+    "SweepFailed",
     "__version__",
     "cache",
     "fleche",
@@ -63,6 +66,7 @@ seam.fill(
         "read_only_cache": ("fleche.caches", "ReadOnlyCache"),
         "ssh_cache": ("fleche.remote", "SshCache"),
         "stack_of_caches": ("fleche.caches", "CacheStack"),
+        "sweep": ("fleche.sweeps", "Sweep"),
     }
 )
 
@@ -76,12 +80,13 @@ __getattr__, __dir__ = names_of(
         "Ignored": "fleche.call",
         "Required": "fleche.call",
         "rename": "fleche.wrapper.moved",
+        **dict.fromkeys(("Sweep", "SweepFailed"), "fleche.sweeps"),
         "wrap_executor": "fleche.executor",
         **{
             name: f"fleche.{name}"
             for name in (
                 *("call", "caches", "config", "executor", "metadata", "query"),
-                *("remote", "security", "storage"),
+                *("remote", "security", "storage", "sweeps"),
             )
         },
     },

@@ -117,6 +117,12 @@ def test_contains_and_evict(served: BaseCache, remote: Remote) -> None:
     assert not remote.store().contains(key)
 
 
+def test_many_calls_are_looked_up_at_once(served: BaseCache) -> None:
+    keys = [served.save(call(n)) for n in range(3)]
+    absent = call(9).to_lookup_key()
+    assert served._contains_many([absent, *keys, absent]) == [False, True, True, True, False]
+
+
 def test_expand_and_shrink(served: BaseCache, remote: Remote) -> None:
     keys = [served.save(call(n)) for n in range(20)]
     value = served.load(keys[0]).detach().result

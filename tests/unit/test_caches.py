@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleche import cache, fleche
 from fleche.caches import (
@@ -188,8 +190,8 @@ def test_gc_keeps_what_calls_reach(make: Callable[[], Cache]) -> None:
     held.evict(drop)
     gone = held.gc()
     assert digest({"r": [8]}, typed=True) in gone
-    assert digest(9, typed=True) in gone
-    assert digest(1, typed=True) not in gone
+    assert digest([9], typed=True) in gone
+    assert digest([2], typed=True) not in gone
     assert held.load(keep).fetch() == Call("f", {"x": [1, [2]]}, result={"r": [3]})
     assert held.gc() == set()
 
@@ -481,6 +483,44 @@ def test_a_cache_out_of_order_does_not_hide_the_others(caplog: pytest.LogCapture
         caplog.clear()
         assert stack.load(key).result == [1]
         assert "failed to load" in caplog.text
+
+
+@given(st.lists(st.sets(st.integers(0, 5)), min_size=1, max_size=3))
+def test_many_calls_are_looked_up_as_each_of_them_is(held: list[set[int]]) -> None:
+    class Odd(Cache):
+        def contains(self, key: Any) -> bool:
+            return super().contains(key) and str(key) < "8"
+
+    members: list[BaseCache] = []
+    for numbers_held in held:
+        members.append(memory_cache())
+        for number in numbers_held:
+            members[-1].save(call(number))
+    first = members[0]
+    assert isinstance(first, Cache)
+    keys = [call(number).to_lookup_key() for number in (3, 1, 0, 3, 2, 5, 4)]
+    limited = SizeLimitedCache(first.values, first.calls, 10)
+    for one in (
+        *(first, limited, first.readonly(), RefreshingCache(first), Odd(first.values, first.calls)),
+        *(first.filter(lambda c: c.result[0] > 2), CachePool(tuple(members))),
+        CacheStack(tuple(members)),
+    ):
+        assert one._contains_many(keys) == [one.contains(key) for key in keys]
+        assert one._contains_many([]) == []
+
+
+def test_a_cache_out_of_order_does_not_hide_others_that_hold_many(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Cache):
+        def contains(self, key: Any) -> bool:
+            raise OSError("gone")
+
+    top = memory_cache()
+    keys = [top.save(call(1)), call(2).to_lookup_key()]
+    broken = Broken(ValueVoid(), CallMemory({}))
+    assert CacheStack((broken, top))._contains_many(keys) == [True, False]
+    assert "failed to look up" in caplog.text
 
 
 def test_a_lost_value_in_a_later_cache_is_a_miss_for_the_caller() -> None:

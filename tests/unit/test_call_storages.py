@@ -136,6 +136,15 @@ class TestRecords:
 
 
 class TestKeys:
+    def test_many_keys_are_looked_up_at_once(self, storage):
+        held = [storage.save(record(x=number)) for number in range(3)]
+        missing = [record(x=number).to_lookup_key() for number in range(3, 2003)]
+        assert storage._contains_many([]) == []
+        keys = [missing[0], *held, *missing, held[0]]
+        assert storage._contains_many(keys) == [key in held for key in keys]
+        storage.evict(held[1])
+        assert storage._contains_many(held) == [True, False, True]
+
     def test_missing_keys(self, storage):
         missing = Digest("ab" * 32)
         with pytest.raises(KeyError):

@@ -27,6 +27,7 @@ Slot: TypeAlias = Literal[
     "read_only_cache",  # the class ReadOnlyCache
     "ssh_cache",  # the class SshCache
     "stack_of_caches",  # the class CacheStack
+    "sweep",  # the class Sweep
 ]
 
 _places: dict[Slot, tuple[str, str]] = {}

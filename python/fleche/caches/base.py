@@ -106,6 +106,10 @@ class BaseCache(OperationContext, ABC):
             return False
         return True
 
+    def _contains_many(self, keys: Sequence[Digest]) -> list[bool]:
+        """Whether the cache holds each of the calls under these whole keys."""
+        return [self.contains(key) for key in keys]
+
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         """The shortest unambiguous prefix of each whole key; `None` for one that is not here."""
         held = [key for key in keys if len(key) >= DIGEST_LENGTH and self.contains(key)]

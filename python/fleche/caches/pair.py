@@ -77,6 +77,11 @@ class Cache(PerKeyLockMixin, BaseCache):
         with self._operation_context(key, intent=Intent.READ):
             return self.calls.contains(key)
 
+    def _contains_many(self, keys: Sequence[Digest]) -> list[bool]:
+        if type(self).contains is not Cache.contains:
+            return super()._contains_many(keys)
+        return self.calls._contains_many(keys)
+
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if type(self)._shrink is not Cache._shrink:
             return super()._shortest(keys)

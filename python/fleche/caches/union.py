@@ -43,6 +43,25 @@ class _MultiCache(BaseCache):
     def contains(self, key: Digest | str) -> bool:
         return any(member.contains(key) for member in self._members)
 
+    def _contains_many(self, keys: Sequence[Digest]) -> list[bool]:
+        if type(self).contains is not _MultiCache.contains:
+            return super()._contains_many(keys)
+        held = [False] * len(keys)
+        for member in self._members:
+            left = [position for position, found in enumerate(held) if not found]
+            for position, found in zip(left, self._held_by(member, left, keys), strict=True):
+                held[position] = found
+        return held
+
+    @staticmethod
+    def _held_by(member: BaseCache, left: list[int], keys: Sequence[Digest]) -> list[bool]:
+        try:
+            return member._contains_many([keys[position] for position in left])
+        except Exception:
+            # One that is out of order must not hide what the others hold.
+            logger.warning("A cache failed to look up %s calls", len(left), exc_info=True)
+            return [False] * len(left)
+
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if type(self)._shrink is not _MultiCache._shrink:
             return super()._shortest(keys)
@@ -128,10 +147,10 @@ class CacheStack(PerKeyLockMixin, _MultiCache):
 
     @property
     def _once(self) -> bool:  # type: ignore[override]
-        return self.stack[0]._once
+        return bool(self.stack) and self.stack[0]._once
 
     def _claims(self) -> Claims | None:
-        return self.stack[0]._claims()
+        return self.stack[0]._claims() if self.stack else None
 
     def push(self, cache: BaseCache) -> CacheStack:
         return CacheStack((cache, *self.stack))

@@ -42,6 +42,11 @@ class CacheWrapper(BaseCache):
     def contains(self, key: Digest | str) -> bool:
         return self.cache.contains(key)
 
+    def _contains_many(self, keys: Sequence[Digest]) -> list[bool]:
+        if type(self).contains is not CacheWrapper.contains:
+            return super()._contains_many(keys)
+        return self.cache._contains_many(keys)
+
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if type(self)._shrink is not CacheWrapper._shrink:
             return super()._shortest(keys)

@@ -61,6 +61,28 @@ def wrap_executor(executor: _E) -> _E:
     return executor
 
 
+def own_submit(executor: Any) -> Callable[..., Any]:
+    """An executor's own `submit`, also of one that was wrapped, for calls that are all different.
+
+    Args:
+        executor: any object with a `submit(func, *args, **kwargs)`.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with wrap_executor(ThreadPoolExecutor(1)) as pool:
+    ...     own_submit(pool)(abs, -2).result()
+    2
+    """
+    submit: Callable[..., Any] = executor.submit
+    if isinstance(submit, _Submit):
+        submit = submit._original
+    if "pure" not in _keyword_only(submit):
+        return submit
+    from functools import partial
+
+    # A client of dask's, which else takes the digests of function and arguments.
+    return partial(submit, pure=False)
+
+
 class _Submit:
     """The `submit` of an executor that was wrapped."""
 

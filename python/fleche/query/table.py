@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fleche.query")
 
 # Times of `Runtime`, in seconds since 1970: shown as local time.
-_TIMES = ("timestart", "timestop")
+TIMES = ("timestart", "timestop")
 
 
 def table(
@@ -44,16 +44,16 @@ def table(
         keys.append(filed_key(call, calls.cache if calls.cache is not None else call._cache))
         rows.append(_row(call, wanted, results, lost))
         # Only those of metadata: arguments may have these names, too.
-        times.update(name for held in call.metadata.values() for name in _TIMES if name in held)
+        times.update(name for held in call.metadata.values() for name in TIMES if name in held)
     if len(lost) > 1:
         logger.warning("%d results cannot be loaded, and are None in the table", len(lost))
     if shrink_keys and keys and calls.cache is not None:
         short = calls.cache.shrink(*keys)
         keys = [short] if isinstance(short, str) else list(short)
     frame = pandas.DataFrame(rows, index=[str(key) for key in keys])
-    for column in _TIMES:
+    for column in TIMES:
         if column in times:
-            frame[column] = _local_times(frame[column])
+            frame[column] = local_times(frame[column])
     return frame
 
 
@@ -83,7 +83,8 @@ def _result(call: LazyCall, lost: list[LazyCall]) -> Any:
         return None
 
 
-def _local_times(column: Any) -> Any:
+def local_times(column: Any) -> Any:
+    """A column of `TIMES` as times of the local zone."""
     import datetime
 
     import pandas

@@ -222,6 +222,12 @@ class SshCache(BaseCache):
     def contains(self, key: Digest | str) -> bool:
         return bool(self._ask("contains", str(key), plain=True))
 
+    def _contains_many(self, keys: Sequence[Digest]) -> list[bool]:
+        if type(self).contains is not SshCache.contains or not self._conn.server().extended:
+            return super()._contains_many(keys)
+        # One exchange: what is not there has no shortest prefix.
+        return [short is not None for short in self._shortest(keys)]
+
     def _may_hold(self, scheme: str) -> bool:
         # As it was when the connection was made: no exchange at every miss.
         return scheme in self._conn.server().info.get("schemes", _core.SCHEMES)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from fleche.state import _CACHE, _METADATA, _sticky_set, get_cache, get_metadata
+from fleche.state import _CACHE, _DEFAULTS, _METADATA, _sticky_set, get_cache, get_metadata
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
@@ -38,6 +38,13 @@ class BoundWrapper(Generic[_T_co]):
     def bind(cls, func: Callable[..., _T]) -> BoundWrapper[_T]:
         """Bind a callable to the active cache and metadata."""
         return cast("type[BoundWrapper[_T]]", cls)(func, get_cache(), get_metadata())
+
+    def _is_active(self) -> bool:
+        """Whether its cache and metadata are active already; nothing is loaded to find out."""
+        cache, meta = _CACHE.get(None), _METADATA.get(None)
+        if self.cache is not (_DEFAULTS.get("cache") if cache is None else cache):
+            return False
+        return self.meta is (_DEFAULTS.get("metadata") if meta is None else meta)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> _T_co:
         with _sticky_set(_CACHE, self.cache), _sticky_set(_METADATA, self.meta):

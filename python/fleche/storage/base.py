@@ -20,10 +20,8 @@ or a call storage of it. The order of the bases matters: the backend first, then
 ...     pass
 >>> storage = DictStorage()
 >>> key = storage.save([1, 2])
->>> storage.load(key)
-[1, 2]
->>> storage.load(key[:6])
-[1, 2]
+>>> storage.load(key), storage.load(key[:6])
+([1, 2], [1, 2])
 """
 
 import builtins
@@ -164,6 +162,10 @@ class KeyManagement(OperationContext):
             return False
         with self._operation_context(full, intent=Intent.READ):
             return self._contains(full)
+
+    def _contains_many(self, keys: Sequence[Digest]) -> builtins.list[bool]:
+        """Whether each of these full keys is in the storage."""
+        return [self.contains(key) for key in keys]
 
     def evict(self, key: Digest | str) -> None:
         """Remove `key` and what is stored under it; a full key may be absent.

@@ -177,6 +177,13 @@ class FileStorage(StorageBackend):
     def _contains(self, key: Digest) -> bool:
         return os.path.isfile(self._path(key))
 
+    def _contains_many(self, keys: Sequence[Digest]) -> builtins.list[bool]:
+        kind = type(self)
+        own = kind.contains, kind._contains, kind._path
+        if own != (FileStorage.contains, FileStorage._contains, FileStorage._path):
+            return super()._contains_many(keys)
+        return self._handle.contains_many(keys)  # type: ignore[no-any-return]
+
     def _evict(self, key: Digest) -> None:
         self._handle.evict(key, self._path(key))
 

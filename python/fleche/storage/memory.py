@@ -8,6 +8,8 @@ What goes in and what comes out is independent of the caller's objects, as if by
 {'a': [1, 2]}
 """
 
+import builtins
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,6 +65,12 @@ class MemoryBackend(StorageBackend):
 
     def _contains(self, key: Digest) -> bool:
         return key in self.storage
+
+    def _contains_many(self, keys: Sequence[Digest]) -> builtins.list[bool]:
+        kind = type(self)
+        if (kind.contains, kind._contains) != (MemoryBackend.contains, MemoryBackend._contains):
+            return super()._contains_many(keys)
+        return [key in self.storage for key in keys]
 
     def _evict(self, key: Digest) -> None:
         self.storage.pop(key, None)

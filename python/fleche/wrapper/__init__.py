@@ -117,7 +117,7 @@ def fleche(
 
     The decorated function has helpers, each also in its namespace `.fleche`: `call`, `digest`,
     `query`, `load`, `contains`, `explain`, `rerun`, `bind` and `running`, which take the function's
-    arguments, and `fresh`.
+    arguments, `map`, which takes lists of them, and `fresh`.
 
     Args:
         version: counts in the keys; change it when the function changes what it computes.

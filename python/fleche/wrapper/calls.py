@@ -72,12 +72,13 @@ class CachedCalls:
         self.ignored = options.ignore | ignored
         self.required = options.require | required
         strictness = Strictness(self.name, options.strict)
+        self.keeping = Keeping(options.none, options.exceptions, options.when)
         misses = Misses(
             self.name,
             func,
             self._call_of,
             strictness,
-            Keeping(options.none, options.exceptions, options.when),
+            self.keeping,
             isolate=options.isolate,
             typed=options.typed,
             meta=options.meta,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from fleche import _core
+from fleche._foundation import seam
 from fleche.call import Call, LazyCall
 from fleche.call.ages import Age
 from fleche.call.outcomes import Outcome
@@ -183,6 +184,42 @@ def helpers_of(
         Running,
         running,
     )
+
+    def map_calls(
+        *iterables: Iterable[Any],
+        executor: Any = None,
+        progress: bool | None = None,
+        errors: Any = "raise",
+        **lists: Iterable[Any],
+    ) -> Any:
+        sweep = seam.look_up("sweep")
+        options = {"executor": executor, "progress": progress, "errors": errors}
+        return sweep(calls, wrapper, iterables, lists, **options)
+
+    map_calls.__name__ = "map"
+    map_calls = helper(_MAP.format(name), Iterable, map_calls)
+    # It takes lists of the function's arguments.
+    del map_calls.__wrapped__  # type: ignore[attr-defined]
+    map_calls.__annotations__ = {"return": Iterable}
+    yield map_calls
+
+
+_MAP = """A sweep: the calls of `{}` with all of these arguments, those that are not cached run.
+
+Iterables are taken together, as by `map`; of lists by keyword, all combinations.
+
+Args:
+    iterables: one for each positional argument.
+    executor: runs the calls that are not cached, any object with a `submit`; `None`: they run in
+        the thread that asks for results.
+    progress: whether a bar is shown; `None`: in terminals and notebooks, if `tqdm` is installed.
+    errors: `"raise"` raises a `fleche.SweepFailed` after all calls are done, `"return"` gives what
+        a call raised in the place of its result.
+    lists: for each argument by keyword, its values.
+
+Raises:
+    TypeError: if something is no list of values, or the arguments do not fit the function.
+"""
 
 
 def _annotations_of(func: Any) -> dict[str, Any]:

@@ -39,6 +39,10 @@ class Keeping:
         """Whether `None` is cached."""
         return none_by_default() if self._none is None else self._none
 
+    def keeps_exceptions(self) -> bool:
+        """Whether there are exceptions that are cached."""
+        return bool(default_exceptions() if self._exceptions is None else self._exceptions)
+
     def outcome_of(self, error: BaseException) -> Outcome | None:
         """What is cached of an exception; `None` if nothing is."""
         kept = default_exceptions() if self._exceptions is None else self._exceptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextvars import ContextVar
 from typing import Any
 
 from fleche._foundation.log import logger_of
@@ -12,6 +13,8 @@ logger = logger_of("fleche")
 
 # Where the error itself does not say what to do about it.
 _ADVICE = ". Pass something that has content, or give its class a __digest__ or a hook"
+# What was said already, where many calls are one undertaking: one warning a cause.
+TOLD: ContextVar[set[str] | None] = ContextVar("fleche.TOLD", default=None)
 
 
 class Strictness:
@@ -39,7 +42,12 @@ class Strictness:
         if self():
             error.add_note(message % about)
             raise error
+        told, text = TOLD.get(), message % about
+        if told is not None and text in told:
+            return
         logger.warning(message, *about)
+        if told is not None:
+            told.add(text)
 
 
 def uncached(name: str, reason: tuple[str, Any, Any]) -> tuple[Exception, str, tuple[Any, ...]]:

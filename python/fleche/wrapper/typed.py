@@ -17,8 +17,8 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from fleche.call import Call, LazyCall
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fleche.digest import Digest
     from fleche.query import QueryIterator
     from fleche.state import BoundWrapper
+    from fleche.sweeps import Sweep
     from fleche.wrapper.explanation import Explanation
     from fleche.wrapper.once import Running
 
@@ -70,6 +71,17 @@ class Helpers(Generic[_P, _R]):
 
     def explain(self, *args: _P.args, **kwargs: _P.kwargs) -> Explanation:
         """Whether the call with these arguments is cached, and if not, why; nothing runs."""
+        raise NotImplementedError
+
+    def map(
+        self,
+        *iterables: Iterable[Any],
+        executor: Any = None,
+        progress: bool | None = None,
+        errors: Literal["raise", "return"] = "raise",
+        **lists: Iterable[Any],
+    ) -> Sweep[_R]:
+        """The calls with all of these arguments, as a sweep; those that are not cached run."""
         raise NotImplementedError
 
     def rerun(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:

@@ -84,6 +84,22 @@ impl Database {
         self.load_result(key).map(|found| found.is_some())
     }
 
+    /// Which of these keys there are records under, in the order of the keys.
+    pub fn contains_many(&self, keys: &[String]) -> Result<Vec<bool>, Error> {
+        self.with(LOADING, Intent::Read, |connection| {
+            // One transaction, for its price.
+            let transaction = connection.transaction()?;
+            let found = {
+                let mut statement =
+                    transaction.prepare_cached("SELECT 1 FROM calls WHERE key = ?")?;
+                let found = keys.iter().map(|key| statement.exists([key]));
+                found.collect::<rusqlite::Result<_>>()?
+            };
+            transaction.commit()?;
+            Ok(found)
+        })
+    }
+
     pub fn evict(&self, key: &str) -> Result<(), Error> {
         self.with("evicting a call from", Intent::Free, |connection| {
             let transaction =

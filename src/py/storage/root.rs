@@ -169,6 +169,17 @@ impl FileRoot {
         contained.map_err(|error| errors::os_error(&error))
     }
 
+    /// Whether each of these keys is here.
+    fn contains_many(&self, py: Python<'_>, keys: Vec<Bound<'_, PyString>>) -> PyResult<Vec<bool>> {
+        let keys: Vec<_> = keys.iter().map(hash_of_text).collect();
+        let look = |key: &Option<Hash>| match key {
+            Some(key) => self.store.contains(key),
+            None => Ok(false),
+        };
+        let found = py.detach(|| keys.iter().map(look).collect::<Result<_, _>>());
+        found.map_err(|error| errors::os_error(&error))
+    }
+
     /// Removes the entry of `key`, kept at `place`; it may be absent.
     fn evict(&self, py: Python<'_>, key: &Bound<'_, PyString>, place: PathBuf) -> PyResult<()> {
         let Some(key) = hash_of_text(key) else {

@@ -113,6 +113,11 @@ impl SqliteStore {
         Ok(py.detach(|| self.database.contains(key))?)
     }
 
+    /// Whether each of these keys is here.
+    fn contains_many(&self, py: Python<'_>, keys: Vec<String>) -> PyResult<Vec<bool>> {
+        Ok(py.detach(|| self.database.contains_many(&keys))?)
+    }
+
     fn evict(&self, py: Python<'_>, key: &str) -> PyResult<()> {
         Ok(py.detach(|| self.database.evict(key))?)
     }

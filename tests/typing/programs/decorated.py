@@ -9,6 +9,7 @@ from fleche.call import Call
 from fleche.digest import Digest
 from fleche.query import QueryIterator
 from fleche.state import BoundWrapper
+from fleche.sweeps import Sweep
 
 T = TypeVar("T")
 
@@ -31,6 +32,9 @@ assert_type(halve.query(), QueryIterator)
 assert_type(halve.query(times=2), QueryIterator)
 assert_type(halve.bind(), BoundWrapper[float])
 assert_type(halve.bind(1)(), float)
+assert_type(halve.map([1, 2], times=range(3)), Sweep[float])
+assert_type(halve.map([1], progress=False, errors="return").results(), list[float])
+assert_type([result for _, result in halve.fleche.map([1]).as_completed()], list[float])
 assert_type(halve.fleche.contains(1, 2), bool)
 assert_type(halve.fleche.load(1, 2), float)
 assert_type(halve.__wrapped__(1, 2), float)
@@ -38,6 +42,8 @@ halve("no number")  # E
 halve()  # E
 halve.load("no number")  # E
 halve.explain("no number")  # E
+halve.map(3)  # E
+halve.map([1], errors="ignore")  # E
 halve.fleche.contains(1, 2, 3)  # E
 print(halve.no_such_helper)  # E
 
@@ -97,6 +103,7 @@ model = Model()
 assert_type(model.fit(3), str)
 assert_type(model.score([1.0], weight=2.0), float)
 assert_type(model.fit.load(model, 3), str)
+assert_type(Model.fit.map([model], steps=[1, 2]).results(), list[str])
 assert_type(model.score.fleche.contains(model, [1.0]), bool)
 assert_type(Model.fit(model, 3), str)
 assert_type(Model.fit.load(model, 3), str)

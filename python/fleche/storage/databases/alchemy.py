@@ -13,7 +13,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,6 +116,13 @@ class SqlAlchemyStore:
     def contains(self, key: str) -> bool:
         statement = sqlalchemy.select(CALLS.c.key).where(CALLS.c.key == key)
         return bool(self._keys(statement))
+
+    def contains_many(self, keys: Sequence[str]) -> builtins.list[bool]:
+        found: set[str] = set()
+        for begin in range(0, len(keys), PAGE):
+            some = [str(key) for key in keys[begin : begin + PAGE]]
+            found.update(self._keys(sqlalchemy.select(CALLS.c.key).where(CALLS.c.key.in_(some))))
+        return [key in found for key in keys]
 
     def evict(self, key: str) -> None:
         self._run("evicting a call from", lambda connection: _delete(connection, key), write=True)
