@@ -60,7 +60,7 @@ pub mod _core {
         collection::{Collection, Flight, Gate},
         file::FileStore,
         key_locks::{KeyLock, KeyLocks},
-        lock::{FileLock, lock_file},
+        lock::{FileLock, lock_file, network_file_system},
         records::RecordScan,
         root::FileRoot,
         signatures::{sign, verify},

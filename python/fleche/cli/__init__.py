@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from fleche import _core
-from fleche.cli.command import COMMANDS, INTERRUPTED, MISTAKE, Command, load
+from fleche.cli.command import COMMANDS, INTERRUPTED, MISTAKE, Command, fill, load
 
 __all__ = ["main"]
 
@@ -47,13 +47,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
             epilog=_epilog(command),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.arguments(added)
-        if command.takes_cache:
-            added.add_argument(
-                "--cache", help="named cache from the local fleche.toml (default: its default)"
-            )
-        if command.takes_json:
-            added.add_argument("--json", action="store_true", help="print JSON for programs")
+        fill(added, command)
     return parser
 
 
@@ -91,6 +85,9 @@ def _run(command: Command, given: argparse.Namespace) -> int:
     from fleche.cli.stores import Mistake
 
     output = Output(getattr(given, "json", False))
+    # Values are of classes in modules of the working directory, which `python -m` would find, too.
+    if not sys.flags.safe_path and not {"", os.getcwd()} & {*sys.path}:
+        sys.path.append(os.getcwd())
     try:
         return command.run(given, output)
     except (Mistake, ValueError, Rejected, OSError, ImportError) as error:

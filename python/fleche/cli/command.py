@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fleche.cli.output import Output
 
-__all__ = ["COMMANDS", "CONFIRM", "DONE", "FOUND", "INTERRUPTED", "MISTAKE", "Command", "load"]
+__all__ = [
+    "COMMANDS",
+    "CONFIRM",
+    "DONE",
+    "FOUND",
+    "INTERRUPTED",
+    "MISTAKE",
+    "Command",
+    "fill",
+    "load",
+    "parser_of",
+]
 
 #: Exit statuses: done; something was found that is wrong, or nothing that was looked for; a mistake
 #: in what was asked; nothing was changed, as `--yes` was not given; ended by Ctrl-C.
@@ -19,7 +30,10 @@ DONE, FOUND, MISTAKE, CONFIRM, INTERRUPTED = 0, 1, 2, 3, 130
 
 #: The commands, in the order in which help shows them: their modules are below
 #: `fleche.cli.commands`.
-COMMANDS = ("ls", "remote")
+COMMANDS = (
+    *("init", "config", "ls", "find", "show", "du", "explain"),
+    *("evict", "gc", "transfer", "convert", "doctor", "completion", "remote"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,26 @@ class Command:
     examples: tuple[tuple[str, str], ...] = ()
     takes_cache: bool = True
     takes_json: bool = True
+
+
+def fill(parser: argparse.ArgumentParser, command: Command) -> None:
+    """Add what a command takes to its parser."""
+    command.arguments(parser)
+    if command.takes_cache:
+        parser.add_argument(
+            "--cache",
+            metavar="NAME",
+            help="named cache from the local fleche.toml (default: its default)",
+        )
+    if command.takes_json:
+        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def parser_of(command: Command, name: str) -> argparse.ArgumentParser:
+    """A parser of what a command takes, alone."""
+    parser = argparse.ArgumentParser(prog=f"fleche {name}")
+    fill(parser, command)
+    return parser
 
 
 def load(name: str) -> Command:

@@ -6,12 +6,24 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fleche._foundation.errors import AmbiguousDigestError
+from fleche._foundation.messages import no_message
 
 if TYPE_CHECKING:
-    from fleche.caches import BaseCache
+    from fleche.caches import BaseCache, Cache
     from fleche.call import LazyCall
+    from fleche.digest import Digest
 
-__all__ = ["Mistake", "cache_named", "call_of", "runtime_of", "stopped_at"]
+__all__ = [
+    "Mistake",
+    "cache_named",
+    "call_of",
+    "has_default",
+    "key_of",
+    "pairs",
+    "runtime_of",
+    "stopped_at",
+    "written_to",
+]
 
 
 class Mistake(Exception):
@@ -56,9 +68,26 @@ def call_of(cache: BaseCache, key: str) -> LazyCall:
     except AmbiguousDigestError as error:
         raise Mistake(f"{key!r} is the beginning of several keys: {error}") from None
     except KeyError:
+        unreadable = _unreadable(cache, key)
         raise Mistake(
             f"there is no call {key!r}: give a key, or at least 4 characters of its beginning"
+            if unreadable is None
+            else f"the record of {unreadable} cannot be read; `fleche evict` removes it"
         ) from None
+
+
+def _unreadable(cache: BaseCache, key: str) -> Digest | None:
+    """The whole key of a call that is there; its record was looked at just now."""
+    with no_message():
+        try:
+            full = cache.expand(key)
+            return full if cache.contains(full) else None
+        except (KeyError, AmbiguousDigestError):
+            return None
+
+
+def _number(held: Any) -> float | None:
+    return held if isinstance(held, int | float) else None
 
 
 def _runtimes(call: Any) -> Iterator[dict[str, Any]]:
@@ -69,9 +98,52 @@ def _runtimes(call: Any) -> Iterator[dict[str, Any]]:
 
 def runtime_of(call: Any) -> float | None:
     """How long a call took, in seconds, if that was recorded."""
-    return next((held.get("walltime") for held in _runtimes(call)), None)
+    return next((_number(held.get("walltime")) for held in _runtimes(call)), None)
 
 
 def stopped_at(call: Any) -> float | None:
     """When a call ended, in seconds since 1970, if that was recorded."""
-    return next((held.get("timestop") for held in _runtimes(call)), None)
+    return next((_number(held.get("timestop")) for held in _runtimes(call)), None)
+
+
+def key_of(cache: BaseCache, key: str) -> Digest:
+    """The whole key of a call whose record may be unreadable; `key` may be the beginning of it.
+
+    Raises:
+        Mistake: if there is none, or several begin so.
+    """
+    from fleche.query.filed import filed_key
+
+    try:
+        return filed_key(call_of(cache, key), cache)
+    except Mistake:
+        full = _unreadable(cache, key)
+        if full is None:
+            raise
+        return full
+
+
+def pairs(cache: BaseCache) -> list[Cache]:
+    """The pairs of storages on this machine that a cache is made of."""
+    from fleche.caches.garbage.places import pairs_of
+
+    return [*pairs_of(cache)]
+
+
+def written_to(cache: BaseCache) -> Cache:
+    """The pair of storages that a cache saves to.
+
+    Raises:
+        Mistake: if it saves nowhere, or on another machine.
+    """
+    from fleche.caches import Cache, CacheStack, ReadOnlyMixin
+
+    if isinstance(cache, CacheStack):
+        return written_to(cache.stack[0])
+    if isinstance(cache, ReadOnlyMixin):
+        raise Mistake("this cache is read-only: take the section that saves there, by --cache NAME")
+    if isinstance(cache, Cache):
+        return cache
+    raise Mistake(
+        f"a {type(cache).__name__} has no storages here; run this on the machine that has them"
+    )

@@ -163,6 +163,11 @@ class FileStorage(StorageBackend):
     def _evict_aside(self, key: Digest) -> None:
         self._handle.evict_aside(key)
 
+    def _sizes(self, keys: Sequence[Digest]) -> dict[Digest, int]:
+        from fleche.storage.sizes import of_files
+
+        return of_files(self.root, keys) if self._has_a_file_a_key() else {}
+
     def _prefix_candidates(self, prefix: str) -> Iterable[Digest]:
         # An override of `list` knows better than the names of files.
         if type(self).list is not FileStorage.list:

@@ -9,7 +9,7 @@ What goes in and what comes out is independent of the caller's objects, as if by
 """
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -77,6 +77,11 @@ class MemoryBackend(StorageBackend):
 
     def list(self) -> tuple[Digest, ...]:
         return tuple(self.storage)
+
+    def _sizes(self, keys: Iterable[Digest]) -> dict[Digest, int]:
+        from fleche.storage.sizes import of_objects
+
+        return of_objects(self.storage, keys)
 
 
 def _value_memory(**kwargs: Any) -> "ValueMemory":

@@ -182,6 +182,12 @@ class Sql(PerKeyLockMixin, CallStorage):
             return self._store.shorten(keys)
         return super()._shorten(keys)
 
+    def _sizes(self, keys: Sequence[Digest]) -> dict[Digest, int]:
+        if not isinstance(self._store, _core.SqliteStore):
+            return {}
+        wanted = {*keys}
+        return {Digest(key): size for key, size in self._store.sizes() if key in wanted}
+
     def _overflow(self, keep: int) -> builtins.list[Digest]:
         if type(self).list is not Sql.list or type(self)._list_by_age is not Sql._list_by_age:
             by_age = [*self._list_by_age()]

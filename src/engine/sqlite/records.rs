@@ -141,6 +141,28 @@ impl Database {
         self.keys(statement, [prefix.to_owned(), format!("{prefix}g")])
     }
 
+    /// Every key, and how many bytes of text its record has.
+    pub fn sizes(&self) -> Result<Vec<(String, u64)>, Error> {
+        let statement = "SELECT key, length(CAST(key AS BLOB)) + length(CAST(name AS BLOB)) \
+             + coalesce(length(CAST(module AS BLOB)), 0) \
+             + coalesce(length(CAST(version AS BLOB)), 0) \
+             + coalesce(length(code_digest), 0) + coalesce(length(result), 0) \
+             + coalesce((SELECT sum(length(CAST(name AS BLOB)) + length(CAST(value AS BLOB))) \
+                         FROM arguments WHERE call_key = key), 0) \
+             + coalesce((SELECT sum(length(CAST(name AS BLOB)) + length(CAST(data AS BLOB))) \
+                         FROM metadata WHERE call_key = key), 0) \
+             FROM calls";
+        self.with("measuring the calls in", Intent::Read, |connection| {
+            let mut statement = connection.prepare_cached(statement)?;
+            let rows = statement.query_map([], |row| {
+                let size: i64 = row.get(1)?;
+                let key = text(row, 0)?.unwrap_or_default();
+                Ok((key, u64::try_from(size).unwrap_or(0)))
+            })?;
+            rows.collect()
+        })
+    }
+
     fn keys(
         &self,
         statement: &str,

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::root::seconds;
 use crate::engine::error::Error;
 use crate::engine::files::{self, Held, Mode};
+use crate::engine::mounts;
 use crate::py::errors;
 
 /// A lock on a file, until it is released.
@@ -27,6 +28,12 @@ impl FileLock {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         drop(held.take());
     }
+}
+
+/// The network file system that `path` lies on; `None` for a local one, or where nobody tells.
+#[pyfunction]
+pub fn network_file_system(path: PathBuf) -> Option<String> {
+    mounts::network_file_system(&path)
 }
 
 /// The lock that the file at `path` is, waited for no longer than `timeout` seconds; `None` if

@@ -134,6 +134,11 @@ impl SqliteStore {
         digests(py, keys)
     }
 
+    /// Every key, and how many bytes of text its record has.
+    fn sizes(&self, py: Python<'_>) -> PyResult<Vec<(String, u64)>> {
+        Ok(py.detach(|| self.database.sizes())?)
+    }
+
     /// The keys saved longest ago, as many as there are more than `keep`.
     fn overflow<'py>(&self, py: Python<'py>, keep: usize) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.database.overflow(keep))?;

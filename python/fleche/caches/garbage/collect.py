@@ -44,31 +44,51 @@ def collect(cache: Cache) -> set[Digest]:
         return _collect(cache)
 
 
-def _collect(cache: Cache) -> set[Digest]:
-    values, collection = cache.values, cache.values._collection
+def preview(cache: Cache) -> set[Digest]:
+    """The values that `collect` would evict now; nothing is changed.
+
+    Raises:
+        Rejected: as `collect`.
+    """
+    _check_places(cache)
+    with each_message_once():
+        garbage, reach = _unreached(cache)
+        reach.add(cache.values._collection.pinned())
+        reach.warn()
+        return garbage - reach.keys
+
+
+def _unreached(cache: Cache) -> tuple[set[Digest], Reach]:
+    """The values that no record needs at the moment, and what was found out for that."""
+    values = cache.values
     garbage = set(values.list())
     if are_all_known(values):
         garbage.update(values._list_aside())
     reach = Reach(values, garbage)
     reach.add_records_of([cache.calls])
     garbage -= reach.keys
-    if not garbage:
-        reach.warn()
-        return garbage
-    reach.add_records_of(users_of(cache)[1:])
-    garbage -= reach.keys
+    if garbage:
+        reach.add_records_of(users_of(cache)[1:])
+        garbage -= reach.keys
+    return garbage, reach
+
+
+def _collect(cache: Cache) -> set[Digest]:
+    values, collection = cache.values, cache.values._collection
+    garbage, reach = _unreached(cache)
     # What was saved meanwhile counts, too; nobody saves any longer now. Others wait: of the
     # values only those that are new are looked into.
-    with _alone(cache):
-        reach.add_records_of(users_of(cache))
-        reach.add(collection.pinned())
-        garbage -= reach.keys
-        if are_all_known(values):
-            for key in garbage:
-                values.evict(key)
-                values._evict_aside(key)
-        elif not _set_aside(values, garbage):
-            garbage = set()
+    if garbage:
+        with _alone(cache):
+            reach.add_records_of(users_of(cache))
+            reach.add(collection.pinned())
+            garbage -= reach.keys
+            if are_all_known(values):
+                for key in garbage:
+                    values.evict(key)
+                    values._evict_aside(key)
+            elif not _set_aside(values, garbage):
+                garbage = set()
     reach.warn()
     return garbage
 

@@ -315,6 +315,15 @@ class BagOfHoldingH5FileBackend(FileStorage):
             logger.error("Corrupt file present in cache at path %s: %s", file, error, exc_info=True)
             return []
 
+    def _sizes(self, keys: Sequence[Digest]) -> dict[Digest, int]:
+        if not self._length:
+            return super()._sizes(keys)
+        wanted: set[Digest] = {*keys}
+        found: dict[Digest, int] = {}
+        for file in {self._bag_file(key) for key in wanted}:
+            found.update(self._look_into(file, _bags.sizes))
+        return {key: size for key, size in found.items() if key in wanted}
+
     def _list_by_age(self) -> Iterable[Digest]:
         if type(self).list is not BagOfHoldingH5FileBackend.list:
             return self.list()

@@ -56,6 +56,7 @@ __all__ = [
     "keys",
     "read",
     "remove",
+    "sizes",
     "times",
     "undo_unfinished",
     "write",
@@ -345,6 +346,21 @@ def times(file: Path) -> list[tuple[int, Digest]]:
         wanted = frozenset({_SAVED.decode()})
         found = (text_attributes(opened, key, wanted).get(_SAVED.decode(), "0") for key in every)
         return [(int(saved), key) for saved, key in zip(found, every, strict=True)]
+
+
+@_while_no_fork
+def sizes(file: Path) -> list[tuple[Digest, int]]:
+    """How many bytes the data of each bag in a file of several take."""
+    found = dict.fromkeys(keys(file), 0)
+    with h5py.File(file, "r") as opened:
+
+        def add(path: str, held: Any) -> None:
+            key = path.partition("/")[0]
+            if key in found and isinstance(held, h5py.Dataset):
+                found[Digest(key)] += held.id.get_storage_size()
+
+        opened.visititems(add)
+    return [*found.items()]
 
 
 @_while_no_fork
