@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fleche.executor import wrap_executor
     from fleche.files import File
     from fleche.state import BoundWrapper
+    from fleche.statistics import stats
     from fleche.sweeps import Sweep, SweepFailed
     from fleche.wrapper.explanation import Explanation
     from fleche.wrapper.moved import rename
@@ -48,6 +49,7 @@ __all__ = [
     "meta",
     "project",
     "rename",
+    "stats",
     "tags",
     "wrap_executor",
 ]
@@ -60,6 +62,7 @@ seam.fill(
         "active_cache": ("fleche.state", "get_cache"),
         "cache_from_config": ("fleche.config", "cache_from_config"),
         "default_metadata": ("fleche.config", "load_default_metadata"),
+        "evicted": ("fleche.statistics.tallies", "evicted"),
         "default_section": ("fleche.config", "default_section"),
         "filtered_cache": ("fleche.caches", "FilteredCache"),
         "load_cache_config": ("fleche.config", "load_cache_config"),
@@ -81,12 +84,13 @@ __getattr__, __dir__ = names_of(
         "Required": "fleche.call",
         "rename": "fleche.wrapper.moved",
         **dict.fromkeys(("Sweep", "SweepFailed"), "fleche.sweeps"),
+        "stats": "fleche.statistics",
         "wrap_executor": "fleche.executor",
         **{
             name: f"fleche.{name}"
             for name in (
-                *("call", "caches", "config", "executor", "metadata", "query"),
-                *("remote", "security", "storage", "sweeps"),
+                *("call", "caches", "config", "events", "executor", "metadata", "query"),
+                *("remote", "security", "statistics", "storage", "sweeps"),
             )
         },
     },

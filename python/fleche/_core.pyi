@@ -32,9 +32,11 @@ __all__ = [
     "RecordScan",
     "Signature",
     "SqliteStore",
+    "Tally",
     "UndoableFile",
     "add_hook",
     "announce_fork",
+    "bytes_written",
     "check_files",
     "child_digests",
     "config_paths",
@@ -48,6 +50,7 @@ __all__ = [
     "independent",
     "independent_copy",
     "intern_value",
+    "is_listening",
     "is_unambiguous",
     "load_unchanged",
     "load_value",
@@ -70,6 +73,7 @@ __all__ = [
     "scheme",
     "set_entry_point_hooks",
     "set_file_class",
+    "set_listening",
     "set_manual_hooks",
     "set_scheme",
     "shorten_keys",
@@ -149,6 +153,25 @@ class PlainCall:
     ) -> tuple[PlainCall, list[str]] | None: ...
     def commit(self, record: Any, result: Any, arguments: dict[str, Any]) -> None: ...
     def release(self) -> None: ...
+
+@final
+class Tally:
+    def __new__(cls) -> Self: ...
+    def add(
+        self,
+        *,
+        hits: int = 0,
+        misses: int = 0,
+        computed: int = 0,
+        failed: int = 0,
+        seconds: float = 0.0,
+        bytes: int = 0,
+    ) -> None: ...
+    def take(self) -> tuple[int, int, int, int, float, int]: ...
+
+def set_listening(listening: bool) -> None: ...
+def is_listening() -> bool: ...
+def bytes_written() -> int: ...
 
 @final
 class CachedFunction:

@@ -13,6 +13,7 @@ mod names;
 mod older;
 mod once;
 mod storage;
+mod tally;
 #[cfg(debug_assertions)]
 mod watch;
 mod wrapper;
@@ -66,6 +67,8 @@ pub mod _core {
         signatures::{sign, verify},
         undo::{UndoableFile, undo_change},
     };
+    #[pymodule_export]
+    use super::tally::{Tally, bytes_written, is_listening, set_listening};
     #[cfg(debug_assertions)]
     #[pymodule_export]
     use super::watch::watch_system_calls;

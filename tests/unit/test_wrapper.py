@@ -60,7 +60,7 @@ def test_with_and_without_parentheses(decorate: Any) -> None:
 def test_helpers_are_attributes_and_in_the_namespace() -> None:
     f = fleche(documented)
     names = ["call", "digest", "query", "load", "contains", "explain", "rerun", "bind"]
-    names += ["fresh", "running", "map"]
+    names += ["fresh", "running", "stats", "map"]
     assert isinstance(f.fleche, types.SimpleNamespace)
     assert list(vars(f.fleche)) == names
     for name in names:

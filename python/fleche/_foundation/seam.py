@@ -21,6 +21,7 @@ Slot: TypeAlias = Literal[
     "active_cache",  # () -> BaseCache
     "cache_from_config",  # (config) -> BaseCache
     "default_metadata",  # () -> tuple of MetaData
+    "evicted",  # (cache, key): a call was removed
     "default_section",  # () -> the table [default] of the configuration in force
     "filtered_cache",  # the class FilteredCache
     "load_cache_config",  # (name) -> BaseCache

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fleche import _core
+from fleche._foundation import seam
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
 from fleche.caches.garbage.collect import collect
 from fleche.caches.garbage.places import check_pair
@@ -90,8 +91,12 @@ class Cache(PerKeyLockMixin, BaseCache):
     def evict(self, key: Digest | str) -> None:
         try:
             if not self._is_value(key):
+                key = self.calls.expand(key)
                 with self._operation_context(key):
+                    was_there = self.calls.contains(key)
                     self.calls.evict(key)
+                if was_there:
+                    seam.look_up("evicted")(self, key)
                 return
         except KeyError:  # a prefix that no call has
             key = self.values.expand(key)

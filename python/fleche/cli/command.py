@@ -31,7 +31,7 @@ DONE, FOUND, MISTAKE, CONFIRM, INTERRUPTED = 0, 1, 2, 3, 130
 #: The commands, in the order in which help shows them: their modules are below
 #: `fleche.cli.commands`.
 COMMANDS = (
-    *("init", "config", "ls", "find", "show", "du", "explain"),
+    *("init", "config", "ls", "find", "show", "du", "stats", "explain"),
     *("evict", "gc", "transfer", "convert", "doctor", "completion", "remote"),
 )
 

@@ -129,6 +129,7 @@ DEFAULT = {
     "exceptions": Key("a list of names", _is_strings),
     "digest": Key("one of " + ", ".join(map(repr, DIGEST_SCHEMES)), lambda v: v in DIGEST_SCHEMES),
     "root": _FLAG,
+    "statistics": _FLAG,
 }
 """The keys of the section `[default]`."""
 

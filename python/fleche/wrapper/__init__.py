@@ -7,7 +7,7 @@ and `iterated` (other kinds of functions), `once` (one computation for all), `fr
 expires), `moved` (what was recorded under another name), `strictness` (warnings, or errors),
 `helpers` (`f.load` and the rest), `explained`, with `looking`, `nearest` and `explanation` (why a
 call is not cached). It may import the configuration and what is below. A new option is a field of
-`Options`; what it does is a file.
+`Options`; what it does is a file. `counting` counts what becomes of calls.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def fleche(
 
     The decorated function has helpers, each also in its namespace `.fleche`: `call`, `digest`,
     `query`, `load`, `contains`, `explain`, `rerun`, `bind` and `running`, which take the function's
-    arguments, `map`, which takes lists of them, and `fresh`.
+    arguments, `map`, which takes lists of them, `fresh` and `stats`.
 
     Args:
         version: counts in the keys; change it when the function changes what it computes.

@@ -22,6 +22,7 @@ from fleche.call.profile import (
 )
 from fleche.digest import Digest, Indigestible
 from fleche.state import get_cache
+from fleche.wrapper.counting import Counting
 from fleche.wrapper.keeping import Keeping
 from fleche.wrapper.missed import Missed
 from fleche.wrapper.misses import Arguments, Misses
@@ -79,6 +80,7 @@ class CachedCalls:
             self._call_of,
             strictness,
             self.keeping,
+            Counting(self.named),
             isolate=options.isolate,
             typed=options.typed,
             meta=options.meta,
@@ -138,6 +140,10 @@ class CachedCalls:
         self._set_up()
         return getattr(self, name)
 
+    def named(self) -> tuple[str, str | None]:
+        """Name and module, as far as they count."""
+        return self.name, module_of(self.target.identity) if self.options.hash_module else None
+
     def _identify(self) -> tuple[str, str | None, Version, Digest | None]:
         """Name, module, version and, in scheme `sha256`, code digest, as far as they count.
 
@@ -147,8 +153,7 @@ class CachedCalls:
         version = version_of(identity) if options.version is None else options.version
         counts = options.hash_code and _core.scheme() == "sha256"
         return (
-            self.name,
-            module_of(identity) if options.hash_module else None,
+            *self.named(),
             version if options.hash_version else None,
             code_digest_of(self.func) if counts else None,
         )

@@ -98,7 +98,7 @@ class AwaitedCalls:
                 return found
             if found.found is None:
                 if found.reason is not None:
-                    self.misses.is_strict.tell_uncached(found.reason)
+                    self.misses.tell_uncached(found.reason)
                 return await self.misses.function(*args, **kwargs)
             cache, key = found.found[:2]
             place = id(_loop()), id(cache), key
@@ -187,7 +187,7 @@ class AwaitedCalls:
         with_files: tuple[str, ...] = (),
     ) -> Any:
         misses = self.misses
-        misses.say_missed(key, error)
+        misses.say_missed(cache, key, error)
         here = _here if _is_memory(cache) and not self.reads_files else _aside
         begin = misses.begin, cache, key, arguments, digests, error, code, with_files
         computation = await here(*begin)
@@ -230,7 +230,7 @@ async def iterate(
             source = calls.uncached(found, args, kwargs)
         else:
             cache, key, arguments, digests, args, kwargs, error, *more = found.found
-            calls.misses.say_missed(key, error)
+            calls.misses.say_missed(cache, key, error)
             begin = calls.misses.begin, cache, key, arguments, digests, error, *more
             recording = Recording(await here(*begin))
             source = calls.misses.function(*args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -94,18 +95,20 @@ def helpers_of(
 
     def load_explicit(*args: Any, **kwargs: Any) -> Any:
         # For executors: a call that would run without a cache is no hit before it is sent, too.
+        began = time.perf_counter()
         positional, named = given(args, kwargs)
         bound = calls.signature.bind(*positional, **named).arguments
         if calls.required - bound.keys():
             raise KeyError(*(calls.required - bound.keys()))
-        look_up = functools.partial(calls.stored, get_cache(), positional, named)
+        cache = get_cache()
+        look_up = functools.partial(calls.stored, cache, positional, named)
         stored = _core.load_unchanged(look_up)
-        if type(stored) is not Outcome:
-            return outcome_given(stored)
-        if stored.error is not None:
+        if type(stored) is Outcome and stored.error is not None:
             # Raised where it is run, as any other.
             raise KeyError(stored)
-        return None
+        key = calls.key(positional, named) if _core.is_listening() else ""
+        calls.misses.counting.hit(cache, key, time.perf_counter() - began)
+        return outcome_given(stored)
 
     load._explicit = load_explicit  # type: ignore[attr-defined]
     yield helper(f"The cached result of `{name}`; `KeyError` if there is none.", returns, load)
@@ -184,6 +187,14 @@ def helpers_of(
         Running,
         running,
     )
+
+    def stats(*, days: int | None = None) -> Any:
+        from fleche.statistics import stats
+
+        name, module = calls.named()
+        return stats(days=days, function=(module, name))
+
+    yield helper(f"What became of the calls of `{name}` in the active cache.", Any, stats)
 
     def map_calls(
         *iterables: Iterable[Any],

@@ -68,13 +68,13 @@ class IteratedCalls:
     def uncached(self, found: Missed, args: tuple[Any, ...], kwargs: Arguments) -> Any:
         """What the function gives for a call that is not cached, which is said."""
         if found.reason is not None:
-            self.misses.is_strict.tell_uncached(found.reason)
+            self.misses.tell_uncached(found.reason)
         return self.misses.function(*args, **kwargs)
 
     def _recorded(self, found: tuple[Any, ...], end: Callable[[], object]) -> Iterator[Any]:
         cache, key, arguments, digests, args, kwargs, error, *more = found
         try:
-            self.misses.say_missed(key, error)
+            self.misses.say_missed(cache, key, error)
             computation = self.misses.begin(cache, key, arguments, digests, error, *more)
             iterator = iter(self.misses.function(*args, **kwargs))
         except BaseException:
@@ -103,7 +103,7 @@ class Recording:
         except Exception as error:
             computation = self._computation
             self.give_up()
-            computation.misses.say_unsaved(computation.key, error)
+            computation.misses.say_unsaved(computation.key, error, computation.cache)
 
     def give_up(self) -> None:
         """Nothing of the call will be cached."""

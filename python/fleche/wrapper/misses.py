@@ -7,6 +7,7 @@ else goes on here.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,8 +17,9 @@ from fleche._foundation.log import logger_of
 from fleche.call import Call, PreparedCall, warn_of_unsaved_argument
 from fleche.call.outcomes import Outcome, shown
 from fleche.digest import Digest, Indigestible, digest
-from fleche.state import get_metadata
+from fleche.state import get_cache, get_metadata
 from fleche.wrapper.admission import AdmittedCall, admit
+from fleche.wrapper.counting import Counting
 from fleche.wrapper.keeping import Keeping
 from fleche.wrapper.pending import Pending, is_future
 from fleche.wrapper.recording import Begun, Recorded, after, before, begun_by_core
@@ -42,6 +44,7 @@ class Misses:
         call_of: makes the call of arguments and a code digest.
         strictness: whether what fails is raised.
         keeping: which outcomes are cached.
+        counting: counts what becomes of them.
         isolate: whether each call runs in a directory of its own.
         typed: whether arguments count by type and value.
         meta: metadata to record besides the active ones.
@@ -55,6 +58,7 @@ class Misses:
         call_of: Callable[[Arguments, Digest | None], Call],
         strictness: Strictness,
         keeping: Keeping,
+        counting: Counting,
         *,
         isolate: bool,
         typed: bool,
@@ -66,6 +70,7 @@ class Misses:
         self.call_of = call_of
         self.is_strict = strictness
         self.keeping = keeping
+        self.counting = counting
         self.isolate = isolate
         self.typed = typed
         self.meta = meta
@@ -76,8 +81,15 @@ class Misses:
         self, args: tuple[Any, ...], kwargs: Arguments, reason: tuple[str, Any, Any]
     ) -> Any:
         """Say why a call is not cached, and run it."""
-        self.is_strict.tell_uncached(reason)
+        self.tell_uncached(reason)
         return self._run(None, args, kwargs)
+
+    def tell_uncached(self, reason: tuple[str, Any, Any]) -> None:
+        """Say why a call is not cached; in strict, raise it."""
+        kind = reason[0]
+        # A cache that cannot be opened has no statistics.
+        self.counting.uncached(None if kind == "cache" else get_cache(), None, kind)
+        self.is_strict.tell_uncached(reason)
 
     def compute(
         self,
@@ -92,7 +104,7 @@ class Misses:
         with_files: tuple[str, ...] = (),
     ) -> Any:
         """Run a call that is not in the cache, and save what it returns."""
-        self.say_missed(key, error)
+        self.say_missed(cache, key, error)
         if self.pending.futures and (running := self.pending.running(cache, key)) is not None:
             return running
         computation = self.begin(cache, key, arguments, digests, error, code, with_files)
@@ -106,8 +118,9 @@ class Misses:
         computation.finish(result)
         return result
 
-    def say_missed(self, key: Digest, error: Exception | None) -> None:
+    def say_missed(self, cache: BaseCache, key: Digest, error: Exception | None) -> None:
         """Say that a call is not in the cache, or cannot be loaded from it."""
+        self.counting.missed(cache, key)
         if error is None:
             logger.debug("Cache miss for %s with key %s", self.name, key)
         else:
@@ -127,9 +140,14 @@ class Misses:
     ) -> Computation | None:
         """Admit a call to the cache, and ask its metadata; `None` if it is to run uncached."""
         call = self.call_of(arguments, code)
+        already = _core.bytes_written()
         try:
             admitted = admit(cache, key, call, digests)
         except Exception as failure:
+            from fleche.caches import Rejected
+
+            reason = "rejected" if isinstance(failure, Rejected) else "cache"
+            self.counting.uncached(cache, key, reason)
             if self.is_strict():
                 raise
             # Once for each call: a cache that is out of reach fails again in the same way.
@@ -138,8 +156,13 @@ class Misses:
                     "Cache failed to prepare call of %s (%s)", self.name, key, exc_info=True
                 )
             return None
+        size = _core.bytes_written() - already
         begun = before(self._metadata(), call)
-        return Computation(self, cache, key, call, digests, admitted, begun, with_files)
+        computation = Computation(
+            self, cache, key, call, digests, admitted, begun, with_files
+        )
+        computation.size, computation.started = size, time.perf_counter()
+        return computation
 
     def _metadata(self) -> tuple[MetaData, ...]:
         metadata = *get_metadata(), *self.meta
@@ -196,13 +219,14 @@ class Misses:
         with fresh_directory(key or "uncached"):
             return self.function(*args, **kwargs)
 
-    def say_unsaved(self, key: Digest, error: Exception) -> None:
+    def say_unsaved(self, key: Digest, error: Exception, cache: BaseCache) -> None:
         """Say that a result is not cached, and why."""
         from fleche.caches import Rejected
 
         name = self.name
         if isinstance(error, SaveError):
             error = Rejected(error)
+        self.counting.uncached(cache, key, "rejected" if isinstance(error, Rejected) else "unsaved")
         if isinstance(error, Rejected):
             logger.warning("Cache rejected save: %s (%s, %s)", error.args, name, key)
         elif isinstance(error, Indigestible):
@@ -268,6 +292,14 @@ class Computation:
         self.admitted = admitted
         self.begun = begun
         self.with_files = with_files
+        # What was written for its arguments, and when it began; `None`: the core counted it.
+        self.size = 0
+        self.started: float | None = None
+
+    def _took(self) -> float | None:
+        """How long it ran, at the first time that this is asked."""
+        started, self.started = self.started, None
+        return None if started is None else time.perf_counter() - started
 
     def finish(self, result: Any) -> None:
         """See that nothing speaks against the result, and keep it.
@@ -275,6 +307,8 @@ class Computation:
         Raises:
             ValueError: in strict, if the call changed an argument.
         """
+        if (seconds := self._took()) is not None:
+            self.misses.counting.computed(self.cache, self.key, seconds)
         if self.misses.is_strict():
             self._check_unchanged()
         self.keep(result)
@@ -289,6 +323,8 @@ class Computation:
 
     def fail(self, error: BaseException) -> None:
         """Give the call up, or save what it raised, where that is wanted."""
+        if (seconds := self._took()) is not None:
+            self.misses.counting.failed(self.cache, self.key, seconds, error)
         try:
             outcome = self.misses.keeping.outcome_of(error)
         except Exception as mistake:
@@ -330,11 +366,13 @@ class Computation:
             if type(result) is not Outcome and misses.keeping.refuses(shown(result)):
                 self.abandon()
                 misses.evict_old(self.cache, self.key)
+                misses.counting.uncached(self.cache, self.key, "when")
                 logger.debug("Not caching a result of %s, as it was told", misses.name)
                 return
             if result is None:
                 if not misses.keeping.none():
                     self.abandon()
+                    misses.counting.uncached(self.cache, self.key, "none")
                     misses.on_none(self.cache, self.key)
                     return
                 result = Outcome()
@@ -342,7 +380,10 @@ class Computation:
                 _core.check_files(call.arguments, self.digests, self.with_files, misses.typed)
             recorded = after(self.begun, call)
             logger.debug("Saving result for %s with key %s", misses.name, self.key)
+            already = _core.bytes_written()
             self.admitted.commit(result, recorded)
+            size = self.size + _core.bytes_written() - already
+            misses.counting.saved(self.cache, self.key, size)
             # Not before: where nothing can be saved, one warning says so.
             for argument in dict.fromkeys(call._unsaved or ()):
                 warn_of_unsaved_argument(argument)
@@ -350,7 +391,7 @@ class Computation:
             self.abandon()
             if misses.is_strict():
                 raise
-            misses.say_unsaved(self.key, error)
+            misses.say_unsaved(self.key, error, self.cache)
 
 
 def _is_file_change(error: Exception) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fleche.digest import Digest
     from fleche.query import QueryIterator
     from fleche.state import BoundWrapper
+    from fleche.statistics import Statistics
     from fleche.sweeps import Sweep
     from fleche.wrapper.explanation import Explanation
     from fleche.wrapper.once import Running
@@ -104,6 +105,10 @@ class Helpers(Generic[_P, _R]):
 
     def running(self, *args: _P.args, **kwargs: _P.kwargs) -> Running | None:
         """Who computes the call at this moment; `None` if nobody does."""
+        raise NotImplementedError
+
+    def stats(self, *, days: int | None = None) -> Statistics:
+        """What became of the calls of the function in the active cache."""
         raise NotImplementedError
 
 

@@ -5,6 +5,7 @@
 
 #[cfg(debug_assertions)]
 pub mod watch;
+pub mod written;
 
 #[cfg(debug_assertions)]
 use watch::{Watched, check};
@@ -214,7 +215,9 @@ impl Read for File {
 impl Write for File {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        call("write", &self.path, || self.file.write(bytes))
+        let length = call("write", &self.path, || self.file.write(bytes))?;
+        written::count(length);
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {

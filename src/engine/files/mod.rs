@@ -195,9 +195,14 @@ impl Store {
 
     /// Moves a finished file to `place`, which is where the entry of `key` is kept.
     pub fn commit(&self, temporary: PathBuf, key: &Hash, place: &Path) -> Result<()> {
+        let length = disk::metadata(&temporary).map_or(0, |metadata| metadata.len());
         let temporary = Temporary::at(temporary);
         let _held = self.locks.take(key)?;
-        temporary.move_to(place).map_err(Error::io("write", place))
+        temporary
+            .move_to(place)
+            .map_err(Error::io("write", place))?;
+        disk::written::count(usize::try_from(length).unwrap_or(0));
+        Ok(())
     }
 
     /// Removes a file that did not get finished.

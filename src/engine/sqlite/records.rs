@@ -4,6 +4,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior};
 
 use super::{Database, Error, Intent, schemes};
+use crate::engine::disk::written;
 use crate::engine::record::Row;
 use crate::engine::schemes::Scheme;
 
@@ -226,7 +227,9 @@ pub(super) fn save_in(connection: &Connection, record: &Row) -> rusqlite::Result
         .prepare_cached("INSERT INTO metadata (call_key, name, data) VALUES (?1, ?2, ?3)")?;
     for (name, data) in &record.metadata {
         statement.execute((&record.key, name, data))?;
+        written::count(data.len());
     }
+    written::count(record.key.len() + record.name.len());
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Misses in plain caches, with no other metadata than `Runtime`: the way of most calls, without
 //! the detour through Python (`fleche.wrapper.misses`) that everything else takes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::py::once::Once;
 use crate::py::once::intern;
@@ -10,11 +10,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{CachedFunction, Identity};
+use crate::engine::disk::written;
 use crate::engine::system::{ProcessorSeconds, processor_seconds};
 use crate::py::caches::PlainCall;
 use crate::py::files::check_files;
 use crate::py::logs::DebugLogger;
 use crate::py::names::Imported;
+use crate::py::tally::{Tally, is_listening};
 
 static DIGESTED_CALL: Imported = Imported::new("fleche.call", "DigestedCall");
 static RUNTIME: Imported = Imported::new("fleche.metadata", "Runtime");
@@ -83,6 +85,7 @@ impl CachedFunction {
             || misses.strict(py)?
             || !misses.pending.bind(py).is_empty()
             || are_told(py)?
+            || is_listening()
             || cache
                 .getattr(intern!(py, "_once"))
                 .is_ok_and(|once| once.is_truthy().unwrap_or(true))
@@ -92,6 +95,7 @@ impl CachedFunction {
         let Some(metadata) = Plan::of(misses.metadata.bind(py))? else {
             return Ok(None);
         };
+        let already = written::so_far();
         let plain = match PlainCall::admit(cache, key.cast()?, arguments, digests) {
             Ok(Some((plain, failed))) if failed.is_empty() => plain,
             Ok(_) => return Ok(None),
@@ -103,9 +107,16 @@ impl CachedFunction {
         let Some(metadata) = metadata.begin() else {
             return Ok(None);
         };
+        let mut bytes = written::so_far() - already;
+        let count = |count: &dyn Fn(&Tally)| {
+            let of = (&identity.name, &identity.module);
+            self.tallies.count(cache, of, count)
+        };
+        let started = Instant::now();
         let result = match self.function.bind(py).call(args, Some(kwargs)) {
             Ok(result) => result,
             Err(error) if error.is_instance_of::<PyException>(py) => {
+                count(&|tally| tally.ran(started.elapsed(), true))?;
                 let recorded = metadata.before(py)?;
                 let plain = Bound::new(py, plain)?;
                 let code = identity.code_digest.bind(py);
@@ -118,6 +129,8 @@ impl CachedFunction {
             }
             Err(error) => return Err(error),
         };
+        let took = started.elapsed();
+        count(&|tally| tally.ran(took, false))?;
         if result.is_none() || is_future(&result)? {
             let recorded = metadata.before(py)?;
             let plain = Bound::new(py, plain)?;
@@ -128,6 +141,7 @@ impl CachedFunction {
             misses.on_unusual.bind(py).call1(call)?;
             return Ok(Some(result));
         }
+        let already = written::so_far();
         let saved = metadata.end(py).and_then(|metadata| {
             if !with_files.is_empty() {
                 check_files(arguments, digests, with_files.extract()?, self.typed)?;
@@ -136,9 +150,13 @@ impl CachedFunction {
             plain.commit_new(cache, &record, &result, arguments)
         });
         match saved {
-            Ok(()) => Ok(Some(result)),
+            Ok(()) => {
+                bytes += written::so_far() - already;
+                count(&|tally| tally.saved(bytes))?;
+                Ok(Some(result))
+            }
             Err(error) if error.is_instance_of::<PyException>(py) => {
-                misses.on_unsaved.bind(py).call1((key, error))?;
+                misses.on_unsaved.bind(py).call1((key, error, cache))?;
                 Ok(Some(result))
             }
             Err(error) => Err(error),

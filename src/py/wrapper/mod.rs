@@ -23,6 +23,7 @@ use crate::py::errors;
 use crate::py::files::{are_unchanged, asked, loaded_by};
 use crate::py::names::Imported;
 use crate::py::older::{OLDER, OlderCall};
+use crate::py::tally::{Tallies, Tally, Watch};
 use files::FileParameters;
 use identity::{Identities, Identity};
 use misses::{LOGGER, Misses, PlainMiss};
@@ -31,6 +32,7 @@ use named_values::{any_digest, load_digest_arguments};
 static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
 static OUTCOME: Imported = Imported::new("fleche.call.outcomes", "Outcome");
 static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
+static TELL_HIT: Imported = Imported::new("fleche.events", "tell_hit");
 
 /// A function whose calls are cached.
 ///
@@ -55,6 +57,7 @@ pub struct CachedFunction {
     on_absent: Option<Py<PyAny>>,
     /// What a miss in a plain cache needs.
     misses: Misses,
+    tallies: Tallies,
 }
 
 /// A call on its way to its key.
@@ -153,6 +156,7 @@ impl CachedFunction {
                 is_strict,
                 strict: Once::new(),
             },
+            tallies: Tallies::default(),
         })
     }
 
@@ -165,6 +169,7 @@ impl CachedFunction {
         let py = slf.py();
         let this = slf.get();
         errors::check_memory()?;
+        let watch = Watch::start();
         let taken = this.taken(args, kwargs)?;
         let (args, kwargs) = taken.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
         let cache = match active_cache(py) {
@@ -232,6 +237,7 @@ impl CachedFunction {
                     let key = to_digest(py, &keyed.key)?;
                     LOGGER.debug(py, "Cache hit for %s with key %s", name, key)?;
                 }
+                this.note_hit(&cache, &keyed, &watch)?;
                 return if OUTCOME
                     .if_loaded(py)?
                     .is_some_and(|outcome| result.get_type().is(outcome))
@@ -428,6 +434,18 @@ impl CachedFunction {
             digests.set_item(digests.keys().get_item(*position)?, text.to_digest(py)?)?;
         }
         Ok((values, digests))
+    }
+
+    /// Counts a hit, and tells those who listen.
+    fn note_hit(&self, cache: &Bound<'_, PyAny>, keyed: &Keyed<'_>, watch: &Watch) -> PyResult<()> {
+        let py = cache.py();
+        let Identity { name, module, .. } = &*keyed.identity;
+        self.tallies.count(cache, (name, module), Tally::hit)?;
+        if let Some(seconds) = watch.seconds() {
+            let key = to_digest(py, &keyed.key)?;
+            TELL_HIT.get(py)?.call1((name, module, key, seconds))?;
+        }
+        Ok(())
     }
 
     /// Which required arguments the call leaves to their defaults.
