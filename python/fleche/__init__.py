@@ -65,7 +65,10 @@ seam.fill(
         "evicted": ("fleche.statistics.tallies", "evicted"),
         "default_section": ("fleche.config", "default_section"),
         "filtered_cache": ("fleche.caches", "FilteredCache"),
+        "inputs_of_call": ("fleche.lineage", "inputs_of"),
+        "lineage_of_call": ("fleche.lineage", "lineage_of"),
         "load_cache_config": ("fleche.config", "load_cache_config"),
+        "outputs_of_call": ("fleche.lineage", "outputs_of"),
         "read_only_cache": ("fleche.caches", "ReadOnlyCache"),
         "ssh_cache": ("fleche.remote", "SshCache"),
         "stack_of_caches": ("fleche.caches", "CacheStack"),
@@ -89,8 +92,8 @@ __getattr__, __dir__ = names_of(
         **{
             name: f"fleche.{name}"
             for name in (
-                *("call", "caches", "config", "events", "executor", "metadata", "query"),
-                *("remote", "security", "statistics", "storage", "sweeps"),
+                *("call", "caches", "config", "events", "executor", "export", "lineage"),
+                *("metadata", "query", "remote", "security", "statistics", "storage", "sweeps"),
             )
         },
     },

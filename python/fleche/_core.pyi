@@ -45,12 +45,14 @@ __all__ = [
     "escape_variables",
     "expand_variables",
     "file_digest",
+    "generate_signing_key",
     "get_hooks",
     "has_identity",
     "independent",
     "independent_copy",
     "intern_value",
     "is_listening",
+    "is_signed_by",
     "is_unambiguous",
     "load_unchanged",
     "load_value",
@@ -62,6 +64,7 @@ __all__ = [
     "network_file_system",
     "note_loaded_file",
     "path_or_url",
+    "public_key",
     "put_newest",
     "read_config",
     "record_digest",
@@ -79,6 +82,7 @@ __all__ = [
     "shorten_keys",
     "shrink_keys",
     "sign",
+    "sign_message",
     "storage_key",
     "undo_change",
     "verify",
@@ -376,6 +380,10 @@ class SqliteStore:
     ) -> tuple[builtins.list[DigestedCall], str | None]: ...
     def close(self) -> None: ...
 
+def generate_signing_key() -> bytes: ...
+def public_key(key: bytes) -> bytes: ...
+def sign_message(key: bytes, message: bytes) -> bytes: ...
+def is_signed_by(public: bytes, message: bytes, signature: bytes) -> bool: ...
 def sign(data: bytes, keys: Sequence[bytes]) -> str | None: ...
 def verify(data: bytes, signature: bytes, keys: Sequence[bytes]) -> str | None: ...
 

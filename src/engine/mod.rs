@@ -21,6 +21,7 @@ pub mod prefix;
 pub mod record;
 pub mod schemes;
 pub mod sign;
+pub mod signature;
 pub mod sqlite;
 pub mod system;
 pub mod undo;

@@ -12,6 +12,7 @@ mod logs;
 mod names;
 mod older;
 mod once;
+mod signing;
 mod storage;
 mod tally;
 #[cfg(debug_assertions)]
@@ -51,6 +52,8 @@ pub mod _core {
     use super::keys::{resolve_prefix, shorten_keys, shrink_keys};
     #[pymodule_export]
     use super::older::OlderCall;
+    #[pymodule_export]
+    use super::signing::{generate_signing_key, is_signed_by, public_key, sign_message};
     #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, has_identity, independent, independent_copy, intern_value,

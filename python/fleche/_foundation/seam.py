@@ -24,7 +24,10 @@ Slot: TypeAlias = Literal[
     "evicted",  # (cache, key): a call was removed
     "default_section",  # () -> the table [default] of the configuration in force
     "filtered_cache",  # the class FilteredCache
+    "inputs_of_call",  # (call) -> by argument, the calls that made it
+    "lineage_of_call",  # (call, depth, outputs) -> Lineage
     "load_cache_config",  # (name) -> BaseCache
+    "outputs_of_call",  # (call) -> the calls that took its result
     "read_only_cache",  # the class ReadOnlyCache
     "ssh_cache",  # the class SshCache
     "stack_of_caches",  # the class CacheStack

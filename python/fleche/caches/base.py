@@ -155,7 +155,11 @@ class BaseCache(OperationContext, ABC):
 
         def calls() -> Iterator[LazyCall]:
             try:
-                yield from self._query(template)
+                for call in self._query(template):
+                    # Caches of users may give calls of any kind.
+                    if isinstance(call, LazyCall) and call._cache is not self:
+                        call.__dict__["_asked"] = self
+                    yield call
             except Indigestible as error:
                 logger.warning("No hash for query argument: %s", error)
 

@@ -265,7 +265,9 @@ class CachePool(ReadOnlyMixin, _MultiCache):
     def load(self, key: Digest | str) -> LazyCall:
         for member in self.caches:
             try:
-                return member.load(key)
+                found = member.load(key)
             except KeyError:
                 continue
+            found.__dict__["_asked"] = self
+            return found
         raise KeyError(key)

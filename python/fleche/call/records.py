@@ -8,9 +8,10 @@ import types
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from fleche import _core
+from fleche._foundation import seam
 from fleche._foundation.errors import SaveError
 from fleche.call.outcomes import shown
 from fleche.call.profile import FunctionProfile, Version, bind
@@ -18,6 +19,7 @@ from fleche.digest import Digest, digest
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
+    from fleche.lineage import Lineage
     from fleche.storage import ValueStorage
 
 logger = logging.getLogger("fleche.call")
@@ -297,6 +299,9 @@ class LazyCall:
     version: Version = None
     code_digest: str | None = None
 
+    # The cache that was asked, where it is not the one that holds the call.
+    _asked: ClassVar[Any] = None
+
     @property
     def arguments(self) -> LazyArguments:
         """The arguments, a mapping by name."""
@@ -339,6 +344,47 @@ class LazyCall:
             code_digest=self.code_digest,
             result=source._stored_result(),
         )
+
+    def inputs(self) -> dict[str, list[LazyCall]]:
+        """By argument, the calls whose result it is, contains, or is a part of.
+
+        Equal contents are one, but for small values, which are equal by chance. The results of the
+        whole cache are read.
+
+        >>> from fleche.config import cache_from_config
+        >>> cache = cache_from_config({"template": "memory"})
+        >>> _ = cache.save(Call("read", {"path": "a.txt"}, result=["the first line", "the second"]))
+        >>> _ = cache.save(Call("count", {"lines": ["the first line", "the second"]}, result=2))
+        >>> cache.query(name="count").only().inputs()["lines"][0].name
+        'read'
+        """
+        found: dict[str, list[LazyCall]] = seam.look_up("inputs_of_call")(self)
+        return found
+
+    def outputs(self) -> list[LazyCall]:
+        """The calls that took its result, or a part of it, as an argument or within one.
+
+        >>> from fleche.config import cache_from_config
+        >>> cache = cache_from_config({"template": "memory"})
+        >>> _ = cache.save(Call("read", {"path": "a.txt"}, result=["the first line", "the second"]))
+        >>> _ = cache.save(Call("count", {"lines": ["the first line", "the second"]}, result=2))
+        >>> [call.name for call in cache.query(name="read").only().outputs()]
+        ['count']
+        """
+        found: list[LazyCall] = seam.look_up("outputs_of_call")(self)
+        return found
+
+    def lineage(self, depth: int | None = None, outputs: bool = False) -> Lineage:
+        """The calls that made what it was given, and what these were given, and so on.
+
+        Args:
+            depth: how many steps to go; `None`: to the end.
+            outputs: go the other way, to the calls that took the result.
+
+        Raises:
+            ValueError: if the depth is negative.
+        """
+        return cast("Lineage", seam.look_up("lineage_of_call")(self, depth, outputs))
 
     def detach(self) -> DigestedCall:
         """The record of the call, without its cache; it shares nothing with this one."""

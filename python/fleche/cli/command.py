@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,8 +32,9 @@ DONE, FOUND, MISTAKE, CONFIRM, INTERRUPTED = 0, 1, 2, 3, 130
 #: The commands, in the order in which help shows them: their modules are below
 #: `fleche.cli.commands`.
 COMMANDS = (
-    *("init", "config", "ls", "find", "show", "du", "stats", "explain"),
-    *("evict", "gc", "transfer", "convert", "doctor", "completion", "remote"),
+    *("init", "config", "ls", "find", "show", "du", "stats", "explain", "lineage"),
+    *("evict", "gc", "transfer", "convert", "doctor"),
+    *("export", "import", "check", "key", "completion", "remote"),
 )
 
 
@@ -79,6 +81,9 @@ def parser_of(command: Command, name: str) -> argparse.ArgumentParser:
 
 def load(name: str) -> Command:
     """The command of this name."""
-    module = importlib.import_module(f"fleche.cli.commands.{name.replace('-', '_')}")
+    module_name = name.replace("-", "_")
+    if keyword.iskeyword(module_name):
+        module_name += "_"
+    module = importlib.import_module(f"fleche.cli.commands.{module_name}")
     command: Command = module.COMMAND
     return command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ __all__ = [
     "cache_named",
     "call_of",
     "has_default",
+    "import_from_here",
     "key_of",
     "pairs",
     "runtime_of",
@@ -48,6 +51,13 @@ def cache_named(name: str | None) -> BaseCache:
             "another section"
         )
     return load_cache_config(name)
+
+
+def import_from_here() -> None:
+    """Make modules in the working directory importable, as `python -m` does: values are of classes
+    of the user's own."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def has_default() -> bool:
