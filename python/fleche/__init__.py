@@ -92,8 +92,9 @@ __getattr__, __dir__ = names_of(
         **{
             name: f"fleche.{name}"
             for name in (
-                *("call", "caches", "config", "events", "executor", "export", "lineage"),
-                *("metadata", "query", "remote", "security", "statistics", "storage", "sweeps"),
+                *("auditing", "call", "caches", "config", "events", "executor", "export"),
+                *("lineage", "metadata", "query", "remote", "security", "statistics"),
+                *("storage", "sweeps"),
             )
         },
     },

@@ -18,6 +18,7 @@ use crate::py::names::Imported;
 static PATH: Imported = Imported::new("pathlib", "Path");
 static INTERRUPT_MAIN: Imported = Imported::new("_thread", "interrupt_main");
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
+static SIGNATURE_ERROR: Imported = Imported::new("fleche.security", "SignatureError");
 static UNREADABLE: Imported = Imported::new("fleche.storage.base", "Unreadable");
 static STORAGE_LOGGER: Logger = Logger::new("fleche.storage");
 static SECURITY_LOGGER: Logger = Logger::new("fleche.security");
@@ -89,6 +90,15 @@ pub fn unreadable(py: Python<'_>, path: &Path, reason: &str) -> PyErr {
     let shown = PATH.get(py).and_then(|class| class.call1((path,)));
     let class = UNREADABLE.get(py);
     match shown.and_then(|shown| class?.call1((shown, reason))) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// `SignatureError(message)`
+pub fn signature_error(py: Python<'_>, message: &str) -> PyErr {
+    let class = SIGNATURE_ERROR.get(py);
+    match class.and_then(|class| class.call1((message,))) {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
     }

@@ -37,10 +37,10 @@ pub mod _core {
     };
     #[pymodule_export]
     use super::digest::{
-        add_hook, composite::record_of_fields, digest_class, digest_of as digest, get_hooks,
-        manual_hooks, record::DecoratedDigest, same_definition, scheme_in_force as scheme,
-        set_entry_point_hooks, set_manual_hooks, set_scheme, sha256::is_unambiguous,
-        storage_key_of as storage_key,
+        add_hook, composite::record_of_fields, decided_digest, digest_class, digest_of as digest,
+        get_hooks, manual_hooks, record::DecoratedDigest, same_definition,
+        scheme_in_force as scheme, serialised_digest, set_entry_point_hooks, set_manual_hooks,
+        set_scheme, sha256::is_unambiguous, storage_key_of as storage_key,
     };
     #[pymodule_export]
     use super::files::{

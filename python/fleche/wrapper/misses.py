@@ -158,9 +158,7 @@ class Misses:
             return None
         size = _core.bytes_written() - already
         begun = before(self._metadata(), call)
-        computation = Computation(
-            self, cache, key, call, digests, admitted, begun, with_files
-        )
+        computation = Computation(self, cache, key, call, digests, admitted, begun, with_files)
         computation.size, computation.started = size, time.perf_counter()
         return computation
 

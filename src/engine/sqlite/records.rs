@@ -135,6 +135,17 @@ impl Database {
         self.keys(statement, [keep])
     }
 
+    /// What SQLite finds to be wrong with the file; nothing if all is well.
+    pub fn check(&self) -> Result<Vec<String>, Error> {
+        self.with("checking", Intent::Read, |connection| {
+            let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+            let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            found.retain(|line| line != "ok");
+            Ok(found)
+        })
+    }
+
     /// The keys that begin with `prefix`.
     pub fn candidates(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let statement = "SELECT key FROM calls WHERE key >= ?1 AND key < ?2 ORDER BY key";

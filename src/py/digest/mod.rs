@@ -21,7 +21,7 @@ use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::py::names::{DIGEST, INDIGESTIBLE};
 
 pub use exact::definitions::same_definition;
-pub use exact::digest as exact_digest;
+pub use exact::{decided_digest, digest as exact_digest, serialised_digest};
 pub use scheme::{
     Scheme, active_scheme, argument_with, content_in_sha256, digest_class, digest_of, digest_with,
     outcome_with, refreshed, scheme_in_force, scheme_named, set_scheme, sha256_of, storage_key,

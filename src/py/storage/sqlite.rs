@@ -181,6 +181,11 @@ impl SqliteStore {
         Ok((records.collect::<PyResult<_>>()?, page.after))
     }
 
+    /// What SQLite finds to be wrong with the file; nothing if all is well.
+    fn check(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(py.detach(|| self.database.check())?)
+    }
+
     /// Closes the connections that are not in use.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.database.close());

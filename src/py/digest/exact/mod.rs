@@ -45,7 +45,7 @@ use libraries::Kind;
 use trail::Trail;
 
 pub use naming::{is_named_function, leads_to, module_of};
-pub use results::{decided, serialised, unique};
+pub use results::{decided, decided_digest, serialised, serialised_digest, unique};
 
 /// From this depth on values are remembered: what is shared between many places of a deep
 /// structure is walked once, not once for every path that leads to it.

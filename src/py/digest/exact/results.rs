@@ -7,13 +7,14 @@
 use crate::py::once::intern;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDate, PyDateTime, PyDelta, PyFunction, PyRange, PyString, PyTime};
+use pyo3::types::{PyBytes, PyDate, PyDateTime, PyDelta, PyFunction, PyRange, PyString, PyTime};
 use ring::rand::SecureRandom;
 
 use super::libraries::is_plain_array;
 use super::{Walker, hooks, leaf, own_digest};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
+use crate::py::digest::to_digest;
 use crate::py::names::Imported;
 
 static SPLIT: Imported = Imported::new("fleche.storage.destructuring", "Digested");
@@ -57,6 +58,20 @@ pub fn serialised(py: Python<'_>, bytes: &[u8]) -> Hash {
     encoder.length(bytes.len());
     crate::py::digest::hash_bulk(py, &mut encoder, bytes);
     encoder.finish()
+}
+
+/// As `decided`, for Python.
+#[pyfunction]
+pub fn decided_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let hash = decided(value)?;
+    hash.map(|hash| to_digest(value.py(), &hash)).transpose()
+}
+
+/// As `serialised`, for Python.
+#[pyfunction]
+pub fn serialised_digest<'py>(bytes: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
+    let py = bytes.py();
+    to_digest(py, &serialised(py, bytes.as_bytes()))
 }
 
 /// A key that no other result has.

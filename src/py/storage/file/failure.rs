@@ -57,7 +57,9 @@ pub fn faulty(py: Python<'_>, path: &Path, fault: &Fault) -> PyErr {
     match fault {
         Fault::Unsigned | Fault::Forged => {
             Log::Security.error(py, &format!("{fault} ({})", path.display()));
-            errors::unreadable(py, path, "Value present but failed signature check.")
+            let missing = errors::unreadable(py, path, "Value present but failed signature check.");
+            missing.set_cause(py, Some(errors::signature_error(py, &fault.to_string())));
+            missing
         }
         Fault::Empty | Fault::Gzip(_) => useless(py, path, &fault.to_string()),
     }

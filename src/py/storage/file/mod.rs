@@ -120,6 +120,16 @@ impl FileStore {
         }
     }
 
+    /// The bytes that the serialiser made, their signature verified; `None` if there is no entry.
+    fn payload_of<'py>(&self, key: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let py = key.py();
+        match self.read(py, &full_key(key)?)? {
+            Some(PayloadBytes::Read(payload)) => bytes_of(py, &payload).map(Some),
+            Some(PayloadBytes::Direct(bytes)) => Ok(Some(bytes)),
+            None => Ok(None),
+        }
+    }
+
     /// The bytes to store for an object.
     fn encode<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let py = value.py();
