@@ -178,6 +178,15 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     assert completed(tmp_path, "completion", "") >= {"bash", "zsh", "fish"}
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_completion_runs_nothing_that_stands_in_a_name(tmp_path: Path) -> None:
+    (tmp_path / "fleche.toml").write_text(
+        '[default]\nroot = true\n["$(touch ran)"]\ntemplate = "memory"\n[m]\ntemplate = "memory"\n'
+    )
+    assert "m" in completed(tmp_path, "ls", "--cache", "")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_in_other_shells(tmp_path: Path, shell: str) -> None:
     code, out, _ = run(tmp_path, "completion", shell)

@@ -246,7 +246,7 @@ def test_choosing(look: Run, words: list[str], number: int) -> None:
         (["find", "--slower", "3 parsecs"], "--slower '3 parsecs' is no time"),
         (["find", "--where", "3=x"], "--where '3=x' is no argument"),
         (["find", "--meta", ".x"], "--meta '.x' is no metadata"),
-        (["find", "--limit", "-1"], "'-1' is no number of calls"),
+        (["find", "--limit", "-1"], "'-1' is no whole number"),
         (["evict"], "say which calls"),
         (["evict", "abcd", "--older", "1d"], "not both"),
         (["show", "0" * 64], "there is no call"),

@@ -26,6 +26,7 @@ __all__ = [
     "name_of",
     "names_function",
     "selected",
+    "whole_number",
 ]
 
 _HOUR, _DAY = 3600.0, 86400.0
@@ -69,12 +70,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--older", metavar="AGE", help="ended before; not those whose time nobody recorded"
     )
     group.add_argument("--slower", metavar="TIME", help="took at least so long: 10s, 2h")
-    group.add_argument("--limit", type=_count, metavar="N", help="the newest N of them")
+    group.add_argument("--limit", type=whole_number, metavar="N", help="the newest N of them")
 
 
-def _count(text: str) -> int:
+def whole_number(text: str) -> int:
+    """What an option takes that is a number of things.
+
+    >>> whole_number("12")
+    12
+    """
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of calls")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
 
 

@@ -93,8 +93,11 @@ def _words_of(name: str) -> str:
 _BASH = """\
 # Completion of fleche for bash: eval "$(fleche completion bash)"
 _fleche_words() {{
-  local IFS=$'\\n'
-  COMPREPLY=($(compgen -W "$("${{COMP_WORDS[0]}}" completion --words "$1" 2>/dev/null)" -- "$2"))
+  # Not by compgen -W, which would run what stands in a name.
+  local word
+  while IFS= read -r word; do
+    [[ $word == "$2"* ]] && COMPREPLY+=("$(printf %q "$word")")
+  done < <("${{COMP_WORDS[0]}}" completion --words "$1" 2>/dev/null)
 }}
 _fleche() {{
   local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} words

@@ -6,6 +6,7 @@ import argparse
 
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Output
+from fleche.cli.selection import whole_number
 from fleche.cli.shown import count
 from fleche.cli.stores import Mistake, cache_named
 
@@ -17,7 +18,7 @@ _STYLES = {"ok": "green", "note": "yellow", "problem": "red"}
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample",
-        type=int,
+        type=whole_number,
         default=200,
         metavar="N",
         help="look for classes that cannot be imported in so many values (default 200)",

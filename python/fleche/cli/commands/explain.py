@@ -27,7 +27,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(given: argparse.Namespace, output: Output) -> int:
-    from fleche import cache
+    from fleche.state import cache
 
     held = cache_named(given.cache)
     args, kwargs = _parsed(given.arguments)

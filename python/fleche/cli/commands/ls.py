@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleche.cli.command import DONE, Command
 from fleche.cli.output import Column, Output
+from fleche.cli.selection import whole_number
 from fleche.cli.shown import age, duration, size
 from fleche.cli.stores import cache_named, pairs, runtime_of, stopped_at
 
@@ -55,7 +56,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         help="what stands first: most hours of computation (time), most calls or bytes, the "
         "newest call, or by name",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N functions")
+    parser.add_argument("--limit", type=whole_number, metavar="N", help="the first N functions")
     parser.add_argument(
         "--no-bytes", action="store_true", help="leave the sizes out: many files take a while"
     )
