@@ -95,7 +95,9 @@ def _run(command: Command, given: argparse.Namespace) -> int:
             # Who read it has seen enough, as `head` has.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return INTERRUPTED
-        output.say(f"fleche: {error}", style="red")
+        # Some name the cache and the key beside what they say.
+        said = error.args[0] if isinstance(error, Rejected) and error.args else error
+        output.say(f"fleche: {said}", style="red")
         return MISTAKE
     except KeyboardInterrupt:
         output.say("fleche: interrupted")
