@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -51,6 +52,15 @@ def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
 def stored(tmp_path: Path) -> Iterator[BaseCache]:
     with cache(found := made("pickle", tmp_path / "store")):
         yield found
+
+
+@pytest.fixture(autouse=True)
+def _written_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is written in the middle of a test, but by the test."""
+    flushing._join()
+    monkeypatch.setattr(flushing, "INTERVAL", 3600)
+    yield
+    flushing._join()
 
 
 @fleche
@@ -150,6 +160,24 @@ def test_a_stack_counts_in_its_first_cache(tmp_path: Path) -> None:
         assert half.stats().hits == 1
     assert package.stats(first).hits == 1
     assert package.stats(second).hits == 0
+
+
+def test_a_thread_writes_what_was_counted(
+    stored: BaseCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, write = threading.Event(), StatisticsFile.write
+
+    def noted(self: StatisticsFile, rows: Rows, patience: float) -> bool:
+        written = write(self, rows, patience)
+        if self.path.is_relative_to(tmp_path):
+            done.set()
+        return written
+
+    monkeypatch.setattr(StatisticsFile, "write", noted)
+    monkeypatch.setattr(flushing, "INTERVAL", 0.001)
+    half(1)
+    assert done.wait(60)
+    assert written(tmp_path)
 
 
 def test_what_cannot_be_written_waits(

@@ -21,8 +21,8 @@ Slot: TypeAlias = Literal[
     "active_cache",  # () -> BaseCache
     "cache_from_config",  # (config) -> BaseCache
     "default_metadata",  # () -> tuple of MetaData
-    "evicted",  # (cache, key): a call was removed
     "default_section",  # () -> the table [default] of the configuration in force
+    "evicted",  # (cache, key): a call was removed
     "filtered_cache",  # the class FilteredCache
     "inputs_of_call",  # (call) -> by argument, the calls that made it
     "lineage_of_call",  # (call, depth, outputs) -> Lineage
