@@ -340,3 +340,20 @@ def test_redigest_goes_on(tmp_path: Path, shapes: Any, caplog: pytest.LogCapture
     with cache(made(tmp_path, "pickle")):
         assert f.load("whole") == ["whole"] * 3
         assert f.load(circle(1, [2])) == [circle(1, [2])] * 3
+
+
+def test_gc_goes_on_past_a_bag_whose_parts_are_damaged(tmp_path: Path) -> None:
+    """Of which HDF5 tells by an error of its own."""
+    store = made(tmp_path, "bags")
+    with cache(store):
+        f([1, ["needed"]])
+    path = file_of(store.values, result_of(store, [1, ["needed"]]))
+    whole = path.read_bytes()
+    for place in range(96, len(whole), 61):
+        path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        try:
+            store.gc()
+        except Rejected:
+            continue
+    path.write_bytes(whole)
+    assert store.contains(f.digest([1, ["needed"]]))

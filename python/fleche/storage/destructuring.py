@@ -206,9 +206,14 @@ class DestructuringMixin(ValueStorage):
         """The keys of the children that the value under `key` was split into.
 
         Raises:
-            KeyError: if there is no such value.
+            KeyError: if there is no such value, or it is damaged.
         """
-        return _core.child_digests(self._raw(key))
+        stored = self._raw(key)
+        try:
+            return _core.child_digests(stored)
+        except (AttributeError, TypeError) as error:
+            # Bytes that changed may still be a pickle, of an object without its parts.
+            raise KeyError(key) from error
 
     def count_reuses(self) -> Counter[Digest]:
         """How many stored values hold each stored value as a child."""

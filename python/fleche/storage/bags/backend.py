@@ -283,7 +283,7 @@ class BagOfHoldingH5FileBackend(FileStorage):
             with self._temporary(key) as alone:
                 try:
                     _bags.copy_out(self._bag_file(key), key, alone)
-                except (OSError, KeyError, ValueError):
+                except (OSError, KeyError, ValueError, RuntimeError):  # so HDF5 tells of damage
                     found.update(self._handle.mentions([self._bag_file(key)], wanted))
                 else:
                     found.update(self._handle.mentions([alone], wanted))
