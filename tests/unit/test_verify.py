@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 
 from fleche import cache, cli, config, fleche
 from fleche.auditing import Kind, Report, verify
-from fleche.caches import BaseCache, Cache, CachePool, CacheStack
+from fleche.caches import BaseCache, Cache, CachePool, CacheStack, Rejected
 from fleche.call import Call
 from fleche.config import cache_from_config
 from fleche.digest import Digest, digest
 from fleche.storage import CallMemory, Sql, ValueMemory
+from fleche.storage.destructuring import DigestedIterable
 from tests.unit.schemes import scheme
 
 np = pytest.importorskip("numpy")
@@ -222,6 +223,38 @@ def test_a_lost_piece(store: Cache) -> None:
     assert (problem.kind, problem.key) == (Kind.MISSING, piece)
 
 
+def test_keys_of_pieces_that_are_none(store: Cache) -> None:
+    key = result_of(store, 1)
+    pieces = DigestedIterable([Digest("g" * 64)])
+    store.values.put(pieces, key)  # type: ignore[attr-defined]
+    [problem] = [each for each in verify(store).problems if each.key == key]
+    assert problem.kind is Kind.DAMAGED
+    assert key in verify(store, repair=True).repaired
+    assert verify(store).is_sound
+
+
+def test_pieces_without_what_holds_them(store: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    key = result_of(store, 1)
+    broken = object.__new__(DigestedIterable)
+    broken.__dict__["item_"] = []
+    store.values.put(broken, key)  # type: ignore[attr-defined]
+    [problem] = [each for each in verify(store).problems if each.key == key]
+    assert problem.kind is Kind.DAMAGED
+    # `gc` goes on, and leaves alone what it may need, or says what is in its way.
+    with contextlib.suppress(Rejected):
+        store.gc()
+    assert store.values.contains(key)
+    assert verify(store, repair=True).repaired
+    assert verify(store).is_sound
+
+
+def test_pieces_that_were_exchanged(store: Cache) -> None:
+    key, piece = result_of(store, 1), digest([1, 1], typed=True)
+    pieces = DigestedIterable([piece, Digest("0" * 64)])
+    store.values.put(pieces, key)  # type: ignore[attr-defined]
+    assert kinds(verify(store)) == ["missing", "wrong content"]
+
+
 def test_an_argument_that_cannot_be_stored_is_no_damage(tmp_path: Path) -> None:
     made = opened(tmp_path, "pickle")
     with cache(made):
@@ -368,6 +401,16 @@ def test_orphans_and_leftovers(tmp_path: Path) -> None:
     assert {*report.orphans} == {*made.gc()}
     assert report.leftovers == [str(left)]
     assert report.is_sound
+
+
+def test_an_orphan_without_all_of_its_pieces_is_no_damage(store: Cache) -> None:
+    argument = [1, [2, [3.5]]]
+    store.evict(f.digest(argument))
+    store.values.evict(digest([3.5], typed=True))
+    report = verify(store)
+    assert report.problems == []
+    assert report.orphans is not None
+    assert digest(argument) in report.orphans
 
 
 def test_values_of_other_caches_are_no_orphans(tmp_path: Path) -> None:

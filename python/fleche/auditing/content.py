@@ -19,10 +19,11 @@ from fleche import _core
 from fleche.digest import Digest, Indigestible, digest
 from fleche.storage.destructuring import Digested
 
-__all__ = ["Proof", "proof_of_bytes", "proof_of_value"]
+__all__ = ["Proof", "pieces_of", "proof_of_bytes", "proof_of_value"]
 
 # Behind the bytes of what was saved by a storage with secret keys, where it is opened without.
 _SIGNED = re.compile(rb"[0-9a-f]{64}\Z")
+_KEY = re.compile("[0-9a-f]{64}")
 # What these hold has its digest by our rules alone, whatever version of them is installed.
 _PLAIN = {*sys.stdlib_module_names, "builtins", "fleche", "numpy", "pandas", "polars", "pyarrow"}
 
@@ -46,7 +47,13 @@ def proof_of_bytes(data: bytes | None, key: Digest) -> bool:
 
 
 def proof_of_value(
-    storage: Any, key: Digest, stored: Any, *, is_argument: bool, bytes_known: bool
+    storage: Any,
+    key: Digest,
+    stored: Any,
+    *,
+    is_argument: bool,
+    may_be_argument: bool,
+    bytes_known: bool,
 ) -> Proof:
     """What a key says of a value whose serialised bytes do not prove it.
 
@@ -54,25 +61,47 @@ def proof_of_value(
         storage: where it is.
         key: its key.
         stored: the value, or its pieces.
-        is_argument: whether it is an argument and nothing else, or may be one.
+        is_argument: whether it is an argument and nothing else.
+        may_be_argument: whether it is one, or it is not known what it is.
         bytes_known: whether its key would be a digest of its bytes if it were none of the value.
-
-    Raises:
-        KeyError: if a piece of it is missing.
     """
-    if _is_digest_of(stored, key, schemes=("exact",)):
+    if _is_digest_of(stored, key):
         return Proof.SAME
-    whole = storage.load(key) if isinstance(stored, Digested) else stored
-    if _is_digest_of(whole, key, schemes=tuple(_core.SCHEMES)) or _is_pickle_of(whole, key):
+    try:
+        whole = storage.load(key) if isinstance(stored, Digested) else stored
+    except KeyError:
+        # A piece cannot be read, which is told by itself; the keys of the pieces decide all the
+        # same, but for an argument, whose key is of the whole.
+        return Proof.NONE if may_be_argument else _unlike(stored)
+    if _is_digest_of(whole, key) or _is_pickle_of(whole, key):
         return Proof.SAME
     digest_decides = isinstance(stored, Digested) or _core.decided_digest(whole) is not None
     if not (is_argument or bytes_known or digest_decides):
         return Proof.NONE
-    return Proof.OTHER if _is_plain(stored) and _is_plain(whole) else Proof.CHANGED
+    return _unlike(stored, whole)
 
 
-def _digests(value: Any, schemes: tuple[str, ...]) -> Iterator[Digest]:
-    for scheme in schemes:
+def pieces_of(stored: Any) -> set[Digest]:
+    """The keys of the pieces that a value is stored in.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        keys = _core.child_digests(stored)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"what holds its pieces is damaged ({error})") from error
+    if not all(map(_KEY.fullmatch, keys)):
+        raise ValueError("a key of its pieces is none")
+    return keys
+
+
+def _unlike(*values: Any) -> Proof:
+    return Proof.OTHER if all(map(_is_plain, values)) else Proof.CHANGED
+
+
+def _digests(value: Any) -> Iterator[Digest]:
+    for scheme in _core.SCHEMES:
         for typed in (True, False) if scheme == "exact" else (False,):
             try:
                 yield _core.digest(value, typed=typed, scheme=scheme)
@@ -82,9 +111,9 @@ def _digests(value: Any, schemes: tuple[str, ...]) -> Iterator[Digest]:
                 continue
 
 
-def _is_digest_of(value: Any, key: Digest, schemes: tuple[str, ...]) -> bool:
+def _is_digest_of(value: Any, key: Digest) -> bool:
     # Of results of the reference that have another text as their digest, its digest is the key.
-    return any(key in (found, _core.storage_key(found)) for found in _digests(value, schemes))
+    return any(key in (found, _core.storage_key(found)) for found in _digests(value))
 
 
 def _is_pickle_of(value: Any, key: Digest) -> bool:

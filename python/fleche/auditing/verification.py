@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleche import _core
 from fleche._foundation.messages import no_message
-from fleche.auditing.content import Proof, proof_of_bytes, proof_of_value
+from fleche.auditing.content import Proof, pieces_of, proof_of_bytes, proof_of_value
 from fleche.auditing.entries import Failure, framing, looked_up, payload, raw
 from fleche.auditing.places import damaged_files, leftovers, pairs, place_name
 from fleche.auditing.report import Kind, Problem, Report
@@ -149,7 +149,7 @@ class _Verification:
         if self.quick:
             # What they are needed for is not known, as nothing is loaded that holds pieces.
             for key in self._reached(sorted(values)):
-                self._look_at_value(key, _Role.PIECE)
+                self._look_at_value(key, _Role.UNKNOWN)
         else:
             self._look_for_orphans(values, known)
         self._name_calls()
@@ -245,20 +245,28 @@ class _Verification:
             self._say_unread(key, role, failure)
             return
         self.report.values += 1
-        self.waiting.extend(_core.child_digests(stored))
+        try:
+            self.waiting.extend(pieces_of(stored))
+        except ValueError as error:
+            self.unread_values.append(key)
+            self._add(Kind.DAMAGED, True, key, f"{_shown(role)}: {error}")
+            return
         if not is_proven:
             self._prove(key, stored, role, bytes_known)
 
     def _prove(self, key: Digest, stored: Any, role: _Role, bytes_known: bool) -> None:
         def prove(values: Any, key: Digest) -> Proof:
-            is_argument = role is _Role.ARGUMENT
             return proof_of_value(
-                values, key, stored, is_argument=is_argument, bytes_known=bytes_known
+                values,
+                key,
+                stored,
+                is_argument=role is _Role.ARGUMENT,
+                may_be_argument=role is _Role.UNKNOWN or bool(role & _Role.ARGUMENT),
+                bytes_known=bytes_known,
             )
 
         proof, failure = looked_up(self.pair.values, key, prove)
         if failure is not None or proof is Proof.NONE:
-            # A piece that cannot be read is told by itself.
             self.report.unproven += 1
         elif proof is Proof.OTHER:
             what = f"{_shown(role)}, a {_kind_of(stored)}, {proof.value}"
@@ -303,7 +311,7 @@ class _Verification:
             return True
         try:
             mentioned = storage._mentions(unread, values)
-        except OSError:
+        except Exception:
             mentioned = None
         if mentioned is None:
             self.report.notes.append(
@@ -312,7 +320,7 @@ class _Verification:
             )
             return False
         for key in self._reached([*mentioned]):
-            self._look_at_value(key, _Role.PIECE)
+            self._look_at_value(key, _Role.UNKNOWN)
         return True
 
     def _name_calls(self) -> None:
@@ -385,13 +393,15 @@ class _Verification:
         try:
             storage.evict(key)
             is_left = storage.contains(key)
+            why = "it is still there"
         except Exception as error:
-            self.report.notes.append(f"{key} cannot be evicted: {error}")
-            return
-        if is_left:
-            self.report.notes.append(f"{key} is still there: remove it by hand")
-        else:
+            is_left, why = True, str(error)
+        if not is_left:
             self.report.repaired.append(key)
+            return
+        note = f"{key} cannot be evicted from {place_name(storage)} ({why}): remove it by hand"
+        if note not in self.report.notes:
+            self.report.notes.append(note)
 
 
 def _shown(role: _Role) -> str:
@@ -399,7 +409,7 @@ def _shown(role: _Role) -> str:
         return "a result"
     if role & _Role.ARGUMENT:
         return "an argument"
-    return "a piece of a value" if role & _Role.PIECE else "a value that nobody needs"
+    return "a piece of a value" if role & _Role.PIECE else "a value"
 
 
 def _kind_of(stored: Any) -> str:
