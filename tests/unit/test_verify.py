@@ -421,6 +421,21 @@ def test_values_of_other_caches_are_no_orphans(tmp_path: Path) -> None:
     assert verify(first).orphans == []
 
 
+@pytest.mark.parametrize("name", ["type", "path", "relative"])
+def test_a_damaged_note_of_who_needs_the_values(name: str, tmp_path: Path) -> None:
+    made = opened(tmp_path, "pickle")
+    fill(made)
+    [note] = (tmp_path / "values").glob(".fleche-user-*")
+    note.write_text(note.read_text().replace(f'"{name}"', f'"_{name}"'))
+    report = verify(made)
+    assert report.problems == []
+    assert report.orphans is None
+    assert "cannot be read" in report.notes[0]
+    made.values.save("garbage")
+    with pytest.raises(Rejected, match="cannot be read"):
+        made.gc()
+
+
 # Repair
 
 

@@ -189,6 +189,9 @@ def _noted(path: Path, text: bytes, cache: Cache, known: list[Any]) -> Iterator[
         note = json.loads(text)
         kind, url, place = note["type"], note.get("url"), note.get("path")
         relative, process = note.get("relative"), note.get("process")
+        ways = []
+        if process is None and url is None:
+            ways = [Path(os.path.realpath(each)) for each in (place, path.parent / relative)]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Rejected(f"{refusal}, but cannot be read. {way_out}") from None
     if process is not None:
@@ -205,7 +208,6 @@ def _noted(path: Path, text: bytes, cache: Cache, known: list[Any]) -> Iterator[
         if not any(isinstance(each, str) and _hidden(each) == url for each in known):
             raise Rejected(f"{refusal}, in the database {url}. {way_out}")
         return
-    ways = [Path(os.path.realpath(each)) for each in (place, path.parent / relative)]
     there = [way for way in ways if way.exists()]
     if not there and not any(way in known for way in ways):
         raise Rejected(f"{refusal}, in {place!r}, where nothing is. {way_out}")
