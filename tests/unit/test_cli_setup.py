@@ -169,7 +169,7 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     script = "import fleche\n@fleche.fleche\ndef relax(x):\n    return [x]\nrelax(1)\n"
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     assert completed(tmp_path, "") == {*COMMANDS, "--help", "--version"}
-    assert completed(tmp_path, "c") == {"config", "convert", "completion"}
+    assert completed(tmp_path, "c") == {"check", "config", "convert", "completion"}
     assert {"--where", "--meta", "--json", "--cache"} <= completed(tmp_path, "find", "--")
     assert completed(tmp_path, "ls", "--cache", "m") == {"mine", "many"}
     assert completed(tmp_path, "evict", "--function", "") == {"relax"}

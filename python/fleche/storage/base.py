@@ -16,8 +16,7 @@ or a call storage of it. The order of the bases matters: the backend first, then
 ...         self.objects.pop(key, None)
 ...     def list(self):
 ...         return self.objects.keys()
->>> class DictStorage(DictBackend, ValueMixin):
-...     pass
+>>> class DictStorage(DictBackend, ValueMixin): ...
 >>> storage = DictStorage()
 >>> key = storage.save([1, 2])
 >>> storage.load(key), storage.load(key[:6])
@@ -439,7 +438,8 @@ class CallMixin(CallStorage, StorageBackend):
         logger.debug("Loading call with key %s", full)
         with self._operation_context(full, intent=Intent.READ):
             record: DigestedCall = self.get(full)
-        if not hasattr(record, "to_lookup_key"):
+        # One in which a name was damaged may be loaded as well.
+        if not all(hasattr(record, name) for name in ("to_lookup_key", "arguments", "metadata")):
             kind = type(record).__name__
             logger.error("What is stored under %s is no call record but a %s.", full, kind)
             raise KeyError(full)
