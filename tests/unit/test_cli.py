@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fleche import cache, cli, fleche
+from fleche import cache, cli, config, fleche
 from fleche.cli import command, output, shown, stores
 from fleche.config import cache_from_config
 
@@ -30,6 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '[other]\ntemplate = "sql"\nroot = "other"\nvalues = "pickle"\n'
     )
     monkeypatch.chdir(tmp_path)
+    # What other tests loaded is no cache of this one.
+    monkeypatch.setattr(config, "_live_caches", {})
     return tmp_path
 
 

@@ -1,11 +1,12 @@
 //! Misses in plain caches, with no other metadata than `Runtime`: the way of most calls, without
 //! the detour through Python (`fleche.wrapper.misses`) that everything else takes.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::py::once::Once;
 use crate::py::once::intern;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -52,41 +53,52 @@ impl Misses {
 }
 
 /// A call that is not in the cache.
-pub struct PlainMiss<'a, 'py> {
-    pub identity: &'a Identity,
-    pub cache: &'a Bound<'py, PyAny>,
-    pub key: &'a Bound<'py, PyAny>,
-    pub arguments: &'a Bound<'py, PyDict>,
-    pub digests: &'a Bound<'py, PyDict>,
+pub struct Missed<'py> {
+    pub identity: Arc<Identity>,
+    pub cache: Bound<'py, PyAny>,
+    pub key: Bound<'py, PyAny>,
+    pub arguments: Bound<'py, PyDict>,
+    pub digests: Bound<'py, PyDict>,
     /// The names of those arguments that hold files.
-    pub with_files: &'a Bound<'py, PyTuple>,
+    pub with_files: Bound<'py, PyTuple>,
+    /// As the function takes them.
+    pub args: Bound<'py, PyTuple>,
+    pub kwargs: Bound<'py, PyDict>,
+    /// Why the cache failed, if it did.
+    pub failure: Option<Py<PyBaseException>>,
+}
+
+/// A call that the core runs, from its admission on.
+struct Begun<'py> {
+    plain: PlainCall,
+    metadata: Metadata<'py>,
+    /// What was written for its arguments.
+    bytes: u64,
+    started: Instant,
 }
 
 impl CachedFunction {
     /// The result of a miss in a plain cache, computed and saved; `None`, and nothing was run, if
     /// anything about it is out of the ordinary.
-    pub fn run_plain<'py>(
-        &self,
-        call: &PlainMiss<'_, 'py>,
-        args: &Bound<'py, PyTuple>,
-        kwargs: &Bound<'py, PyDict>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let PlainMiss {
-            identity,
-            cache,
-            key,
-            arguments,
-            digests,
-            with_files,
-        } = call;
-        let py = key.py();
+    pub fn run_plain<'py>(&self, call: &Missed<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = call.key.py();
+        let Some(begun) = self.begin_plain(call)? else {
+            return Ok(None);
+        };
+        let outcome = self.function.bind(py).call(&call.args, Some(&call.kwargs));
+        self.end_plain(call, begun, outcome).map(Some)
+    }
+
+    fn begin_plain<'py>(&self, call: &Missed<'py>) -> PyResult<Option<Begun<'py>>> {
+        let py = call.key.py();
         let misses = &self.misses;
         if misses.in_python
             || misses.strict(py)?
             || !misses.pending.bind(py).is_empty()
             || are_told(py)?
             || is_listening()
-            || cache
+            || call
+                .cache
                 .getattr(intern!(py, "_once"))
                 .is_ok_and(|once| once.is_truthy().unwrap_or(true))
         {
@@ -96,7 +108,8 @@ impl CachedFunction {
             return Ok(None);
         };
         let already = written::so_far();
-        let plain = match PlainCall::admit(cache, key.cast()?, arguments, digests) {
+        let key = call.key.cast()?;
+        let plain = match PlainCall::admit(&call.cache, key, &call.arguments, &call.digests) {
             Ok(Some((plain, failed))) if failed.is_empty() => plain,
             Ok(_) => return Ok(None),
             // What fails here fails there again, and is said; what is no `Exception` (an
@@ -107,19 +120,49 @@ impl CachedFunction {
         let Some(metadata) = metadata.begin() else {
             return Ok(None);
         };
-        let mut bytes = written::so_far() - already;
+        Ok(Some(Begun {
+            plain,
+            metadata,
+            bytes: written::so_far() - already,
+            started: Instant::now(),
+        }))
+    }
+
+    fn end_plain<'py>(
+        &self,
+        call: &Missed<'py>,
+        begun: Begun<'py>,
+        outcome: PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = call.key.py();
+        let took = begun.started.elapsed();
+        let misses = &self.misses;
+        let Missed {
+            identity,
+            cache,
+            key,
+            arguments,
+            digests,
+            with_files,
+            ..
+        } = call;
         let count = |count: &dyn Fn(&Tally)| {
             let of = (&identity.name, &identity.module);
             self.tallies.count(cache, of, count)
         };
-        let started = Instant::now();
-        let result = match self.function.bind(py).call(args, Some(kwargs)) {
+        let Begun {
+            plain,
+            metadata,
+            mut bytes,
+            ..
+        } = begun;
+        let code = identity.code_digest.bind(py);
+        let result = match outcome {
             Ok(result) => result,
             Err(error) if error.is_instance_of::<PyException>(py) => {
-                count(&|tally| tally.ran(started.elapsed(), true))?;
+                count(&|tally| tally.ran(took, true))?;
                 let recorded = metadata.before(py)?;
                 let plain = Bound::new(py, plain)?;
-                let code = identity.code_digest.bind(py);
                 let raised = error.clone_ref(py).into_value(py);
                 let call = (
                     cache, key, arguments, digests, plain, recorded, raised, code, with_files,
@@ -129,17 +172,15 @@ impl CachedFunction {
             }
             Err(error) => return Err(error),
         };
-        let took = started.elapsed();
         count(&|tally| tally.ran(took, false))?;
         if result.is_none() || is_future(&result)? {
             let recorded = metadata.before(py)?;
             let plain = Bound::new(py, plain)?;
-            let code = identity.code_digest.bind(py);
             let call = (
                 cache, key, arguments, digests, plain, recorded, &result, code, with_files,
             );
             misses.on_unusual.bind(py).call1(call)?;
-            return Ok(Some(result));
+            return Ok(result);
         }
         let already = written::so_far();
         let saved = metadata.end(py).and_then(|metadata| {
@@ -153,11 +194,11 @@ impl CachedFunction {
             Ok(()) => {
                 bytes += written::so_far() - already;
                 count(&|tally| tally.saved(bytes))?;
-                Ok(Some(result))
+                Ok(result)
             }
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 misses.on_unsaved.bind(py).call1((key, error, cache))?;
-                Ok(Some(result))
+                Ok(result)
             }
             Err(error) => Err(error),
         }

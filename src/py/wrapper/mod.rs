@@ -9,28 +9,27 @@ mod named_values;
 use std::sync::Arc;
 
 use crate::py::once::{Once, intern};
-use pyo3::exceptions::{PyException, PyOSError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use smallvec::SmallVec;
 
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
-use crate::py::caches::{self, Wanted};
+use crate::py::caches;
 use crate::py::call::{Arguments, Signature, exact_key, lookup_key};
 use crate::py::digest::{self, Outcome, Scheme, is_indigestible, to_digest};
 use crate::py::errors;
-use crate::py::files::{are_unchanged, asked, loaded_by};
+use crate::py::files::asked;
 use crate::py::names::Imported;
 use crate::py::older::{OLDER, OlderCall};
 use crate::py::tally::{Tallies, Tally, Watch};
 use files::FileParameters;
 use identity::{Identities, Identity};
-use misses::{LOGGER, Misses, PlainMiss};
-use named_values::{any_digest, load_digest_arguments};
+use misses::{Missed, Misses};
+use named_values::any_digest;
 
 static ACTIVE_CACHE: Imported = Imported::new("fleche.state", "_CACHE");
-static OUTCOME: Imported = Imported::new("fleche.call.outcomes", "Outcome");
 static DEFAULT_CACHE: Imported = Imported::new("fleche.state", "get_cache");
 static TELL_HIT: Imported = Imported::new("fleche.events", "tell_hit");
 
@@ -80,6 +79,16 @@ type IdentityParts<'py> = (
     Bound<'py, PyAny>,
     Bound<'py, PyAny>,
 );
+
+/// How a look-up ended.
+enum Looked<'py> {
+    Given(Bound<'py, PyAny>),
+    /// The call does not fit the signature.
+    Unbound(Bound<'py, PyTuple>, Bound<'py, PyDict>),
+    /// It is not to be cached, for a reason.
+    Uncached(Bound<'py, PyTuple>, Bound<'py, PyDict>, Bound<'py, PyAny>),
+    Missed(Box<Missed<'py>>),
+}
 
 /// Why a call has no key.
 enum Unkeyed {
@@ -168,109 +177,16 @@ impl CachedFunction {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
-        errors::check_memory()?;
-        let watch = Watch::start();
-        let taken = this.taken(args, kwargs)?;
-        let (args, kwargs) = taken.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
-        let cache = match active_cache(py) {
-            Ok(cache) => cache,
-            // Its files are out of reach or damaged; a mistake in its configuration is raised.
-            Err(error) if error.is_instance_of::<PyOSError>(py) => {
-                let reason = (intern!(py, "cache"), py.None(), error.into_value(py));
-                return this.on_uncached.bind(py).call1((args, kwargs, reason));
+        // What a look-up takes of the stack is free again when the function runs, and may call
+        // itself.
+        match this.look(py, args, kwargs)? {
+            Looked::Given(result) => Ok(result),
+            Looked::Unbound(args, kwargs) => this.function.bind(py).call(&args, Some(&kwargs)),
+            Looked::Uncached(args, kwargs, reason) => {
+                this.on_uncached.bind(py).call1((args, kwargs, reason))
             }
-            Err(error) => return Err(error),
-        };
-        let loaded = match load_digest_arguments(&cache, args, kwargs)? {
-            Some((args, kwargs)) => this.taken(&args, &kwargs)?.or(Some((args, kwargs))),
-            None => None,
-        };
-        let (args, kwargs) = loaded.as_ref().map_or((args, kwargs), |(a, k)| (a, k));
-        let keyed = match this.keyed(py, args, kwargs) {
-            Ok(keyed) => keyed,
-            // Python raises the error that users know.
-            Err(Unkeyed::Unbound) => return this.function.bind(py).call(args, Some(kwargs)),
-            Err(Unkeyed::Failed(error)) => return Err(error),
-            Err(Unkeyed::Indigestible(index, error)) => {
-                let name = this.signature.get().name(py, index);
-                let reason = (intern!(py, "indigestible"), name, error.value(py));
-                return this.on_uncached.bind(py).call1((args, kwargs, reason));
-            }
-            Err(Unkeyed::Captured(error)) => {
-                let reason = (intern!(py, "captured"), py.None(), error.value(py));
-                return this.on_uncached.bind(py).call1((args, kwargs, reason));
-            }
-        };
-        let missing = this.missing_required(py, &keyed.arguments, kwargs)?;
-        if !missing.is_empty() {
-            let reason = (intern!(py, "required"), missing, py.None());
-            return this.on_uncached.bind(py).call1((args, kwargs, reason));
+            Looked::Missed(call) => this.compute(&call),
         }
-        // A cache that fails to load misses; what is no `Exception` (an interrupt) passes.
-        let identity = &keyed.identity;
-        let wanted = Wanted {
-            key: &keyed.key,
-            identity: identity.of_call(py),
-            names: &identity.names,
-            hashes: &keyed.hashes,
-        };
-        let (found, loaded_files) = loaded_by(|| match &this.look_up {
-            Some(look_up) => {
-                this.load_fresh(look_up.bind(py), &cache, &keyed, &wanted, (args, kwargs))
-            }
-            None => match caches::load_result(&cache, &wanted) {
-                Ok(None) => this.load_otherwise_filed(&cache, &keyed, &wanted),
-                found => found,
-            },
-        });
-        let found = match found {
-            // Files that it stands for are gone.
-            Ok(Some(_)) if !loaded_files.is_empty() && !are_unchanged(py, &loaded_files)? => {
-                Ok(None)
-            }
-            found => found,
-        };
-        let failure = match found {
-            Ok(Some(result)) => {
-                if LOGGER.listens(py)? {
-                    let name = identity.name.bind(py).clone();
-                    let key = to_digest(py, &keyed.key)?;
-                    LOGGER.debug(py, "Cache hit for %s with key %s", name, key)?;
-                }
-                this.note_hit(&cache, &keyed, &watch)?;
-                return if OUTCOME
-                    .if_loaded(py)?
-                    .is_some_and(|outcome| result.get_type().is(outcome))
-                {
-                    result.call_method0(intern!(py, "give"))
-                } else {
-                    Ok(result)
-                };
-            }
-            Ok(None) => None,
-            Err(error) if error.is_instance_of::<PyException>(py) => Some(error.into_value(py)),
-            Err(error) => return Err(error),
-        };
-        let (values, digests) = this.by_name(py, &keyed)?;
-        let key = to_digest(py, &keyed.key)?;
-        let with_files = keyed.with_files(&digests)?;
-        if failure.is_none() {
-            let call = PlainMiss {
-                identity,
-                cache: &cache,
-                key: &key,
-                arguments: &values,
-                digests: &digests,
-                with_files: &with_files,
-            };
-            if let Some(result) = this.run_plain(&call, args, kwargs)? {
-                return Ok(result);
-            }
-        }
-        let code = identity.code_digest.bind(py);
-        this.on_miss.bind(py).call1((
-            cache, key, values, digests, args, kwargs, failure, code, with_files,
-        ))
     }
 
     /// The lookup key of a call; `TypeError` if it does not fit, `Indigestible` if it has none.
@@ -333,6 +249,28 @@ impl CachedFunction {
 }
 
 impl CachedFunction {
+    /// Runs a call that is not in the cache.
+    fn compute<'py>(&self, call: &Missed<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if call.failure.is_none()
+            && let Some(result) = self.run_plain(call)?
+        {
+            return Ok(result);
+        }
+        let py = call.key.py();
+        let code = call.identity.code_digest.bind(py);
+        self.on_miss.bind(py).call1((
+            &call.cache,
+            &call.key,
+            &call.arguments,
+            &call.digests,
+            &call.args,
+            &call.kwargs,
+            &call.failure,
+            code,
+            &call.with_files,
+        ))
+    }
+
     fn keyed<'py>(
         &self,
         py: Python<'py>,
