@@ -20,7 +20,11 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
+from fleche.statistics import flushing
 from tests.ssh_server import SshServer, running
+
+# Statistics are written when a test says so: stores come and go here.
+flushing.INTERVAL = 3600.0
 
 PASSWORD = "s3cret-of-the-tests"
 START_SECONDS = 120

@@ -43,6 +43,7 @@ class Runs:
             "HOME": str(folder),
             "TZ": "Europe/Berlin",
             "FLECHE_DIGEST": scheme,
+            "FLECHE_STATISTICS": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [python, PROGRAMS / f"{name}.py"]

@@ -31,6 +31,7 @@ def run(tmp_path: Path, reference_python: Path, request: pytest.FixtureRequest) 
             **kept,
             "HOME": str(tmp_path),
             "FLECHE_DIGEST": package,
+            "FLECHE_STATISTICS": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         root = tmp_path / "store"

@@ -5,8 +5,7 @@ one object is put, got, evicted and listed; a *mixin* ([`ValueMixin`], [`CallMix
 or a call storage of it. The order of the bases matters: the backend first, then the mixin.
 
 >>> class DictBackend(StorageBackend):
-...     def __init__(self):
-...         self.objects = {}
+...     def __init__(self): self.objects = {}
 ...     def put(self, value, key):
 ...         self.objects[key] = value
 ...         return key
@@ -18,9 +17,8 @@ or a call storage of it. The order of the bases matters: the backend first, then
 ...         return self.objects.keys()
 >>> class DictStorage(DictBackend, ValueMixin): ...
 >>> storage = DictStorage()
->>> key = storage.save([1, 2])
->>> storage.load(key), storage.load(key[:6])
-([1, 2], [1, 2])
+>>> storage.load(storage.save([1, 2]))
+[1, 2]
 """
 
 import builtins
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fleche.storage")
 
+_FIELDS = {"name", "arguments", "metadata"}
 Kind = Literal["value", "call"]
 StorageKind = Kind
 _Class = TypeVar("_Class")
@@ -439,7 +438,8 @@ class CallMixin(CallStorage, StorageBackend):
         with self._operation_context(full, intent=Intent.READ):
             record: DigestedCall = self.get(full)
         # One in which a name was damaged may be loaded as well.
-        if not all(hasattr(record, name) for name in ("to_lookup_key", "arguments", "metadata")):
+        damaged = type(record) is DigestedCall and not record.__dict__.keys() >= _FIELDS
+        if damaged or not hasattr(record, "to_lookup_key"):
             kind = type(record).__name__
             logger.error("What is stored under %s is no call record but a %s.", full, kind)
             raise KeyError(full)
