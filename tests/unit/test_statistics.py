@@ -27,7 +27,7 @@ from fleche.config import cache_from_config
 from fleche.statistics import flushing
 from fleche.statistics.counts import Counts, Row, Rows, add
 from fleche.statistics.files import StatisticsFile
-from fleche.statistics.tallies import enabled
+from fleche.statistics.tallies import enabled, lasting
 from fleche.storage import CallMemory
 
 STORES = ("memory", "pickle", "cloudpickle", "sql", "bagofholding_hdf")
@@ -56,11 +56,16 @@ def stored(tmp_path: Path) -> Iterator[BaseCache]:
 
 @pytest.fixture(autouse=True)
 def _written_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing is written in the middle of a test, but by the test."""
+    """Counts last, and nothing is written in the middle of a test, but by the test."""
     flushing._join()
     monkeypatch.setattr(flushing, "INTERVAL", 3600)
+    monkeypatch.setenv("FLECHE_STATISTICS", "1")
+    for cached in (enabled, lasting):
+        cached.cache_clear()
     yield
     flushing._join()
+    for cached in (enabled, lasting):
+        cached.cache_clear()
 
 
 @fleche
@@ -235,6 +240,23 @@ def test_the_configuration_turns_them_off(tmp_path: Path, monkeypatch: pytest.Mo
         assert not enabled()
     finally:
         enabled.cache_clear()
+
+
+def test_without_a_word_they_end_with_the_process(
+    stored: BaseCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no thread, and no file."""
+    monkeypatch.delenv("FLECHE_STATISTICS")
+    lasting.cache_clear()
+    before = threading.active_count()
+    assert half(20) == half(20)
+    assert half.stats().hits == 1
+    assert threading.active_count() == before
+    assert written(tmp_path) == {}
+    (tmp_path / "fleche.toml").write_text("[default]\nroot = true\nstatistics = true\n")
+    monkeypatch.chdir(tmp_path)
+    lasting.cache_clear()
+    assert lasting()
 
 
 def test_days_and_odd_arguments(stored: BaseCache) -> None:

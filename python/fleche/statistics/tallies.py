@@ -13,7 +13,7 @@ from fleche.statistics import flushing
 from fleche.statistics.counts import Counts
 from fleche.statistics.ledgers import ledger_of
 
-__all__ = ["count", "enabled", "evicted", "tally_of"]
+__all__ = ["count", "enabled", "evicted", "lasting", "tally_of"]
 
 logger = logger_of("fleche.statistics")
 
@@ -23,7 +23,7 @@ def tally_of(cache: Any, function: str, module: str | None) -> _core.Tally | Non
     if not enabled():
         return None
     ledger = ledger_of(cache)
-    if ledger.writes:
+    if ledger.writes and lasting():
         flushing.begin()
     return ledger.tally(function, module)
 
@@ -52,8 +52,21 @@ def evicted(cache: Any, key: str) -> None:
 
 
 @functools.cache
+def lasting() -> bool:
+    """Whether counts are written into stores: where `FLECHE_STATISTICS` or the configuration says
+    so. Otherwise they end with the process, which has no thread for them, then."""
+    text = os.environ.get("FLECHE_STATISTICS", "")
+    if text:
+        return enabled()
+    try:
+        return seam.look_up("default_section")().get("statistics") is True
+    except Exception:
+        return False
+
+
+@functools.cache
 def enabled() -> bool:
-    """What `FLECHE_STATISTICS`, or `statistics` in section `[default]` of the configuration, says.
+    """Whether calls are counted, as `FLECHE_STATISTICS` or the configuration says.
 
     A mistake there is said once, and stops no call.
     """
