@@ -12,6 +12,25 @@ from unittest.mock import patch
 
 import pytest
 
+from fleche import cache
+from fleche.caches import BaseCache, CacheStack
+from fleche.config import cache_from_config
+
+from .calls import memory_cache
+
+
+@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
+    """An empty cache of each kind, active while the test runs."""
+    kind = request.param
+    files = "pickle" if kind == "stack" else kind
+    config = {"template": files} | ({} if files == "memory" else {"root": str(tmp_path)})
+    held = cache_from_config(config)
+    if kind == "stack":
+        held = CacheStack((memory_cache(), held))
+    with cache(held):
+        yield held
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

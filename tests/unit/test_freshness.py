@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,31 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleche import cache, fleche, meta
-from fleche.caches import BaseCache, Cache, CacheStack
+from fleche.caches import BaseCache, CacheStack
 from fleche.call import Call
 from fleche.call.ages import age_of
 from fleche.config import cache_from_config
 from fleche.metadata import Runtime
-from fleche.storage import CallMemory, ValueMemory
 
-
-def memory_cache() -> Cache:
-    return Cache(ValueMemory({}), CallMemory({}))
-
-
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
-    held: BaseCache
-    if request.param == "memory":
-        held = memory_cache()
-    elif request.param == "stack":
-        held = CacheStack(
-            (memory_cache(), cache_from_config({"template": "pickle", "root": tmp_path}))
-        )
-    else:
-        held = cache_from_config({"template": request.param, "root": tmp_path})
-    with cache(held):
-        yield held
+from .calls import memory_cache
 
 
 class Clock:

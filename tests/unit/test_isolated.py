@@ -87,6 +87,28 @@ with fresh_directory("f"):
     assert list(cwd_root.iterdir()) == []
 
 
+def test_what_cannot_be_locked_may_be_in_use(
+    cwd_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system without locks nobody's directory is removed."""
+    in_use = cwd_root / "f_of_somebody"
+    in_use.mkdir(parents=True)
+    lock = cwd_root / ".f_of_somebody.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+
+    class NoLock:
+        is_held = False
+
+        def release(self) -> None: ...
+
+    monkeypatch.setattr(_isolated, "_swept", {})
+    monkeypatch.setattr(_isolated._core, "lock_file", lambda *_: NoLock())
+    with _isolated.fresh_directory("f"):
+        assert in_use.exists()
+    assert in_use.exists()
+
+
 def test_isolated_calls_that_fail_leave_nothing(cwd_root: Path) -> None:
     @fleche(isolate=True)
     def f() -> None:

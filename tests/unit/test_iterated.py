@@ -15,24 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleche import _core, cache, fleche
-from fleche.caches import BaseCache, Cache
+from fleche.caches import BaseCache
 from fleche.config import cache_from_config
-from fleche.storage import CallMemory, ValueMemory
 
-
-def memory_cache() -> Cache:
-    return Cache(ValueMemory({}), CallMemory({}))
-
-
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
-    held: BaseCache = (
-        memory_cache()
-        if request.param == "memory"
-        else cache_from_config({"template": request.param, "root": tmp_path})
-    )
-    with cache(held):
-        yield held
+from .calls import memory_cache
 
 
 def counting(**options: Any) -> tuple[Any, list[int]]:

@@ -4,35 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleche import _core, cache, fleche, rename
-from fleche.caches import BaseCache, Cache, CacheStack, Rejected
+from fleche.caches import BaseCache, CacheStack, Rejected
 from fleche.config import cache_from_config
-from fleche.storage import CallMemory, ValueMemory
-
-
-def memory_cache() -> Cache:
-    return Cache(ValueMemory({}), CallMemory({}))
-
-
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
-    held: BaseCache
-    if request.param == "memory":
-        held = memory_cache()
-    elif request.param == "stack":
-        held = CacheStack(
-            (memory_cache(), cache_from_config({"template": "pickle", "root": tmp_path}))
-        )
-    else:
-        held = cache_from_config({"template": request.param, "root": tmp_path})
-    with cache(held):
-        yield held
 
 
 def defined(source: str, module: str, **options: Any) -> Any:
@@ -62,7 +41,9 @@ def test_calls_of_before_are_found(store: BaseCache) -> None:
         added={"tolerance": 0.1},
         renamed={"n": "steps"},
     )
+    # To ask writes nothing.
     assert new.contains("Cu")
+    assert new.query().count() == 0
     assert new.load("Cu") == ["Cu", 5]
     assert new("Cu", steps=7) == ["Cu", 7]
     assert new.runs == []

@@ -19,7 +19,7 @@ import pytest
 from fleche import cache, fleche
 from fleche.caches import BaseCache, Cache, CacheStack
 from fleche.config import cache_from_config, cache_to_config
-from fleche.storage import CallMemory, Sql, ValueMemory, ValuePickleFile
+from fleche.storage import Sql, ValueMemory, ValuePickleFile
 from fleche.storage.claims import Holder
 from fleche.storage.claims.files import FileClaims
 from fleche.storage.claims.memory import MemoryClaims
@@ -27,11 +27,9 @@ from fleche.storage.databases import leases
 from tests.conftest import DatabaseServer
 from tests.forks import in_child
 
+from .calls import memory_cache
+
 CALLERS = 12
-
-
-def memory_cache() -> Cache:
-    return Cache(ValueMemory({}), CallMemory({}))
 
 
 @pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])

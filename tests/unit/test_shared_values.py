@@ -129,6 +129,28 @@ sys.stdin.read()
 """
 
 
+def test_records_in_memory_that_cannot_be_asked_for_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note whose lock another user has, or that has none, stops a collection."""
+    mine = made(tmp_path, 1)
+    mine.evict(saved(mine, 1))
+    text = '{"type": "memory", "process": 1, "host": "elsewhere"}'
+    (tmp_path / "values" / ".fleche-user-0123456789abcdef").write_text(text)
+    (tmp_path / "values" / ".fleche-holder-0123456789abcdef").touch()
+
+    class NoLock:
+        is_held = False
+
+        def release(self) -> None: ...
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_core, "lock_file", lambda *_: NoLock())
+        with pytest.raises(Rejected, match="process 1 on elsewhere, needs these values"):
+            mine.gc()
+    assert digest([1, [1]]) in mine.gc()
+
+
 def test_records_in_memory_take_their_note_with_them(tmp_path: Path) -> None:
     values = ValuePickleFile(tmp_path / "values")
     held = [Cache(values, CallMemory({}))]

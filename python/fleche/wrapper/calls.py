@@ -295,7 +295,12 @@ class CachedCalls:
         return found[0]
 
     def _moved(
-        self, cache: BaseCache, key: Digest, args: tuple[Any, ...], kwargs: Arguments
+        self,
+        cache: BaseCache,
+        key: Digest,
+        args: tuple[Any, ...],
+        kwargs: Arguments,
+        file: bool = True,
     ) -> Any:
         if self.moves is None:
             return None
@@ -305,7 +310,7 @@ class CachedCalls:
         except Indigestible:
             # A default that counts as the default.
             return None
-        return self.moves.find(cache, call, digests, key)
+        return self.moves.find(cache, call, digests, key, file=file)
 
     def _found(self, cache: BaseCache, key: Digest) -> Any:
         if self.freshness is None:
@@ -327,7 +332,7 @@ class CachedCalls:
             return True
         older = self.core.older(cache, *_with_values(args, kwargs))
         if older is None:
-            return self._moved(cache, key, args, kwargs) is not None
+            return self._moved(cache, key, args, kwargs, file=False) is not None
         # At last as in `load`.
         return cache._find_older(older) is not None or cache.contains(key)
 

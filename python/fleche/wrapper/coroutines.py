@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import types
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from fleche._foundation.log import logger_of
+from fleche._foundation.pools import Pool
 from fleche.caches import Cache
 from fleche.call.outcomes import Items, given
 from fleche.digest import Digest
@@ -42,7 +41,7 @@ _T = TypeVar("_T")
 _Place: TypeAlias = tuple[int, int, Digest]
 
 # Enough for disks and databases to have something to do; what waits there takes no processor.
-_MOST_THREADS = 8
+_THREADS = Pool("fleche", 8)
 
 
 class AwaitedCalls:
@@ -277,29 +276,9 @@ async def _aside(work: Callable[..., _T], *args: Any) -> _T:
     if loop is None:
         return work(*args)
     context = contextvars.copy_context()
-    return await asyncio.shield(loop.run_in_executor(_threads(), context.run, work, *args))
+    return await asyncio.shield(loop.run_in_executor(_THREADS.threads(), context.run, work, *args))
 
 
 async def _here(work: Callable[..., _T], *args: Any) -> _T:
     """As `_aside`, for what takes microseconds."""
     return work(*args)
-
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="fleche")
-    return _pool
-
-
-def _leave_to_parent() -> None:
-    """In a forked child, which has no threads but its own."""
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -10,12 +10,11 @@ import contextlib
 import contextvars
 import enum
 import math
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from fleche._foundation.log import logger_of
+from fleche._foundation.pools import Pool
 from fleche.call.ages import age_of
 from fleche.call.outcomes import stored_result
 from fleche.digest import Digest
@@ -31,7 +30,7 @@ __all__ = ["Freshness", "Renewals", "Stale", "State", "renewing"]
 logger = logger_of("fleche")
 
 # What is renewed in the background may be slow; more would compete with what is waited for.
-_MOST_THREADS = 4
+_THREADS = Pool("fleche-renewals", 4)
 
 # The key of the call that is computed again in this context, though it is there.
 _RENEWED: contextvars.ContextVar[Digest | None] = contextvars.ContextVar("_RENEWED", default=None)
@@ -152,7 +151,7 @@ class Renewals:
             return
         self._going_on.add(place)
         context = contextvars.copy_context()
-        _threads().submit(context.run, self._renew, place, cache, key, given)
+        _THREADS.threads().submit(context.run, self._renew, place, cache, key, given)
 
     def _renew(
         self, place: tuple[int, Digest], cache: BaseCache, key: Digest, given: tuple[Any, ...]
@@ -191,23 +190,3 @@ def renewing(cache: BaseCache, key: Digest) -> Iterator[bool]:
         token = _RENEWED.set(key)
         stack.callback(_RENEWED.reset, token)
         yield True
-
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="fleche-renewals")
-    return _pool
-
-
-def _leave_to_parent() -> None:
-    """In a forked child, which has no threads but its own."""
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)

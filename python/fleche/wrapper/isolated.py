@@ -137,7 +137,8 @@ def _sweep(root: Path, new: Path) -> None:
             if now - lock.stat().st_mtime < _DAY:
                 continue
             held = _core.lock_file(lock, 0, False)
-            if held is not None:
+            # Where nothing can be locked, nobody knows whether it is in use.
+            if held is not None and held.is_held:
                 logger.debug("Removing %s, which a call left whose process was killed", left)
                 shutil.rmtree(left, ignore_errors=True)
                 lock.unlink(missing_ok=True)

@@ -109,14 +109,23 @@ class Moves:
         for module, name in named or [(call.module, call.name)]:
             yield DigestedCall(name, held, None, {}, module, call.version, call.code_digest)
 
-    def find(self, cache: BaseCache, call: Call, digests: dict[str, Digest], key: Digest) -> Any:
-        """The result of a call that was recorded before, which is filed anew; `None` if none was.
+    def find(
+        self,
+        cache: BaseCache,
+        call: Call,
+        digests: dict[str, Digest],
+        key: Digest,
+        *,
+        file: bool = True,
+    ) -> Any:
+        """The result of a call that was recorded before; `None` if none was.
 
         Args:
             cache: where to look.
             call: the call of today.
             digests: those of its arguments.
             key: its key.
+            file: whether to file it anew.
         """
         try:
             records = [*self.records(call, digests)]
@@ -134,8 +143,9 @@ class Moves:
                 continue
             if result is None:
                 continue
-            self._file(cache, call, digests, key, found.metadata, result)
-            logger.info("The call %s of %s is %s of %s", old, found.name, key, call.name)
+            if file:
+                self._file(cache, call, digests, key, found.metadata, result)
+                logger.info("The call %s of %s is %s of %s", old, found.name, key, call.name)
             return result
         return None
 

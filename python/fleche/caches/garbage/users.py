@@ -90,7 +90,7 @@ def _note_while_it_lives(values_place: Path, calls: CallStorage) -> tuple[str, b
     try:
         values_place.mkdir(parents=True, exist_ok=True)
         lock = _core.lock_file(holder, 0, False)
-        if lock is None:
+        if lock is None or not lock.is_held:
             return None
         weakref.finalize(calls, _take_back, holder, lock, os.getpid())
         _OURS[name] = os.getpid()
@@ -115,7 +115,8 @@ def _is_gone(note: Path) -> bool:
     if not holder.exists():
         return True
     lock = _core.lock_file(holder, 0, False)
-    if lock is None:
+    # One that cannot be locked, another user's, say, may be in use.
+    if lock is None or not lock.is_held:
         return False
     holder.unlink(missing_ok=True)
     lock.release()

@@ -34,7 +34,13 @@ _positive.__name__ = "number of days"
 
 def _run(given: argparse.Namespace, output: Output) -> int:
     from fleche.statistics import stats
+    from fleche.statistics.tallies import lasting
 
+    if not lasting():
+        output.say(
+            "calls are not counted beyond their process: write statistics = true into the section "
+            "[default] of the fleche.toml"
+        )
     found = stats(cache_named(given.cache), days=given.days)
     functions, days = found.by_function(), found.by_day()
     data = {
