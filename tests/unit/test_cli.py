@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -17,6 +18,8 @@ import pytest
 from fleche import cache, cli, config, fleche
 from fleche.cli import command, output, shown, stores
 from fleche.config import cache_from_config
+
+from .commands import run_fleche
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -39,18 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(folder: Path) -> Run:
     """Runs a command in a process of its own, in the folder."""
 
-    def run(*words: str) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "fleche", *words],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            cwd=folder,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+    return functools.partial(run_fleche, folder)
 
 
 @fleche(hash_code=False)

@@ -17,49 +17,37 @@ from hypothesis import strategies as st
 from fleche.cli import opcodes, toml
 from fleche.cli.command import COMMANDS
 
-
-def run(folder: Path, *words: str, answers: str | None = None) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "fleche", *words],
-        capture_output=True,
-        text=True,
-        input=answers,
-        stdin=subprocess.DEVNULL if answers is None else None,
-        cwd=folder,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+from .commands import run_fleche
 
 
 def test_init_asks_two_questions(tmp_path: Path) -> None:
-    code, out, err = run(tmp_path, "init", answers="my results\nx\n2\n")
+    code, out, err = run_fleche(tmp_path, "init", answers="my results\nx\n2\n")
     assert (code, out) == (0, "")
     assert "(recommended)" in err
     assert "'x' is none of them" in err
     written = (tmp_path / "fleche.toml").read_text()
     assert tomllib.loads(written)["results"]["template"] == "sql"
     assert tomllib.loads(written)["results"]["root"] == "my results"
-    code, _, err = run(tmp_path, "init", "--yes")
+    code, _, err = run_fleche(tmp_path, "init", "--yes")
     assert (code, "is there already" in err) == (2, True)
     assert (tmp_path / "fleche.toml").read_text() == written
-    assert run(tmp_path, "config")[0] == 0
-    assert run(tmp_path, "doctor")[0] == 0
+    assert run_fleche(tmp_path, "config")[0] == 0
+    assert run_fleche(tmp_path, "doctor")[0] == 0
 
 
 @pytest.mark.parametrize("template", ["pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"])
 def test_init_asks_nothing(tmp_path: Path, template: str) -> None:
-    assert run(tmp_path, "init", "--yes", "--template", template, "--root", 'a "b"')[0] == 0
+    assert run_fleche(tmp_path, "init", "--yes", "--template", template, "--root", 'a "b"')[0] == 0
     script = "import fleche\n@fleche.fleche\ndef f(x):\n    return [x]\nf(1)\n"
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    code, out, _ = run(tmp_path, "ls", "--json")
+    code, out, _ = run_fleche(tmp_path, "ls", "--json")
     assert (code, [each["function"] for each in json.loads(out)]) == (0, ["f"])
     assert (tmp_path / 'a "b"').is_dir()
 
 
 def test_init_writes_nothing_unless_it_is_told(tmp_path: Path) -> None:
-    assert run(tmp_path, "init")[0] == 3
-    assert run(tmp_path, "init", answers="")[0] == 2
+    assert run_fleche(tmp_path, "init")[0] == 3
+    assert run_fleche(tmp_path, "init", answers="")[0] == 2
     assert not any(tmp_path.iterdir())
 
 
@@ -73,12 +61,12 @@ def test_config(tmp_path: Path) -> None:
     )
     (inner / "fleche.toml").write_text('[mine]\ntemplate = "pickle"\nroot = "store"\n')
     files = [str(inner / "fleche.toml"), str(tmp_path / "fleche.toml")]
-    assert run(inner, "config", "--path") == (0, "\n".join(files) + "\n", "")
-    _, out, _ = run(inner, "config")
+    assert run_fleche(inner, "config", "--path") == (0, "\n".join(files) + "\n", "")
+    _, out, _ = run_fleche(inner, "config")
     assert "00ffee" not in out
     assert ":word@" not in out
     assert f"from {files[0]}, hides that of {files[1]}" in out
-    said = json.loads(run(inner, "config", "mine", "--json")[1])
+    said = json.loads(run_fleche(inner, "config", "mine", "--json")[1])
     assert [each["name"] for each in said["sections"]] == ["mine"]
     assert "files written by pickle" in said["sections"][0]["means"]
     # What it prints of a section is a section.
@@ -101,18 +89,18 @@ def test_config(tmp_path: Path) -> None:
 )
 def test_mistakes_in_files(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "fleche.toml").write_text(text)
-    code, _, err = run(tmp_path, "config")
+    code, _, err = run_fleche(tmp_path, "config")
     assert code == 1
     assert said in err
     assert "fleche.toml" in err or "[defualt]" in err
-    code, out, _ = run(tmp_path, "doctor")
+    code, out, _ = run_fleche(tmp_path, "doctor")
     assert code == 1
     assert said in out
 
 
 def test_no_file(tmp_path: Path) -> None:
-    assert run(tmp_path, "ls")[0] == 2
-    code, out, err = run(tmp_path, "config")
+    assert run_fleche(tmp_path, "ls")[0] == 2
+    code, out, err = run_fleche(tmp_path, "config")
     assert (code, out, "fleche init" in err) == (0, "", True)
 
 
@@ -144,7 +132,7 @@ def test_any_bytes_are_looked_at(data: bytes) -> None:
 
 def completed(folder: Path, *words: str) -> set[str]:
     """What bash completes the last of these words to."""
-    script = run(folder, "completion", "bash")[1]
+    script = run_fleche(folder, "completion", "bash")[1]
     python = folder / "fleche"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -m fleche "$@"\n')
     python.chmod(0o755)
@@ -189,7 +177,7 @@ def test_completion_runs_nothing_that_stands_in_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_in_other_shells(tmp_path: Path, shell: str) -> None:
-    code, out, _ = run(tmp_path, "completion", shell)
+    code, out, _ = run_fleche(tmp_path, "completion", shell)
     assert code == 0
     assert all(name in out for name in COMMANDS)
     if shutil.which(shell) is not None:

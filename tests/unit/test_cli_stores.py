@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .commands import run_fleche
 
 TEMPLATES = ["pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"]
 
@@ -99,20 +102,7 @@ def folder(filled: Path, tmp_path: Path) -> Path:
 
 
 def running(folder: Path) -> Run:
-    def run(*words: str, answers: str | None = None) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "fleche", *words],
-            capture_output=True,
-            text=True,
-            input=answers,
-            stdin=subprocess.DEVNULL if answers is None else None,
-            cwd=folder,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+    return functools.partial(run_fleche, folder)
 
 
 @pytest.fixture
