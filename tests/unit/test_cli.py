@@ -9,7 +9,9 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +126,20 @@ def test_interrupts_end_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert cli.main(["ls"]) == command.INTERRUPTED
 
 
+def read_terminal(descriptor: int, into: bytearray) -> None:
+    """All that is written to a terminal, to the end: where nobody has it open, it is an error."""
+    with os.fdopen(descriptor, "rb", buffering=0) as reader, suppress(OSError):
+        while part := reader.read(65536):
+            into += part
+
+
 def test_tables_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """With colours by `rich`; as plain text without it."""
     reader, writer = pty.openpty()
+    written = bytearray()
+    # A terminal hands on what is written piece by piece, and all of it only to who reads on.
+    reading = threading.Thread(target=read_terminal, args=(reader, written))
+    reading.start()
     with os.fdopen(writer, "w") as terminal:
         out = output.Output(False, terminal, terminal)
         out.table([output.Column("function", style="bold"), output.Column("n", right=True)], [])
@@ -134,8 +147,8 @@ def test_tables_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         out.line("[not markup]")
         monkeypatch.setitem(sys.modules, "rich.console", None)
         output.Output(False, terminal, terminal).line("plain")
-    with os.fdopen(reader, "rb") as read:
-        text = os.read(read.fileno(), 65536).decode()
+    reading.join()
+    text = written.decode()
     assert "\x1b[" in text
     assert "[not markup]" in text
     assert text.endswith("plain\r\n")
