@@ -65,6 +65,7 @@ seam.fill(
         "default_section": ("fleche.config", "default_section"),
         "evicted": ("fleche.statistics.tallies", "evicted"),
         "filtered_cache": ("fleche.caches", "FilteredCache"),
+        "html_of_cache": ("fleche.caches.notebook", "html_of"),
         "inputs_of_call": ("fleche.lineage", "inputs_of"),
         "lineage_of_call": ("fleche.lineage", "lineage_of"),
         "load_cache_config": ("fleche.config", "load_cache_config"),

@@ -24,6 +24,7 @@ Slot: TypeAlias = Literal[
     "default_section",  # () -> the table [default] of the configuration in force
     "evicted",  # (cache, key): a call was removed
     "filtered_cache",  # the class FilteredCache
+    "html_of_cache",  # (cache) -> what notebooks show of it
     "inputs_of_call",  # (call) -> by argument, the calls that made it
     "lineage_of_call",  # (call, depth, outputs) -> Lineage
     "load_cache_config",  # (name) -> BaseCache

@@ -201,6 +201,15 @@ class BaseCache(OperationContext, ABC):
             return
         yield found
 
+    @property
+    def _is_looked_at(self) -> bool:
+        """Whether its records are read for what notebooks show: at once, by no rule of a user's."""
+        return False
+
+    def _repr_html_(self) -> str:
+        """Where it is, and its functions, in notebooks."""
+        return cast("str", seam.look_up("html_of_cache")(self))
+
     # One computation for all who want the same call at the same time (`@fleche(once=True)`).
 
     #: Whether this is wanted of all calls.

@@ -44,6 +44,9 @@ class Cache(PerKeyLockMixin, BaseCache):
     # What is replaced is there as it was or as it is.
     _reads_need_lock: ClassVar[bool] = False
 
+    # It is read where it is.
+    _is_looked_at = True
+
     def __post_init__(self) -> None:
         check_pair(self.values, self.calls)
         remember(self.values, self.calls)

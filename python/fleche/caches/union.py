@@ -32,6 +32,10 @@ class _MultiCache(BaseCache):
     @abstractmethod
     def _members(self) -> tuple[BaseCache, ...]: ...
 
+    @property
+    def _is_looked_at(self) -> bool:
+        return all(member._is_looked_at for member in self._members)
+
     def load_value(self, key: Digest | str) -> Any:
         for member in self._members:
             try:

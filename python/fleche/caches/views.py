@@ -115,6 +115,10 @@ class ReadOnlyCache(ReadOnlyMixin, CacheWrapper):
     Cannot save to a read-only cache
     """
 
+    @property
+    def _is_looked_at(self) -> bool:
+        return self.cache._is_looked_at
+
 
 @dataclass(frozen=True)
 class FilteringMixin(CacheWrapper):

@@ -1,13 +1,14 @@
-"""How old calls are, by the times that `Runtime` recorded."""
+"""How old calls are, and how long they took, by the times that `Runtime` recorded."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-__all__ = ["Age", "age_of", "seconds_of"]
+__all__ = ["Age", "age_of", "runtime_of", "seconds_of", "stopped_at"]
 
 #: Seconds, or a `timedelta`.
 Age: TypeAlias = float | timedelta
@@ -63,3 +64,39 @@ def age_of(record: Any) -> float:
         return math.inf
     age = time.time() - max(times)
     return max(age, 0.0) if age > -_AHEAD else math.inf
+
+
+def runtime_of(record: Any) -> float | None:
+    """How long a call took, in seconds, if that was recorded.
+
+    Args:
+        record: a call, or its record.
+
+    >>> from fleche.call import Call
+    >>> runtime_of(Call("f", {}, metadata={"runtime": {"timestop": 12.0, "walltime": 5.0}}))
+    5.0
+    """
+    return next((_number(held.get("walltime")) for held in _runtimes(record)), None)
+
+
+def stopped_at(record: Any) -> float | None:
+    """When a call ended, in seconds since 1970, if that was recorded.
+
+    Args:
+        record: a call, or its record.
+
+    >>> from fleche.call import Call
+    >>> stopped_at(Call("f", {}, metadata={"runtime": {"timestop": 12.0, "walltime": 5.0}}))
+    12.0
+    """
+    return next((_number(held.get("timestop")) for held in _runtimes(record)), None)
+
+
+def _runtimes(record: Any) -> Iterator[dict[str, Any]]:
+    for held in record.metadata.values():
+        if isinstance(held, dict) and "timestop" in held:
+            yield held
+
+
+def _number(held: Any) -> float | None:
+    return held if isinstance(held, int | float) else None

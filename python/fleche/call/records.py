@@ -91,6 +91,12 @@ class Call:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _repr_html_(self) -> str:
+        """A table of it, in notebooks."""
+        from fleche.call.notebook import html_of
+
+        return html_of(self)
+
     def to_lookup_key(self) -> Digest:
         """The key of the call's record; metadata and result take no part.
 
@@ -224,6 +230,12 @@ class DigestedCall:
     def to_lookup_key(self) -> Digest:
         """The key of the record; metadata and result take no part."""
         return _core.lookup_key(self, self.arguments)
+
+    def _repr_html_(self) -> str:
+        """A table of it, without values, in notebooks."""
+        from fleche.call.notebook import html_of
+
+        return html_of(self)
 
     def fetch(self, cache: BaseCache) -> LazyCall:
         """The call whose values are loaded from `cache` when they are looked at."""
@@ -385,6 +397,12 @@ class LazyCall:
             ValueError: if the depth is negative.
         """
         return cast("Lineage", seam.look_up("lineage_of_call")(self, depth, outputs))
+
+    def _repr_html_(self) -> str:
+        """A table of it, without values, in notebooks."""
+        from fleche.call.notebook import html_of
+
+        return html_of(self)
 
     def detach(self) -> DigestedCall:
         """The record of the call, without its cache; it shares nothing with this one."""

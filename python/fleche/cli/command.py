@@ -32,7 +32,7 @@ DONE, FOUND, MISTAKE, CONFIRM, INTERRUPTED = 0, 1, 2, 3, 130
 #: The commands, in the order in which help shows them: their modules are below
 #: `fleche.cli.commands`.
 COMMANDS = (
-    *("init", "config", "ls", "find", "show", "du", "stats", "explain", "lineage"),
+    *("init", "config", "ls", "find", "show", "du", "stats", "explain", "lineage", "report"),
     *("evict", "gc", "transfer", "convert", "verify", "audit", "promote", "doctor"),
     *("export", "import", "check", "key", "completion", "remote"),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fleche._foundation.errors import AmbiguousDigestError
 from fleche._foundation.messages import no_message
+from fleche.call.ages import runtime_of, stopped_at
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache
@@ -94,26 +94,6 @@ def _unreadable(cache: BaseCache, key: str) -> Digest | None:
             return full if cache.contains(full) else None
         except (KeyError, AmbiguousDigestError):
             return None
-
-
-def _number(held: Any) -> float | None:
-    return held if isinstance(held, int | float) else None
-
-
-def _runtimes(call: Any) -> Iterator[dict[str, Any]]:
-    for held in call.metadata.values():
-        if isinstance(held, dict) and "timestop" in held:
-            yield held
-
-
-def runtime_of(call: Any) -> float | None:
-    """How long a call took, in seconds, if that was recorded."""
-    return next((_number(held.get("walltime")) for held in _runtimes(call)), None)
-
-
-def stopped_at(call: Any) -> float | None:
-    """When a call ended, in seconds since 1970, if that was recorded."""
-    return next((_number(held.get("timestop")) for held in _runtimes(call)), None)
 
 
 def key_of(cache: BaseCache, key: str) -> Digest:

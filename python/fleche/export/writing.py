@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fleche import _core
+from fleche._foundation.whole_files import new_file
 from fleche.call import DigestedCall, LazyCall
 from fleche.digest import Digest
 from fleche.export.crate import crate_of
@@ -110,7 +110,7 @@ def export_calls(
         for lineage in _lineages(asked.values()):
             chosen.update(lineage.calls)
             edges += lineage.edges
-    with _new_file(path) as file, contextlib.closing(_Writer(file)) as writer:
+    with new_file(path) as file, contextlib.closing(_Writer(file)) as writer:
         for call_key, call in sorted(chosen.items()):
             writer.add_call(call_key, call)
         if not writer.records:
@@ -162,24 +162,6 @@ def _lineages(calls: Iterable[LazyCall]) -> Iterator[Lineage]:
             index = Index(asked)
             indices.append((asked, index))
         yield lineage_of(call, index=index)
-
-
-@contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of another one once it is whole."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} for {path.name!r}")
-    temporary = path.parent / f".{path.name}-{secrets.token_hex(8)}"
-    try:
-        with open(temporary, "x+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 @dataclass

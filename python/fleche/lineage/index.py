@@ -71,6 +71,7 @@ class Index:
         cache: the cache, as it is now.
         progress: called with the calls that are about to be read, and what is done; iterates over
             them.
+        calls: those of its calls that count; all of them if not given.
 
     >>> from fleche import cache, fleche
     >>> @fleche
@@ -87,9 +88,15 @@ class Index:
     [('rows', 'load')]
     """
 
-    def __init__(self, cache: BaseCache, progress: Progress = _without_progress) -> None:
+    def __init__(
+        self,
+        cache: BaseCache,
+        progress: Progress = _without_progress,
+        calls: Iterable[LazyCall] | None = None,
+    ) -> None:
         self._progress = progress
-        self.calls: dict[Digest, LazyCall] = {call.to_lookup_key(): call for call in cache.query()}
+        calls = cache.query() if calls is None else calls
+        self.calls: dict[Digest, LazyCall] = {call.to_lookup_key(): call for call in calls}
         self._unread: set[Digest] = set()
 
     @property

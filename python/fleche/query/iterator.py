@@ -58,6 +58,12 @@ class QueryIterator(Iterable[LazyCall]):
     def __iter__(self) -> Iterator[LazyCall]:
         return iter(self.calls())
 
+    def _repr_html_(self) -> str:
+        """The first calls, in notebooks."""
+        from fleche.query.notebook import html_of
+
+        return html_of(self)
+
     def _derived(self, calls: Callable[[], Iterable[LazyCall]]) -> QueryIterator:
         return QueryIterator(calls, self.cache)
 

@@ -147,6 +147,12 @@ class Explanation:
     def __repr__(self) -> str:
         return "\n".join(self._lines())
 
+    def _repr_html_(self) -> str:
+        """The same as a table, in notebooks."""
+        from fleche.wrapper.notebook import html_of
+
+        return html_of(self)
+
     def _lines(self) -> Iterator[str]:
         if self.hit:
             yield f"{self.function}: cached" + ("" if self.found is None else f" as {self.found}")

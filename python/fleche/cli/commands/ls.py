@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fleche.cli.command import DONE, Command
+from fleche.cli.functions import Function, functions_of
 from fleche.cli.output import Column, Output
 from fleche.cli.selection import whole_number
 from fleche.cli.shown import age, duration, size
-from fleche.cli.stores import cache_named, pairs, runtime_of, stopped_at
-
-if TYPE_CHECKING:
-    from fleche.caches import BaseCache
-    from fleche.digest import Digest
+from fleche.cli.stores import cache_named
 
 __all__ = ["COMMAND"]
 
 
-@dataclass
-class _Function:
-    name: str
-    module: str | None
-    calls: int = 0
-    seconds: float = 0.0
-    newest: float | None = None
-    bytes: int | None = None
-    shared: int | None = None
-    keys: set[Digest] = field(default_factory=set)
-
-    def add(self, call: Any) -> None:
-        self.calls += 1
-        self.seconds += runtime_of(call) or 0.0
-        stopped = stopped_at(call)
-        if stopped is not None:
-            self.newest = max(stopped, self.newest or stopped)
-
-
-_ORDERS: dict[str, Callable[[_Function], tuple[Any, str]]] = {
+_ORDERS: dict[str, Callable[[Function], tuple[Any, str]]] = {
     "time": lambda each: (-each.seconds, each.name),
     "calls": lambda each: (-each.calls, each.name),
     "bytes": lambda each: (-(each.bytes or 0), each.name),
@@ -63,43 +40,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(given: argparse.Namespace, output: Output) -> int:
-    cache = cache_named(given.cache)
-    found: dict[tuple[str, str | None], _Function] = {}
-    for call in output.progress(cache.query(), "Reading records"):
-        function = found.setdefault((call.name, call.module), _Function(call.name, call.module))
-        function.add(call)
-        if not given.no_bytes:
-            from fleche.cli.needs import held_by
-
-            function.keys.update(held_by(call))
-    if not given.no_bytes:
-        _measure(cache, [*found.values()])
-    functions = sorted(found.values(), key=_ORDERS[given.sort])[: given.limit]
+    found, _ = functions_of(cache_named(given.cache), output.progress, not given.no_bytes)
+    functions = sorted(found, key=_ORDERS[given.sort])[: given.limit]
     output.give([_data(each) for each in functions], lambda: _show(functions, output))
     return DONE
 
 
-def _measure(cache: BaseCache, functions: list[_Function]) -> None:
-    """Note the bytes of values that a function's calls need alone, and with those of others."""
-    from fleche.cli.needs import Values
-
-    counted: set[Digest] = set()
-    for pair in pairs(cache):
-        values = Values(pair.values)
-        reached = [values.reached(each.keys) - counted for each in functions]
-        seen: set[Digest] = set()
-        several: set[Digest] = set()
-        for keys in reached:
-            several |= seen & keys
-            seen |= keys
-        counted |= seen
-        for each, keys in zip(functions, reached, strict=True):
-            if (alone := values.size(keys - several)) is not None:
-                each.bytes = (each.bytes or 0) + alone
-                each.shared = (each.shared or 0) + (values.size(keys & several) or 0)
-
-
-def _data(each: _Function) -> dict[str, Any]:
+def _data(each: Function) -> dict[str, Any]:
     return {
         "function": each.name,
         "module": each.module,
@@ -111,7 +58,7 @@ def _data(each: _Function) -> dict[str, Any]:
     }
 
 
-def _show(functions: list[_Function], output: Output) -> None:
+def _show(functions: list[Function], output: Output) -> None:
     if not functions:
         output.say("no calls are stored")
         return

@@ -1,0 +1,111 @@
+"""The functions whose calls a cache holds, with what they took and what room they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fleche.cli.selection import name_of
+from fleche.cli.stores import pairs, runtime_of, stopped_at
+
+if TYPE_CHECKING:
+    from fleche.caches import BaseCache
+    from fleche.call import LazyCall
+    from fleche.digest import Digest
+
+__all__ = ["Function", "Progress", "functions_of"]
+
+Progress: TypeAlias = "Callable[[Iterable[LazyCall], str], Iterator[LazyCall]]"
+
+
+@dataclass
+class Function:
+    """A function whose calls a cache holds.
+
+    Args:
+        name: its name.
+        module: its module, if that counts.
+        calls: how many calls there are.
+        seconds: what they took to compute, as far as that was recorded.
+        newest: when the last one ended, in seconds since 1970.
+        bytes: of the values that its calls need alone; `None` if that is not known.
+        shared: of those that they need with calls of others.
+    """
+
+    name: str
+    module: str | None
+    calls: int = 0
+    seconds: float = 0.0
+    newest: float | None = None
+    bytes: int | None = None
+    shared: int | None = None
+    keys: set[Digest] = field(default_factory=set, repr=False)
+
+    @property
+    def full_name(self) -> str:
+        """Its name, with its module."""
+        return name_of(self)
+
+    def add(self, call: Any) -> None:
+        """Count a call."""
+        self.calls += 1
+        self.seconds += runtime_of(call) or 0.0
+        stopped = stopped_at(call)
+        if stopped is not None:
+            self.newest = max(stopped, self.newest or stopped)
+
+
+def functions_of(
+    cache: BaseCache,
+    progress: Progress,
+    with_bytes: bool = True,
+    look: Callable[[LazyCall], None] | None = None,
+) -> tuple[list[Function], int | None]:
+    """The functions of a cache, in no order, and the bytes of all values that their calls need.
+
+    Every record is read once, and no value.
+
+    Args:
+        cache: the cache.
+        progress: iterates over what is read, and shows it.
+        with_bytes: whether to measure values: many files take a while.
+        look: called with each call.
+    """
+    from fleche.cli.needs import held_by
+
+    found: dict[tuple[str, str | None], Function] = {}
+    for call in progress(cache.query(), "Reading records"):
+        function = found.setdefault((call.name, call.module), Function(call.name, call.module))
+        function.add(call)
+        if with_bytes:
+            function.keys.update(held_by(call))
+        if look is not None:
+            look(call)
+    functions = [*found.values()]
+    return functions, _measure(cache, functions) if with_bytes else None
+
+
+def _measure(cache: BaseCache, functions: list[Function]) -> int | None:
+    """Note the bytes of values that a function's calls need alone, and with those of others; gives
+    those of all."""
+    from fleche.cli.needs import Values
+
+    counted: set[Digest] = set()
+    total = None
+    for pair in pairs(cache):
+        values = Values(pair.values)
+        reached = [values.reached(each.keys) - counted for each in functions]
+        seen: set[Digest] = set()
+        several: set[Digest] = set()
+        for keys in reached:
+            several |= seen & keys
+            seen |= keys
+        counted |= seen
+        if (size := values.size(seen)) is not None:
+            total = (total or 0) + size
+        for each, keys in zip(functions, reached, strict=True):
+            if (alone := values.size(keys - several)) is not None:
+                each.bytes = (each.bytes or 0) + alone
+                each.shared = (each.shared or 0) + (values.size(keys & several) or 0)
+    return total
