@@ -85,6 +85,15 @@ def _binary(name: str, package: str, *folders: str) -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that looks at pages."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if (found := shutil.which(name)) is not None:
+            return found
+    _missing("chromium is not installed: apt-get install --no-install-recommends chromium")
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

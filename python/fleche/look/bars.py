@@ -19,7 +19,8 @@ _WIDTH, _HEIGHT = 720, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 12, 28
 
 _STEPS = (
-    *(1, 2, 5, 10, 30),
+    *(0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+    *(1, 2, 5, 10, 20, 30),
     *(60, 120, 300, 600, 1800),
     *(3600, 7200, 4 * 3600, 8 * 3600, 12 * 3600, 86400, 2 * 86400, 7 * 86400),
 )
@@ -114,8 +115,8 @@ def drawn_by_period(what: str, seconds: Mapping[str, float], name: str) -> Marku
     most = max(periods, key=lambda each: each.seconds)
     total = duration(sum(each.seconds for each in periods))
     said = (
-        f"{what} by {kind}, {periods[0]} to {periods[-1]}: {total} in all, most of it in "
-        f"{most}, {duration(most.seconds)}."
+        f"{what} by {kind}, {periods[0]} to {periods[-1]}: {total} in all, the most "
+        f"{'on' if kind == 'day' else 'in'} {most}: {duration(most.seconds)}."
         if len(periods) > 1
         else f"{what}: {total} on {most}."
     )
@@ -154,7 +155,7 @@ def _step(most: float) -> float:
     wanted = most / 4
     for step in _STEPS:
         if step >= wanted:
-            return float(step) if wanted >= 0.25 else wanted
+            return step
     week = 7 * 86400.0
     return week * -(-wanted // week)
 

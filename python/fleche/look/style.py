@@ -35,7 +35,7 @@ padding:.6rem .8rem}
 .scroll{overflow-x:auto}
 figure{margin:1rem 0}
 table{border-collapse:collapse;min-width:100%;font-size:.9375rem}
-caption{text-align:left;padding:0 0 .5rem}
+caption{text-align:left;padding:0 0 .5rem;max-width:calc(100vw - 2rem)}
 th,td{padding:.35rem .75rem .35rem 0;text-align:left;vertical-align:top;
 border-bottom:1px solid var(--line);unicode-bidi:isolate}
 th+td,th+th,td+td{padding-left:.75rem}
@@ -78,6 +78,11 @@ svg.bars,svg.layers{max-width:100%;min-width:0;height:auto}
 rect{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 tr,figure,.tiles div{break-inside:avoid}
 thead{display:table-header-group}
+table{font-size:8.5pt}
+th+th,th+td,td+td{padding-left:.4rem}
+th,td{padding-right:.4rem}
+thead th{white-space:normal}
+tbody th{min-width:0}
 }
 """
 )
