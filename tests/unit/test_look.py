@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def test_periods_lose_nothing(days: dict[str, float]) -> None:
     assert kind in ("day", "week", "month")
     assert sum(each.seconds for each in periods) == pytest.approx(sum(days.values()))
     assert len(periods) <= 700
-    for before, after in zip(periods, periods[1:], strict=False):
+    for before, after in itertools.pairwise(periods):
         assert before.last < after.first
     drawn = drawn_by_period("Time", days, "name")
     assert (drawn is not None) is any(days.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import os
 import re
@@ -28,7 +29,7 @@ from .browser import Page, opened
 from .commands import run_fleche
 
 EVIL = "<script>document.title = 'run'</script>"
-EVIL_NAME = "\"><img src=x onerror=\"document.title='run'\">"
+EVIL_NAME = '"><img src=x onerror="document.title=\'run\'">'
 
 CONFIG = """
 [default]
@@ -63,13 +64,15 @@ def save(name, arguments, result, seconds, module="alloys", day=1):
 
 lines = ["the first line of the file", "the second line of the file"]
 save("load", {"path": "copper.dat"}, lines, 3.0)
-save("relax", {"lines": lines}, "what was relaxed of the lines", 7200.0, day=2)
-save("plot", {"relaxed": "what was relaxed of the lines", evil_name: 1}, "drawing no. 3", 2.0, day=3)
+relaxed = "what was relaxed of the lines"
+save("relax", {"lines": lines}, relaxed, 7200.0, day=2)
+save("plot", {"relaxed": relaxed, evil_name: 1}, "drawing no. 3", 2.0, day=3)
 save("gone", {"x": 1}, gone.Gone("a result of a class that is gone"), 1.0)
 save(evil, {evil_name: evil}, evil, 500.0, module=evil)
 ledger = ledgers.ledger_of(store)
 for day, hits in (("2027-01-15", 3), ("2027-01-17", 5), (evil, 1)):
-    ledger.store.write({Row(day, "alloys", "relax"): Counts(hits=hits, computed=1, seconds=3600.0)}, 5)
+    counts = Counts(hits=hits, computed=1, seconds=3600.0)
+    ledger.store.write({Row(day, "alloys", "relax"): counts}, 5)
 ledger.store.write({Row("2027-01-16", evil, evil): Counts(hits=2, computed=1, seconds=60.0)}, 5)
 """
 
@@ -167,7 +170,8 @@ def test_it_is_read_without_scripts(browser: Page, folder: Path) -> None:
     text = browser.ask("document.body.innerText")
     browser.send("Emulation.setScriptExecutionDisabled", value=False)
     assert browser.ask("document.querySelectorAll('button').length") == 0
-    for said in ("Time saved by hits by day, 2027-01-15 to 2027-01-17: 8.0 h in all", "alloys.relax"):
+    days = "Time saved by hits by day, 2027-01-15 to 2027-01-17"
+    for said in (f"{days}: 8.0 h in all", "alloys.relax"):
         assert said in text
     # In the lineage, too: the call that is worth most with all before it.
     assert "alloys.plot" in text.partition("with all calls before it")[2]
@@ -214,12 +218,12 @@ def test_marks_for_those_who_do_not_see_it(page: Page) -> None:
     levels = page.ask("[...document.querySelectorAll('h1,h2,h3')].map((h) => +h.tagName[1])")
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     bare = "[...document.querySelectorAll('th')].filter((th) => !th.scope).length"
     assert page.ask(bare) == 0
     drawings = page.ask(
-        "[...document.querySelectorAll('svg:not([aria-hidden])')].map((svg) => [svg.getAttribute('role'),"
-        "svg.getAttribute('aria-labelledby').split(' ').map((id) => "
+        "[...document.querySelectorAll('svg:not([aria-hidden])')].map((svg) => "
+        "[svg.getAttribute('role'), svg.getAttribute('aria-labelledby').split(' ').map((id) => "
         "document.getElementById(id).textContent)])"
     )
     assert len(drawings) == 3

@@ -29,8 +29,8 @@ def notebook(title: object, *parts: object) -> str:
         title: what it is.
         parts: what stands below it: markup, or texts.
 
-    >>> notebook("Cache", note("empty"))[-57:]
-    '</style><div><b>Cache</b></div><div>empty</div></div>'[-57:]
+    >>> notebook("Cache", note("empty")).partition("</style>")[2]
+    '<div><b>Cache</b></div><div>empty</div></div>'
     """
     return str(tag("div", _STYLE, tag("div", tag("b", title)), *parts, class_="fleche"))
 
