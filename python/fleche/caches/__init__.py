@@ -1,9 +1,10 @@
 """Caches: where calls are looked up, and where they and their values are saved.
 
 What lives here: `base` (what every cache is), `pair` (`Cache`: a storage of values and one of
-calls), `size_limited`, `union` (stacks and pools), `views` (read-only, filtered, refreshing), with
-`garbage` and `schemes`. It may import queries, storages and what is below. A new cache is a file
-here; what `BaseCache` must make of it goes through `fleche._foundation.seam`.
+calls), `size_limited`, `union` (stacks and pools), `views` (read-only, filtered, refreshing),
+`notebook` (what notebooks show of them), with `garbage` and `schemes`. It may import queries,
+storages and what is below. A new cache is a file here; what `BaseCache` must make of it goes
+through `fleche._foundation.seam`.
 
 >>> from fleche.call import Call
 >>> from fleche.storage import CallMemory, ValueMemory

@@ -4,7 +4,8 @@ A `Call` holds live values. Stored, it is a `DigestedCall`, which holds their di
 `LazyCall`, which fetches them when they are looked at. A `QueryCall` is a pattern of calls.
 
 What lives here: `records` (calls, and what is stored of them), `patterns` (queries of calls),
-`prepared` (calls between admission and commit), `profile` (functions and their signatures). It may
+`prepared` (calls between admission and commit), `profile` (functions and their signatures),
+`notebook` (what notebooks show of calls). It may
 import digests and what is below. A new form of a call is a file, its public name stands here.
 
 >>> def add(x, y=2):

@@ -1,8 +1,9 @@
 """The command line, `fleche` or `python -m fleche`.
 
 `command` says what a command is and lists them, `commands` holds one a file; `output` prints,
-`shown` says how numbers and times are shown, `stores` finds the cache that a command is about. It
-may import everything.
+`shown` says how numbers and times are shown, `stores` finds the cache that a command is about,
+`functions` reads what it holds by function, `report` is the page about it. It may import
+everything.
 """
 
 from __future__ import annotations

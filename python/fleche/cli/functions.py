@@ -12,6 +12,7 @@ from fleche.cli.stores import pairs, runtime_of, stopped_at
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
     from fleche.call import LazyCall
+    from fleche.cli.needs import Values
     from fleche.digest import Digest
 
 __all__ = ["Function", "Progress", "functions_of"]
@@ -72,29 +73,29 @@ def functions_of(
         with_bytes: whether to measure values: many files take a while.
         look: called with each call.
     """
-    from fleche.cli.needs import held_by
+    from fleche.cli.needs import Values, held_by
 
+    stored = [Values(pair.values) for pair in pairs(cache)] if with_bytes else []
+    # Of each key there is one object, however many calls need it.
+    one = {key: key for values in stored for key in values.keys}
     found: dict[tuple[str, str | None], Function] = {}
     for call in progress(cache.query(), "Reading records"):
         function = found.setdefault((call.name, call.module), Function(call.name, call.module))
         function.add(call)
         if with_bytes:
-            function.keys.update(held_by(call))
+            function.keys.update(one[key] for key in held_by(call) if key in one)
         if look is not None:
             look(call)
     functions = [*found.values()]
-    return functions, _measure(cache, functions) if with_bytes else None
+    return functions, _measure(stored, functions) if with_bytes else None
 
 
-def _measure(cache: BaseCache, functions: list[Function]) -> int | None:
+def _measure(stored: list[Values], functions: list[Function]) -> int | None:
     """Note the bytes of values that a function's calls need alone, and with those of others; gives
     those of all."""
-    from fleche.cli.needs import Values
-
     counted: set[Digest] = set()
     total = None
-    for pair in pairs(cache):
-        values = Values(pair.values)
+    for values in stored:
         reached = [values.reached(each.keys) - counted for each in functions]
         seen: set[Digest] = set()
         several: set[Digest] = set()

@@ -1,8 +1,9 @@
 """Queries: patterns matched against call records, and what to do with the matches.
 
 What lives here: `iterator` (`QueryIterator`), `table` (calls as a `pandas.DataFrame`), `reading`
-(results that may be lost), `filed` (the keys of a call). It may import calls and what is below; the
-patterns themselves are `fleche.call.patterns`. A new way to look at calls is a file here.
+(results that may be lost), `filed` (the keys of a call), `notebook` (what notebooks show of a
+query). It may import calls and what is below; the patterns themselves are `fleche.call.patterns`. A
+new way to look at calls is a file here.
 
 >>> from fleche.caches import Cache
 >>> from fleche.call import Call

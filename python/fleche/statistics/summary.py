@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import html
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -128,10 +127,14 @@ class Statistics:
 
     def _repr_html_(self) -> str:
         """A table by function, in notebooks."""
-        titles = "function", "hits", "misses", "hit rate", "saved", "computed", "bytes"
+        from fleche.look.notebooks import notebook
+        from fleche.look.tables import Column, table
+
+        numbers = "hits", "misses", "hit rate", "saved", "computed", "bytes"
+        columns = [Column("function"), *(Column(title, True) for title in numbers)]
         rows = [("all", self), *self.by_function().items()]
         cells = [(name, *_cells(each)) for name, each in rows]
-        return f"<table>{_html('th', titles)}{''.join(_html('td', row) for row in cells)}</table>"
+        return notebook("Statistics", table(columns, cells))
 
 
 def stats(
@@ -229,7 +232,3 @@ def _cells(found: Statistics) -> tuple[str, ...]:
     rate = "" if found.hit_rate is None else f"{found.hit_rate:.0%}"
     times = _duration(found.seconds_saved), _duration(found.seconds_computed)
     return f"{found.hits:,}", f"{found.misses:,}", rate, *times, f"{found.bytes:,}"
-
-
-def _html(tag: str, cells: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from fleche.cli.functions import Function
@@ -193,13 +192,21 @@ def _lineage(lineage: Lineage | None, said: str) -> Section | None:
     parts: list[object] = [
         tag("p", said) if said else None,
         table([Column("what"), Column("value")], shown),
-        drawn_in_layers(lineage.root, boxes, arrows, f"Lineage of {call.name}", "lineage-drawing"),
     ]
-    lines = lineage.tree().splitlines()
-    more = len(lines) - _LINES
-    text = "\n".join([*islice(lines, _LINES), *([f"and {more:,} more lines"] if more > 0 else [])])
-    parts.append(tag("details", tag("summary", "The same as text"), tag("pre", text, tabindex="0")))
+    if arrows:
+        title = f"Lineage of {call.name}"
+        parts.append(drawn_in_layers(lineage.root, boxes, arrows, title, "lineage-drawing"))
+        text = tag("pre", _tree(lineage), tabindex="0")
+        parts.append(tag("details", tag("summary", "The same as text"), text))
+    else:
+        parts.append(tag("p", "No call that is known made its arguments."))
     if lineage.unread:
         unread = count(lineage.unread, "value")
         parts.append(tag("p", f"{unread} cannot be read here, which may hide calls."))
     return Section("lineage", "Lineage", tuple(parts))
+
+
+def _tree(lineage: Lineage) -> str:
+    lines = lineage.tree().splitlines()
+    more = len(lines) - _LINES
+    return "\n".join([*lines[:_LINES], *([f"and {more:,} more lines"] if more > 0 else [])])
