@@ -328,6 +328,37 @@ def _steps(calls: Any, what: str) -> Iterator[LazyCall]:
     yield from calls
 
 
+def test_every_storage_is_reported(store: BaseCache) -> None:
+    text = "a text that is in the result of one call"
+    saved(store, "load", {"path": EVIL}, [text, 1], 5.0)
+    saved(store, "count", {"text": text}, 7, 2.0)
+    found = gather(store, _steps)
+    assert [each.full_name for each in found.functions] == ["load", "count"]
+    assert found.bytes
+    known = affordable(store, found.slowest)
+    assert len(known) == 2
+    index = Index(store, calls=known)
+    root = most_valuable(index)
+    assert root is not None
+    lineage = lineage_of(index.calls[root], index=index)
+    assert [call.name for call in lineage.calls.values()] == ["count", "load"]
+    page = report_page("cache", "", found, lineage)
+    assert EVIL not in page
+    assert "Lineage of count: 2 calls in 2 steps." in page
+
+
+@pytest.mark.parametrize("walltime", [float("nan"), float("inf"), 10**400, -5.0, "long", True])
+def test_damaged_times_are_no_times(walltime: Any) -> None:
+    cache = cache_from_config({"template": "memory"})
+    times = {"timestart": 1e300, "timestop": 1e300, "walltime": walltime}
+    cache.save(Call("f", {"x": 1}, {"runtime": times}, result=2))
+    saved(cache, "g", {"x": 1}, 2, 3.0)
+    found = gather(cache, _steps)
+    assert found.calls == 2
+    assert "nan" not in report_page("cache", "", found)
+    assert cache.query()._repr_html_().count("<tr>") == 3
+
+
 def test_an_empty_cache_has_a_page() -> None:
     cache = cache_from_config({"template": "memory"})
     found = gather(cache, _steps)

@@ -99,4 +99,8 @@ def _runtimes(record: Any) -> Iterator[dict[str, Any]]:
 
 
 def _number(held: Any) -> float | None:
-    return held if isinstance(held, int | float) else None
+    """What is damaged, or too large to count with, is not known."""
+    try:
+        return held if isinstance(held, int | float) and math.isfinite(held) else None
+    except OverflowError:
+        return None

@@ -6,8 +6,9 @@ call takes that is no hit), with `admission`, `recording`, `pending` and `isolat
 and `iterated` (other kinds of functions), `once` (one computation for all), `freshness` (what
 expires), `moved` (what was recorded under another name), `strictness` (warnings, or errors),
 `helpers` (`f.load` and the rest), `explained`, with `looking`, `nearest` and `explanation` (why a
-call is not cached) and `notebook` (that, in notebooks). It may import the configuration and what is below. A new option is a field of
-`Options`; what it does is a file. `counting` counts what becomes of calls.
+call is not cached) and `notebook` (that, in notebooks). It may import the configuration and what is
+below. A new option is a field of `Options`; what it does is a file. `counting` counts what becomes
+of calls.
 """
 
 from __future__ import annotations

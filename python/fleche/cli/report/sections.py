@@ -55,12 +55,13 @@ def report_page(
         _lineage(lineage, said_of_lineage),
         planned_section(plan),
     ]
-    top = tag("p", about, class_="quiet"), _tiles(found)
+    top = tag("p", about, class_="quiet"), _tiles(found, days)
     return page(title, top, [each for each in sections if each is not None], end)
 
 
-def _tiles(found: Gathered) -> Markup:
+def _tiles(found: Gathered, days: int | None) -> Markup:
     counted = found.statistics
+    of_days = "" if days is None else f", last {count(days, 'day')}"
     said = [
         ("Calls", f"{found.calls:,}"),
         ("Functions", f"{len(found.functions):,}"),
@@ -70,8 +71,8 @@ def _tiles(found: Gathered) -> Markup:
         said.append(("Size of values", size(found.bytes)))
     if counted is not None and counted.hits + counted.misses:
         rate = "" if counted.hit_rate is None else f" ({counted.hit_rate:.0%})"
-        said.append(("Hits", f"{counted.hits:,}{rate}"))
-        said.append(("Time saved by hits", duration(counted.seconds_saved)))
+        said.append((f"Hits{of_days}", f"{counted.hits:,}{rate}"))
+        said.append((f"Time saved{of_days}", duration(counted.seconds_saved)))
     tiles = (tag("div", tag("dt", name), tag("dd", text)) for name, text in said)
     return tag("dl", *tiles, class_="tiles")
 
@@ -117,17 +118,18 @@ def _nothing_saved(found: Gathered, of_days: str) -> str:
 
 
 def _functions(found: Gathered) -> Section:
-    if not found.functions:
-        return Section("functions", "Functions", (tag("p", "No calls are stored."),))
     counted = {} if found.statistics is None else found.statistics.by_function()
-    has_bytes = any(each.bytes is not None for each in found.functions)
+    functions = [*found.functions, *_gone(found.functions, counted)]
+    if not functions:
+        return Section("functions", "Functions", (tag("p", "No calls are stored."),))
+    has_bytes = any(each.bytes is not None for each in functions)
     columns = [Column("function"), *(Column(title, True) for title in ("calls", "computation"))]
     if has_bytes:
         columns += [Column("bytes", True), Column("shared", True)]
     columns.append(Column("newest", True))
     if counted:
         columns += [Column("hits", True), Column("saved", True)]
-    shown = found.functions[:_FUNCTIONS]
+    shown = functions[:_FUNCTIONS]
     most = _Most(shown)
     rows = ([*_row(each, most, has_bytes, counted)] for each in shown)
     caption = (
@@ -140,12 +142,20 @@ def _functions(found: Gathered) -> Section:
     parts: list[object] = [
         tag("div", listed, class_="scroll", tabindex="0", role="group", aria_label="Functions")
     ]
-    left_out = found.functions[_FUNCTIONS:]
+    left_out = functions[_FUNCTIONS:]
     if left_out:
         calls, seconds = sum(e.calls for e in left_out), sum(e.seconds for e in left_out)
         more = count(len(left_out), "more function")
         parts.append(tag("p", f"And {more}: {count(calls, 'call')}, {duration(seconds)}."))
     return Section("functions", "Size and cost by function", tuple(parts))
+
+
+def _gone(functions: Sequence[Function], counted: Mapping[str, Statistics]) -> list[Function]:
+    """Functions of which no call is stored any more, and that saved time while there was one."""
+    known = {each.full_name for each in functions}
+    return [
+        Function(name, None) for name, of_it in counted.items() if of_it.hits and name not in known
+    ]
 
 
 class _Most:
@@ -163,9 +173,11 @@ def _row(
     yield Cell(f"{each.calls:,}", each.calls)
     yield Cell(duration(each.seconds), each.seconds, each.seconds / most.seconds)
     if has_bytes:
-        yield Cell(size(each.bytes), each.bytes, (each.bytes or 0) / most.bytes)
+        room = size(each.bytes) if each.calls else ""
+        yield Cell(room, each.bytes, (each.bytes or 0) / most.bytes)
         yield Cell(size(each.shared) if each.shared else "", each.shared or 0)
-    yield Cell("?" if each.newest is None else f"{age(each.newest)} ago", each.newest)
+    newest = "" if not each.calls else "?" if each.newest is None else f"{age(each.newest)} ago"
+    yield Cell(newest, each.newest)
     if counted:
         of_it = counted.get(each.full_name)
         hits = 0 if of_it is None else of_it.hits
