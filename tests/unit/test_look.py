@@ -85,6 +85,9 @@ def test_periods_lose_nothing(days: dict[str, float]) -> None:
 def test_days_that_are_none_are_left_out() -> None:
     assert by_period({EVIL: 1.0, "": 2.0, "2026-13-01": 3.0}) == ("day", [])
     assert drawn_by_period("Time", {EVIL: 1.0}, "name") is None
+    damaged = {"2026-03-01": float("nan"), "2026-03-02": float("inf"), "2026-03-03": -1.0}
+    drawn = drawn_by_period("Time", damaged | {"2026-03-04": 2.0}, "name")
+    assert "Time: 2 s on 2026-03-04." in str(drawn)
 
 
 @given(

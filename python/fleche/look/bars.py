@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ def by_period(seconds: Mapping[str, float]) -> tuple[str, list[_Period]]:
     """What kind of periods there are, and those from the first one to the last one.
 
     Args:
-        seconds: by day, as ISO 8601 has it; anything else is left out.
+        seconds: by day, as ISO 8601 has it; what is no day, or no time, is left out.
 
     >>> kind, periods = by_period({"2026-01-30": 5.0, "2026-02-01": 7.0, "never": 1.0})
     >>> kind, [str(each) for each in periods], [each.seconds for each in periods]
@@ -55,7 +56,8 @@ def by_period(seconds: Mapping[str, float]) -> tuple[str, list[_Period]]:
             day = datetime.date.fromisoformat(text)
         except ValueError:
             continue
-        days[day] = days.get(day, 0.0) + some
+        if 0 <= some < math.inf:
+            days[day] = days.get(day, 0.0) + some
     if not days:
         return "day", []
     first, last = min(days), max(days)
