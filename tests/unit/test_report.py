@@ -66,7 +66,7 @@ lines = ["the first line of the file", "the second line of the file"]
 save("load", {"path": "copper.dat"}, lines, 3.0)
 relaxed = "what was relaxed of the lines"
 save("relax", {"lines": lines}, relaxed, 7200.0, day=2)
-save("plot", {"relaxed": relaxed, evil_name: 1}, "drawing no. 3", 2.0, day=3)
+save("plot", {evil: relaxed, evil_name: 1}, "drawing no. 3", 2.0, day=3)
 save("gone", {"x": 1}, gone.Gone("a result of a class that is gone"), 1.0)
 save(evil, {evil_name: evil}, evil, 500.0, module=evil)
 ledger = ledgers.ledger_of(store)
@@ -163,6 +163,7 @@ def test_nothing_of_the_store_runs_and_nothing_is_asked_for(page: Page, folder: 
     assert page.ask("document.scripts.length") == 1
     assert page.ask("document.images.length") == 0
     assert EVIL in page.ask("document.querySelector('#functions').innerText")
+    assert EVIL in page.ask("document.querySelector('.layers .label').textContent")
 
 
 def test_it_is_read_without_scripts(browser: Page, folder: Path) -> None:
