@@ -15,9 +15,11 @@ from fleche.look.markup import Markup, tag
 __all__ = ["note", "notebook", "shown_in_notebooks"]
 
 _STYLE = Markup(
-    "<style>.fleche th,.fleche td{text-align:left;vertical-align:top;overflow-wrap:anywhere}"
+    "<style>.fleche th,.fleche td{text-align:left;vertical-align:top;overflow-wrap:anywhere;"
+    "padding:.1em .8em .1em 0}"
     ".fleche .number{text-align:right;font-variant-numeric:tabular-nums}"
-    ".fleche caption{text-align:left;caption-side:top;color:inherit}"
+    ".fleche caption{text-align:left;caption-side:top;color:inherit;"
+    "white-space:nowrap}"
     ".fleche tbody th{font-weight:normal}</style>"
 )
 
