@@ -180,3 +180,13 @@ def test_calls_by_the_beginning_of_their_key(folder: Path) -> None:
         stores.call_of(held, key[:3])
     with pytest.raises(stores.Mistake, match="no call"):
         stores.call_of(held, "0" * 64)
+
+
+def test_a_machine_that_cannot_be_reached(run: Run, folder: Path) -> None:
+    with (folder / "fleche.toml").open("a") as file:
+        file.write('[far]\ntype = "ssh"\nhost = "nowhere.invalid"\n')
+    for words in (["ls"], ["find", "f"], ["report", "-o", "page.html"]):
+        code, out, err = run(*words, "--cache", "far")
+        assert (code, out) == (2, "")
+        assert "nowhere.invalid" in err
+        assert "Traceback" not in err

@@ -84,14 +84,26 @@ def _run(command: Command, given: argparse.Namespace) -> int:
     from fleche.caches import Rejected
     from fleche.cli.output import Output
     from fleche.cli.stores import Mistake
+    from fleche.remote.connection import RemoteConnectionError
+    from fleche.security import SignatureError
 
     output = Output(getattr(given, "json", False))
     # Values are of classes in modules of the working directory, which `python -m` would find, too.
     if not sys.flags.safe_path and not {"", os.getcwd()} & {*sys.path}:
         sys.path.append(os.getcwd())
+    # What a command may end with; anything else is a mistake of ours, with its traceback.
+    ends = (
+        Mistake,
+        ValueError,
+        Rejected,
+        SignatureError,
+        RemoteConnectionError,
+        OSError,
+        ImportError,
+    )
     try:
         return command.run(given, output)
-    except (Mistake, ValueError, Rejected, OSError, ImportError) as error:
+    except ends as error:
         if isinstance(error, BrokenPipeError):
             # Who read it has seen enough, as `head` has.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
