@@ -36,6 +36,7 @@ __all__ = [
     "UndoableFile",
     "add_hook",
     "announce_fork",
+    "are_statistics_due",
     "bytes_written",
     "check_files",
     "child_digests",
@@ -90,6 +91,7 @@ __all__ = [
     "verify",
     "watch_system_calls",
     "withdraw_fork",
+    "write_statistics_in",
 ]
 
 OLDER_SCHEME: Final[str]
@@ -179,6 +181,8 @@ class Tally:
 
 def set_listening(listening: bool) -> None: ...
 def is_listening() -> bool: ...
+def write_statistics_in(seconds: float) -> None: ...
+def are_statistics_due() -> bool: ...
 def bytes_written() -> int: ...
 
 @final

@@ -23,6 +23,7 @@ pub mod schemes;
 pub mod sign;
 pub mod signature;
 pub mod sqlite;
+pub mod survey;
 pub mod system;
 pub mod undo;
 pub mod wait;

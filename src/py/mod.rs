@@ -68,10 +68,13 @@ pub mod _core {
         records::RecordScan,
         root::FileRoot,
         signatures::{sign, verify},
+        survey::{Room, Survey, measure_folder},
         undo::{UndoableFile, undo_change},
     };
     #[pymodule_export]
-    use super::tally::{Tally, bytes_written, is_listening, set_listening};
+    use super::tally::{
+        Tally, are_statistics_due, bytes_written, is_listening, set_listening, write_statistics_in,
+    };
     #[cfg(debug_assertions)]
     #[pymodule_export]
     use super::watch::watch_system_calls;

@@ -15,10 +15,12 @@ use smallvec::SmallVec;
 
 use crate::engine::disk::written;
 use crate::engine::fork::generation;
+use crate::engine::system::coarse_milliseconds;
 use crate::py::logs::DebugLogger;
 use crate::py::names::Imported;
 
 static TALLY_OF: Imported = Imported::new("fleche.statistics.tallies", "tally_of");
+static WRITE: Imported = Imported::new("fleche.statistics.flushing", "write");
 static LOGGER: DebugLogger = DebugLogger::new("fleche.statistics");
 
 /// Whether anybody subscribed to events.
@@ -33,6 +35,34 @@ pub fn set_listening(listening: bool) {
 #[pyfunction]
 pub fn is_listening() -> bool {
     LISTENING.load(Ordering::Relaxed)
+}
+
+/// When what was counted is to be written down, by the coarse clock.
+static DUE: AtomicU64 = AtomicU64::new(NEVER);
+
+const NEVER: u64 = u64::MAX;
+
+/// Has what was counted written down by the call that comes so many seconds from now, or later.
+#[pyfunction]
+pub fn write_statistics_in(seconds: f64) {
+    let left = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    let left = u64::try_from(left.as_millis()).unwrap_or(NEVER);
+    DUE.store(
+        coarse_milliseconds().saturating_add(left),
+        Ordering::Relaxed,
+    );
+}
+
+/// Whether what was counted is to be written down now, by who asks: others are told `false` until
+/// it is said when the next time is.
+#[pyfunction]
+pub fn are_statistics_due() -> bool {
+    let due = DUE.load(Ordering::Relaxed);
+    due != NEVER
+        && coarse_milliseconds() >= due
+        && DUE
+            .compare_exchange(due, NEVER, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
 }
 
 /// How many bytes this thread has written into stores.
@@ -183,6 +213,25 @@ impl Tallies {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// As `count`, where a call ends: what was counted is written down, if that is due.
+    pub fn count_last(
+        &self,
+        cache: &Bound<'_, PyAny>,
+        function: (&Py<PyAny>, &Py<PyAny>),
+        count: impl FnOnce(&Tally),
+    ) -> PyResult<()> {
+        self.count(cache, function, count)?;
+        if are_statistics_due() {
+            let py = cache.py();
+            match WRITE.get(py).and_then(|write| write.call1((cache,))) {
+                Err(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
+                // It says so itself.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     fn keep(&self, cache: &Bound<'_, PyAny>, tally: Option<Py<Tally>>) {

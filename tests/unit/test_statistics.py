@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,14 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fleche as package
-from fleche import cache, fleche
+from fleche import _core, cache, fleche
 from fleche.caches import BaseCache
 from fleche.cli import main
 from fleche.config import cache_from_config
 from fleche.statistics import flushing
 from fleche.statistics.counts import Counts, Row, Rows, add
 from fleche.statistics.files import StatisticsFile
-from fleche.statistics.tallies import enabled, lasting
+from fleche.statistics.tallies import enabled
 from fleche.storage import CallMemory
 
 STORES = ("memory", "pickle", "cloudpickle", "sql", "bagofholding_hdf")
@@ -56,16 +57,14 @@ def stored(tmp_path: Path) -> Iterator[BaseCache]:
 
 @pytest.fixture(autouse=True)
 def _written_by_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Counts last, and nothing is written in the middle of a test, but by the test."""
-    flushing._join()
+    """Nothing is written in the middle of a test, but by the test."""
     monkeypatch.setattr(flushing, "INTERVAL", 3600)
-    monkeypatch.setenv("FLECHE_STATISTICS", "1")
-    for cached in (enabled, lasting):
-        cached.cache_clear()
+    monkeypatch.delenv("FLECHE_STATISTICS", raising=False)
+    _core.write_statistics_in(3600)
+    enabled.cache_clear()
     yield
-    flushing._join()
-    for cached in (enabled, lasting):
-        cached.cache_clear()
+    _core.write_statistics_in(3600)
+    enabled.cache_clear()
 
 
 @fleche
@@ -167,22 +166,75 @@ def test_a_stack_counts_in_its_first_cache(tmp_path: Path) -> None:
     assert package.stats(second).hits == 0
 
 
-def test_a_thread_writes_what_was_counted(
+@pytest.mark.parametrize("last", ["hit", "miss", "none", "raises"])
+def test_the_call_that_finds_it_is_time_writes(
+    last: str, stored: BaseCache, tmp_path: Path
+) -> None:
+    before = threading.active_count()
+    half(1), half(1)
+    assert written(tmp_path) == {}
+    _core.write_statistics_in(0)
+    if last == "raises":
+        with pytest.raises(ValueError, match="7"):
+            raising(7)
+    else:
+        half({"hit": 1, "miss": 2, "none": None}[last])
+    found = Counts()
+    for counts in written(tmp_path).values():
+        found += counts
+    assert (found.hits, found.misses) == ((2, 1) if last == "hit" else (1, 2))
+    half(1)
+    assert hits_written(tmp_path) == found.hits
+    assert threading.active_count() == before
+
+
+def test_nothing_is_lost_of_a_result_if_writing_is_interrupted(
     stored: BaseCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, write = threading.Event(), StatisticsFile.write
+    def interrupted(self: StatisticsFile, line: bytes) -> None:
+        raise KeyboardInterrupt
 
-    def noted(self: StatisticsFile, rows: Rows, patience: float) -> bool:
-        written = write(self, rows, patience)
-        if self.path.is_relative_to(tmp_path):
-            done.set()
-        return written
-
-    monkeypatch.setattr(StatisticsFile, "write", noted)
-    monkeypatch.setattr(flushing, "INTERVAL", 0.001)
     half(1)
-    assert done.wait(60)
-    assert written(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(StatisticsFile, "_append", interrupted)
+        _core.write_statistics_in(0)
+        with pytest.raises(KeyboardInterrupt):
+            half(2)
+    assert half.query(2).count() == 1
+    _core.write_statistics_in(0)
+    half(2)
+    assert half.stats().misses == 2
+    assert hits_written(tmp_path) == 1
+
+
+def test_a_removed_store_is_not_brought_back(tmp_path: Path) -> None:
+    for kind in ("pickle", "sql"):
+        with cache(found := made(kind, tmp_path / kind)):
+            half(1), half(1)
+            where = found.calls._place()  # type: ignore[attr-defined]
+            shutil.rmtree(tmp_path / kind)
+            if kind == "sql":
+                (tmp_path / kind / "calls").mkdir(parents=True)
+            flushing._end()
+            assert not where.exists()
+            assert not [*tmp_path.rglob("*statistics*")]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes a second user")
+def test_who_only_reads_somebody_else_s_store_leaves_nothing(
+    stored: BaseCache, tmp_path: Path
+) -> None:
+    half(1)
+    package.statistics.ledgers.ledger_of(stored).clear()
+    folder = stored.calls._place()  # type: ignore[attr-defined]
+    os.chown(folder, 4242, 4242)
+    half(1)
+    flushing.flush()
+    assert written(tmp_path) == {}
+    assert half.stats().hits == 1
+    half(2)
+    flushing.flush()
+    assert hits_written(tmp_path) == 1
 
 
 def test_what_cannot_be_written_waits(
@@ -240,23 +292,6 @@ def test_the_configuration_turns_them_off(tmp_path: Path, monkeypatch: pytest.Mo
         assert not enabled()
     finally:
         enabled.cache_clear()
-
-
-def test_without_a_word_they_end_with_the_process(
-    stored: BaseCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no thread, and no file."""
-    monkeypatch.delenv("FLECHE_STATISTICS")
-    lasting.cache_clear()
-    before = threading.active_count()
-    assert half(20) == half(20)
-    assert half.stats().hits == 1
-    assert threading.active_count() == before
-    assert written(tmp_path) == {}
-    (tmp_path / "fleche.toml").write_text("[default]\nroot = true\nstatistics = true\n")
-    monkeypatch.chdir(tmp_path)
-    lasting.cache_clear()
-    assert lasting()
 
 
 def test_days_and_odd_arguments(stored: BaseCache) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fleche import _core
+from fleche._foundation.messages import no_message
 from fleche.statistics.counts import Counts, Row, Rows, add, from_json, to_json
 
 __all__ = ["StatisticsFile"]
@@ -26,11 +27,14 @@ class StatisticsFile:
     """The statistics of a store in files.
 
     Args:
-        path: the file; made when there is something to be written, if its folder is there.
+        path: the file; made when there is something to be written.
+        store: the folder, or the file, that it belongs to: without it nothing is written, as it may
+            have been removed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, store: Path | None = None) -> None:
         self.path = path
+        self._store = path.parent if store is None else store
 
     def read(self) -> Rows:
         """What was written so far, added up.
@@ -47,7 +51,8 @@ class StatisticsFile:
         return rows
 
     def write(self, rows: Rows, patience: float) -> bool:
-        """Add counts; `False`, and nothing was written, if others write all the time.
+        """Add counts; `False`, and nothing was written, if others write all the time, or there is
+        nothing to write to.
 
         Args:
             rows: the counts.
@@ -56,6 +61,8 @@ class StatisticsFile:
         Raises:
             OSError: if nothing can be written.
         """
+        if not self._store.exists() or not (self.path.exists() or self._may_begin(rows)):
+            return False
         with self._locked(patience) as lock:
             if lock is None:
                 return False
@@ -64,10 +71,19 @@ class StatisticsFile:
                 self._add_up()
         return True
 
+    def _may_begin(self, rows: Rows) -> bool:
+        """Whether a new file is nothing strange: who only reads a store of somebody else's leaves
+        none, which that one could not write to."""
+        if any(counts.bytes or counts.evicted for counts in rows.values()):
+            return True
+        return not hasattr(os, "geteuid") or self.path.parent.stat().st_uid == os.geteuid()
+
     @contextlib.contextmanager
     def _locked(self, patience: float) -> Iterator[_core.FileLock | None]:
         path = self.path.with_name(f"{self.path.name}.lock")
-        lock = _core.lock_file(path, patience, False)
+        # Where there are no locks, whoever saves says so.
+        with no_message():
+            lock = _core.lock_file(path, patience, False)
         try:
             yield lock
         finally:

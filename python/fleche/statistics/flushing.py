@@ -1,58 +1,75 @@
-"""Writing down what was counted: every few seconds, in a thread, and when the process ends.
-
-The thread ends before a fork, and begins again after it: Python warns of forks with threads.
+"""Writing down what was counted: every few seconds, by a call that ends then, and when the process
+ends. There is no thread for it.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import sys
 import threading
-import time
 from typing import Any
 
+from fleche import _core
+from fleche._foundation.log import logger_of
 from fleche.statistics import ledgers
 
-__all__ = ["begin", "flush"]
+__all__ = ["begin", "flush", "write"]
+
+logger = logger_of("fleche.statistics")
 
 INTERVAL = 5.0
 """So many seconds of a killed process are lost."""
 
-# How long to wait for others who write to the same file, in seconds: at the next time it is tried
-# again, and at the end there is no next time.
+# How long to wait for others who write to the same file, in seconds: at the end there is no next
+# time. A call waits for nobody.
 _PATIENCE, _AT_END = 1.0, 5.0
 
-# A fork, and the end of the process, wait so long for the thread.
-_JOIN = 5.0
+# A fork does not come in the middle, if it does not have to wait longer than this.
+_FORK = 5.0
 
-_is_ending = False
-_thread: threading.Thread | None = None
-_stop = threading.Event()
-_beginning = threading.Lock()
+# A call that is made while another one writes, by a signal handler for example, goes on.
+_writing = threading.RLock()
 
-# The process that writes at its end, and the one that does so as one of `multiprocessing`.
+# The processes that know when to write, and that write at their end, or as one of
+# `multiprocessing`.
 _ends: dict[str, int] = {}
 
 
 def begin() -> None:
     """Have what is counted written down from now on."""
-    global _thread
-    # Another thread begins: that is enough.
-    if _thread is not None or not _beginning.acquire(blocking=False):
-        return
+    if _ends.get("calls") != os.getpid():
+        _ends["calls"] = os.getpid()
+        _core.write_statistics_in(INTERVAL)
+    if "atexit" not in _ends:
+        _ends["atexit"] = os.getpid()
+        atexit.register(_end)
+    # Its processes end without `atexit`.
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None and _ends.get("multiprocessing") != os.getpid():
+        _ends["multiprocessing"] = os.getpid()
+        util.Finalize(None, _end, exitpriority=-100)
+
+
+def write(cache: Any) -> None:
+    """Write down what was counted, for a call that ends; whoever else writes is not waited for.
+
+    Args:
+        cache: the call's; of other caches that are in servers, the next call there writes.
+    """
     try:
-        if _thread is None:
-            _write_at_end()
-            _thread = threading.Thread(
-                target=_run, args=(_stop,), name="fleche-statistics", daemon=True
-            )
-            # The process ends, or may have no more threads: it is written at the end.
-            with contextlib.suppress(RuntimeError):
-                _thread.start()
+        if _writing.acquire(blocking=False):
+            try:
+                own = ledgers.ledger_of(cache)
+                for ledger in ledgers.ledgers():
+                    if ledger is own or ledger.is_local:
+                        ledger.flush(0.0)
+            finally:
+                _writing.release()
+    except Exception as error:
+        logger.debug("Statistics cannot be written: %s", error)
     finally:
-        _beginning.release()
+        _core.write_statistics_in(INTERVAL)
 
 
 def flush(patience: float = _PATIENCE) -> None:
@@ -65,73 +82,31 @@ def flush(patience: float = _PATIENCE) -> None:
         ledger.flush(patience)
 
 
-def _run(stop: threading.Event) -> None:
-    while not stop.wait(INTERVAL):
-        flush()
-    if _is_ending:
-        flush(_AT_END)
-
-
-def _write_at_end() -> None:
-    if "atexit" not in _ends:
-        atexit.register(_end)
-        _ends["atexit"] = os.getpid()
-    # Its processes end without `atexit`.
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and _ends.get("multiprocessing") != os.getpid():
-        util.Finalize(None, _end, exitpriority=-100)
-        _ends["multiprocessing"] = os.getpid()
-
-
 def _end() -> None:
-    global _is_ending
-    # By the thread, so that a server that does not answer keeps the process for seconds only.
-    _is_ending = True
-    if not _join():
-        flush(_AT_END)
-    _is_ending = False
+    if _writing.acquire(timeout=_AT_END):
+        try:
+            flush(_AT_END)
+        finally:
+            _writing.release()
 
 
-def _join() -> bool:
-    """End the thread; whether there was one."""
-    global _thread, _stop
-    thread, _thread = _thread, None
-    if thread is None:
-        return False
-    _stop.set()
-    # It may not have been started.
-    with contextlib.suppress(RuntimeError):
-        thread.join(_JOIN)
-    _stop = threading.Event()
-    _await_system(thread.native_id)
-    return thread.native_id is not None
-
-
-def _await_system(number: int | None) -> None:
-    """Wait until the system, too, knows no more of a thread that has ended."""
-    path = f"/proc/self/task/{number}"
-    end = time.monotonic() + 0.1
-    while os.path.exists(path) and time.monotonic() < end:
-        time.sleep(0.0002)
-
-
-_was_running = False
+_is_held = False
 
 
 def _before_fork() -> None:
-    global _was_running
-    _was_running = _join()
+    global _is_held
+    # By a thread that goes on after the fork; the child has none that could.
+    _is_held = _writing.acquire(timeout=_FORK)
 
 
 def _in_parent() -> None:
-    if _was_running:
-        begin()
+    if _is_held:
+        _writing.release()
 
 
 def _in_child() -> None:
-    """The thread begins when something is counted."""
-    global _thread, _stop, _beginning
-    _thread, _stop, _beginning = None, threading.Event(), threading.Lock()
+    global _writing
+    _writing = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -45,10 +45,18 @@ class Ledger:
         self._tallies: dict[tuple[str | None, str], _core.Tally] = {}
         self.clear()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is written into a file, which takes no time."""
+        from fleche.statistics.files import StatisticsFile
+
+        return isinstance(self.store, StatisticsFile)
+
     def clear(self) -> None:
         """Begin at zero, as a forked child does."""
-        # Calls wait for nobody who writes: for short sections only.
-        self._lock, self._writing = threading.Lock(), threading.Lock()
+        # Calls wait for nobody who writes: for short sections only, and never for themselves, as
+        # one may be made by a signal handler, or as something is finalised.
+        self._lock, self._writing = threading.RLock(), threading.RLock()
         self._rows: Rows = {}
         for tally in self._tallies.values():
             tally.take()
@@ -88,9 +96,11 @@ class Ledger:
             with self._lock:
                 self._collect()
                 rows, self._rows = self._rows, {}
-            is_written = not rows
+            if not rows:
+                return
+            is_written = False
             try:
-                is_written = is_written or self.store.write(rows, patience)
+                is_written = self.store.write(rows, patience)
             except Exception as error:
                 logger.debug("Statistics cannot be written: %s", error)
             finally:
@@ -198,7 +208,7 @@ def _store_at(place: Path | str, cache: Any) -> Store:
     if isinstance(place, Path):
         from fleche.statistics.files import StatisticsFile
 
-        return StatisticsFile(place)
+        return StatisticsFile(place, cache.calls._place())
     from fleche.statistics.databases import StatisticsTable
 
     return StatisticsTable(cache.calls._store)

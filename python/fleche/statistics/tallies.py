@@ -13,7 +13,7 @@ from fleche.statistics import flushing
 from fleche.statistics.counts import Counts
 from fleche.statistics.ledgers import ledger_of
 
-__all__ = ["count", "enabled", "evicted", "lasting", "tally_of"]
+__all__ = ["count", "enabled", "evicted", "tally_of"]
 
 logger = logger_of("fleche.statistics")
 
@@ -23,7 +23,7 @@ def tally_of(cache: Any, function: str, module: str | None) -> _core.Tally | Non
     if not enabled():
         return None
     ledger = ledger_of(cache)
-    if ledger.writes and lasting():
+    if ledger.writes:
         flushing.begin()
     return ledger.tally(function, module)
 
@@ -38,6 +38,9 @@ def count(cache: Any, function: str, module: str | None, **numbers: Any) -> None
             ledger_of(cache).add(function, module, Counts(**numbers))
         else:
             tally.add(**numbers)
+        # A result that is about to be stored comes first.
+        if not numbers.keys() & {"misses", "computed"} and _core.are_statistics_due():
+            flushing.write(cache)
     except Exception as error:
         logger.debug("%s is not counted: %r", function, error)
 
@@ -49,19 +52,6 @@ def evicted(cache: Any, key: str) -> None:
         from fleche.events import Evicted, tell
 
         tell(Evicted("", None, key))
-
-
-@functools.cache
-def lasting() -> bool:
-    """Whether counts are written into stores: where `FLECHE_STATISTICS` or the configuration says
-    so. Otherwise they end with the process, which has no thread for them, then."""
-    text = os.environ.get("FLECHE_STATISTICS", "")
-    if text:
-        return enabled()
-    try:
-        return seam.look_up("default_section")().get("statistics") is True
-    except Exception:
-        return False
 
 
 @functools.cache

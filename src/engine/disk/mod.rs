@@ -72,6 +72,11 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
     call("stat", path, || fs::metadata(path))
 }
 
+/// The metadata of a file, without following a link.
+pub fn link_metadata(path: &Path) -> io::Result<Metadata> {
+    call("lstat", path, || fs::symlink_metadata(path))
+}
+
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     call("rename", to, || fs::rename(from, to))
 }

@@ -19,12 +19,17 @@ impl Store {
     /// Which of the keys in `wanted` are mentioned in a file; none if it is gone. What gzip cannot
     /// make out was torn, and is of no use to anybody.
     pub fn mentions(path: &Path, wanted: &HashSet<Hash>) -> Result<HashSet<Hash>> {
+        Self::mentions_where(path, |key| wanted.contains(key))
+    }
+
+    /// As `mentions`, of the keys that `is_wanted` says.
+    pub fn mentions_where(path: &Path, is_wanted: impl Fn(&Hash) -> bool) -> Result<HashSet<Hash>> {
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(error) if super::is_absent(&error) => return Ok(HashSet::new()),
             Err(error) => return Err(Error::io("open", path)(error)),
         };
-        let mut search = Search::new(wanted);
+        let mut search = Search::new(is_wanted);
         match search.read_file(&mut file) {
             // A folder in the place of an entry.
             Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(HashSet::new()),
@@ -34,8 +39,8 @@ impl Store {
 }
 
 /// A search for keys in a stream of bytes.
-struct Search<'a> {
-    wanted: &'a HashSet<Hash>,
+struct Search<W> {
+    is_wanted: W,
     found: HashSet<Hash>,
     /// What the last 64 characters are in binary, if they are hex: counted from an even place, and
     /// from an odd one.
@@ -44,10 +49,10 @@ struct Search<'a> {
     last: u8,
 }
 
-impl<'a> Search<'a> {
-    fn new(wanted: &'a HashSet<Hash>) -> Self {
+impl<W: Fn(&Hash) -> bool> Search<W> {
+    fn new(is_wanted: W) -> Self {
         Self {
-            wanted,
+            is_wanted,
             found: HashSet::new(),
             windows: [[0; 32]; 2],
             length: 0,
@@ -96,7 +101,7 @@ impl<'a> Search<'a> {
             window.copy_within(1.., 0);
             window[31] = self.last << 4 | nibble;
             self.last = nibble;
-            if self.length >= DIGEST_LENGTH && self.wanted.contains(window) {
+            if self.length >= DIGEST_LENGTH && (self.is_wanted)(window) {
                 self.found.insert(*window);
             }
         }

@@ -11,6 +11,7 @@ mod query;
 mod records;
 mod reserve;
 mod schemes;
+mod survey;
 #[cfg(all(debug_assertions, target_os = "linux"))]
 pub mod watch;
 

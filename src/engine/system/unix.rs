@@ -66,6 +66,16 @@ pub fn file_identity(file: &Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
+/// What tells a file that has several names.
+pub fn identity_of_several(file: &Metadata) -> Option<(u64, u64)> {
+    (file.nlink() > 1).then(|| file_identity(file))
+}
+
+/// How many bytes of a disk a file takes.
+pub fn allocated(file: &Metadata) -> u64 {
+    file.blocks() * 512
+}
+
 /// When a file last changed in any way, by the time that nobody can set; in seconds and nanoseconds.
 pub fn last_change(file: &Metadata) -> Option<(i64, i64)> {
     Some((file.ctime(), file.ctime_nsec()))
@@ -84,6 +94,16 @@ pub fn kernel_time() -> Option<Time> {
     let clock = ClockId::Realtime;
     let now = clock_gettime(clock);
     Some((now.tv_sec, now.tv_nsec))
+}
+
+/// A clock that only goes on, in milliseconds: cheap, and some of them late.
+pub fn coarse_milliseconds() -> u64 {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::MonotonicCoarse;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    let now = clock_gettime(clock);
+    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
 }
 
 /// What the file system of a file says of its changes. One that is not known here says too little.

@@ -16,6 +16,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     LOCKFILE_EXCLUSIVE_LOCK, LOCKFILE_FAIL_IMMEDIATELY, LockFileEx, UnlockFileEx,
 };
 use windows_sys::Win32::System::IO::OVERLAPPED;
+use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetExitCodeProcess, GetProcessTimes, OpenProcess,
     PROCESS_QUERY_LIMITED_INFORMATION,
@@ -136,6 +137,20 @@ pub fn last_modification(file: &Metadata) -> Option<Time> {
 /// Not asked for: no time of a change is told here that nobody can set.
 pub fn kernel_time() -> Option<Time> {
     None
+}
+
+/// None: it is not told without opening the file.
+pub fn identity_of_several(_: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+pub fn allocated(file: &Metadata) -> u64 {
+    file.len().next_multiple_of(512)
+}
+
+pub fn coarse_milliseconds() -> u64 {
+    // SAFETY: it takes nothing.
+    unsafe { GetTickCount64() }
 }
 
 pub fn stamps(_: &File) -> Stamps {

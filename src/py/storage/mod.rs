@@ -14,6 +14,7 @@ pub mod records;
 pub mod root;
 pub mod signatures;
 mod sqlite;
+pub mod survey;
 pub mod undo;
 
 pub use backend::Backend;

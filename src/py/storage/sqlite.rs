@@ -14,6 +14,7 @@ use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::engine::mounts::network_file_system;
 use crate::engine::record::Row;
 use crate::engine::sqlite::{Database, Error, Journal};
+use crate::engine::survey::Survey;
 use crate::py::digest::{self, Scheme, hash_of_text, is_digest, to_digest};
 use crate::py::errors::{self, Log};
 use crate::py::interrupt;
@@ -30,6 +31,13 @@ impl From<Error> for PyErr {
             Error::Interrupted => interrupt::raised(),
             error => PyOSError::new_err(error.to_string()),
         }
+    }
+}
+
+impl SqliteStore {
+    /// What its records are of.
+    pub fn survey(&self, py: Python<'_>, needs: bool) -> PyResult<Survey> {
+        Ok(py.detach(|| self.database.survey(needs))?)
     }
 }
 
@@ -137,6 +145,11 @@ impl SqliteStore {
     /// Every key, and how many bytes of text its record has.
     fn sizes(&self, py: Python<'_>) -> PyResult<Vec<(String, u64)>> {
         Ok(py.detach(|| self.database.sizes())?)
+    }
+
+    /// How many bytes all records take, and how many there are.
+    fn measure(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        Ok(py.detach(|| self.database.measure())?)
     }
 
     /// The keys saved longest ago, as many as there are more than `keep`.

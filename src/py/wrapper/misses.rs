@@ -146,10 +146,8 @@ impl CachedFunction {
             with_files,
             ..
         } = call;
-        let count = |count: &dyn Fn(&Tally)| {
-            let of = (&identity.name, &identity.module);
-            self.tallies.count(cache, of, count)
-        };
+        let of = (&identity.name, &identity.module);
+        let count = |count: &dyn Fn(&Tally)| self.tallies.count(cache, of, count);
         let Begun {
             plain,
             metadata,
@@ -168,6 +166,7 @@ impl CachedFunction {
                     cache, key, arguments, digests, plain, recorded, raised, code, with_files,
                 );
                 misses.on_raised.bind(py).call1(call)?;
+                self.tallies.count_last(cache, of, |_| ())?;
                 return Err(error);
             }
             Err(error) => return Err(error),
@@ -193,7 +192,8 @@ impl CachedFunction {
         match saved {
             Ok(()) => {
                 bytes += written::so_far() - already;
-                count(&|tally| tally.saved(bytes))?;
+                self.tallies
+                    .count_last(cache, of, |tally| tally.saved(bytes))?;
                 Ok(result)
             }
             Err(error) if error.is_instance_of::<PyException>(py) => {

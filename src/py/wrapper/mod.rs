@@ -378,7 +378,7 @@ impl CachedFunction {
     fn note_hit(&self, cache: &Bound<'_, PyAny>, keyed: &Keyed<'_>, watch: &Watch) -> PyResult<()> {
         let py = cache.py();
         let Identity { name, module, .. } = &*keyed.identity;
-        self.tallies.count(cache, (name, module), Tally::hit)?;
+        self.tallies.count_last(cache, (name, module), Tally::hit)?;
         if let Some(seconds) = watch.seconds() {
             let key = to_digest(py, &keyed.key)?;
             TELL_HIT.get(py)?.call1((name, module, key, seconds))?;

@@ -34,12 +34,12 @@ _positive.__name__ = "number of days"
 
 def _run(given: argparse.Namespace, output: Output) -> int:
     from fleche.statistics import stats
-    from fleche.statistics.tallies import lasting
+    from fleche.statistics.tallies import enabled
 
-    if not lasting():
+    if not enabled():
         output.say(
-            "calls are not counted beyond their process: write statistics = true into the section "
-            "[default] of the fleche.toml"
+            "calls are not counted now: FLECHE_STATISTICS, or statistics in the section [default] "
+            "of the fleche.toml, says so"
         )
     found = stats(cache_named(given.cache), days=given.days)
     functions, days = found.by_function(), found.by_day()

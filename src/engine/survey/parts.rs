@@ -1,0 +1,103 @@
+//! Values that are stored in pieces: who needs one needs its pieces, too.
+//!
+//! Nothing is unpickled: whatever holds keys holds them as text, and the beginning of what is stored
+//! in pieces names the class that does so.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+
+use flate2::read::MultiGzDecoder;
+
+use super::folder::{Folder, in_parallel, path_of};
+use crate::engine::codec::GZIP_MAGIC;
+use crate::engine::digest::Hash;
+use crate::engine::disk::File;
+use crate::engine::error::Result;
+use crate::engine::files::Store;
+
+/// A shorter entry has no room for the key of another one; one up to the second length is read
+/// whole, of a longer one the beginning says whether it is in pieces.
+const SHORTEST: u64 = 100;
+const WHOLE: u64 = 1 << 16;
+const IN_PIECES: &[u8] = b"fleche.storage.destructuring";
+
+/// The pieces of these values, and theirs, each for the functions that need the value.
+pub fn of_needed(
+    store: &Store,
+    folder: &Folder,
+    needs: &[(Hash, u32)],
+) -> Result<HashSet<(Hash, u32)>> {
+    let is_here = |key: &Hash| {
+        let found = folder.entries.binary_search_by_key(key, |(key, _)| *key);
+        found.ok().map(|place| folder.entries[place].1)
+    };
+    let mut parts: HashMap<Hash, Vec<Hash>> = HashMap::new();
+    let mut seen = HashSet::new();
+    let long = |key: &&Hash| is_here(key).is_some_and(|size| size >= SHORTEST);
+    let mut new: Vec<Hash> = needs
+        .iter()
+        .map(|(key, _)| key)
+        .filter(long)
+        .copied()
+        .collect();
+    new.dedup();
+    while !new.is_empty() {
+        let found = in_parallel(&new, |key| -> Result<Vec<Hash>> {
+            if is_here(key) > Some(WHOLE) && !is_in_pieces(store, key) {
+                return Ok(Vec::new());
+            }
+            let path = path_of(store.root(), key);
+            let found = Store::mentions_where(&path, |key| is_here(key).is_some())?;
+            Ok(found.into_iter().filter(|part| part != key).collect())
+        })?;
+        let mut next = HashSet::new();
+        for (key, of_key) in new.into_iter().zip(found) {
+            let of_key: Vec<Hash> = of_key?;
+            if of_key.is_empty() {
+                continue;
+            }
+            next.extend(of_key.iter().filter(long).copied());
+            parts.insert(key, of_key);
+        }
+        next.retain(|key| {
+            let is_needed = needs.binary_search_by_key(key, |(key, _)| *key).is_ok();
+            !is_needed && seen.insert(*key)
+        });
+        new = next.into_iter().collect();
+    }
+    let mut more = HashSet::new();
+    let mut waiting: Vec<_> = needs
+        .iter()
+        .filter(|(key, _)| parts.contains_key(key))
+        .copied()
+        .collect();
+    while let Some((key, function)) = waiting.pop() {
+        for part in parts.get(&key).into_iter().flatten() {
+            if more.insert((*part, function)) {
+                waiting.push((*part, function));
+            }
+        }
+    }
+    Ok(more)
+}
+
+/// Whether a long entry is a value in pieces; one that cannot be read is looked through.
+fn is_in_pieces(store: &Store, key: &Hash) -> bool {
+    let Ok(file) = File::open(&path_of(store.root(), key)) else {
+        return true;
+    };
+    let mut head = Vec::new();
+    if file.read_up_to(WHOLE, &mut head).is_err() {
+        return true;
+    }
+    if head.starts_with(&GZIP_MAGIC) {
+        let mut text = Vec::new();
+        // What it was cut off from is missed.
+        let _ = MultiGzDecoder::new(head.as_slice())
+            .take(WHOLE)
+            .read_to_end(&mut text);
+        head = text;
+    }
+    head.windows(IN_PIECES.len())
+        .any(|window| window == IN_PIECES)
+}
