@@ -78,9 +78,3 @@ def sha256() -> Iterator[None]:
     _core.set_scheme("sha256")
     yield
     _core.set_scheme(before)
-
-
-@pytest.fixture(autouse=True)
-def _uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The programs that are run leave no statistics, which are no part of what is looked at."""
-    monkeypatch.setenv("FLECHE_STATISTICS", "0")

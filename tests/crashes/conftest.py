@@ -20,9 +20,3 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="fleche-crashes-", dir=MEMORY) as name:
         yield Path(name)
-
-
-@pytest.fixture(autouse=True)
-def _uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The programs that are run leave no statistics, which are no part of what is looked at."""
-    monkeypatch.setenv("FLECHE_STATISTICS", "0")

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleche.cli import opcodes, toml
+from fleche.cli import toml
 from fleche.cli.command import COMMANDS
+from fleche.storage.raw import names_in
 
 from .commands import run_fleche
 
@@ -124,7 +125,7 @@ def test_sections_are_read_as_they_were_written(config: dict[str, object]) -> No
 @given(st.binary(max_size=200))
 def test_any_bytes_are_looked_at(data: bytes) -> None:
     try:
-        names = opcodes.names_in(data)
+        names = names_in(data)
     except ValueError:
         return
     assert all(isinstance(name, str) for pair in names for name in pair)

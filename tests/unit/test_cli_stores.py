@@ -199,9 +199,72 @@ def test_a_conversion_that_was_stopped_goes_on(run: Run, folder: Path) -> None:
     assert (done["copied"], done["skipped"]) == (1, 4)
 
 
+@pytest.mark.parametrize("name", ["pickle", "sql", "signed", "dill", "layers"])
+def test_nothing_is_unpickled_to_be_copied_or_collected(run: Run, folder: Path, name: str) -> None:
+    """The classes are gone; what is compressed and signed is so anew."""
+    (folder / "alloys.py").write_text("raise SystemExit('code of the store was run')")
+    template = "dill" if name == "dill" else "pickle"
+    words = ("--template", template, "--root", "new", "--compress", "--cache", name)
+    code, out, err = run("convert", *words)
+    assert (code, err.splitlines()[0]) == (0, "copied 5 calls")
+    (folder / "fleche.toml").write_text(CONFIG + out)
+    target = ("--cache", "converted")
+    used, before = (data(run("du", "--json", *of))[0] for of in (target, ("--cache", name)))
+    assert (used["values"], used["orphans"]) == (before["values"], 0)
+    for path in (folder / "new").glob("*/[0-9a-f]*"):
+        assert path.read_bytes().startswith(b"\x1f\x8b")
+    assert run("transfer", "--to", "signed", *target)[0] == 0
+    assert run("evict", "--function", "relax", "--where", "x=1", "--yes", *target)[0] == 0
+    collected = data(run("gc", "--json", "--yes", *target))
+    (left,) = data(run("du", "--json", *target))
+    assert 0 < collected["values"] == used["values"] - left["values"]
+    assert left["orphans"] == 0
+    # With the classes, they are hits.
+    (folder / "alloys.py").write_text(ALLOYS)
+    for call in ("alloys:lattice", "2"), ("alloys:relax", "7", "kind=bcc"):
+        assert run("explain", *call, *target)[1].split(" as ")[0].endswith(": cached")
+    assert data(run("verify", "--json", *target))["problems"] == []
+    assert data(run("verify", "--json", "--cache", "signed"))["problems"] == []
+
+
+def test_a_lost_piece_is_told_and_not_copied_around(run: Run, folder: Path) -> None:
+    for path in (folder / "pickle" / "values").glob("[0-9a-f]*"):
+        if b"a long text in a part" in path.read_bytes():
+            path.unlink()
+            break
+    code, out, _ = run("convert", "--template", "sql", "--root", "new", "--json")
+    assert (code, len(json.loads(out)["failed"])) == (1, 1)
+
+
+def test_a_copy_that_is_interrupted_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fleche import config
+    from fleche.cli import copying, main
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(config, "_live_caches", {})
+    words = ["convert", "--template", "sql", "--root", "new"]
+    store, left = copying._OfBytes._store, [2]
+
+    def interrupted(self: Any, pickles: Any) -> None:
+        if not left[0]:
+            store(self, dict([*pickles.items()][:1]))
+            raise KeyboardInterrupt
+        left[0] -= 1
+        store(self, pickles)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying._OfBytes, "_store", interrupted)
+        assert main([*words]) == 130
+    (folder / "alloys.py").unlink()
+    run = running(folder)
+    done = data(run("convert", "--template", "sql", "--root", "new", "--json"))
+    assert (done["copied"], done["skipped"], done["failed"]) == (3, 2, {})
+
+
 def test_what_cannot_be_copied_is_said(run: Run, folder: Path) -> None:
     (folder / "alloys.py").write_text(ALLOYS.replace("class Lattice", "class Other"))
-    code, out, _ = run("convert", "--template", "sql", "--root", "new", "--json")
+    words = ("--template", "sql", "--root", "new", "--remaining-depth", "1", "--json")
+    code, out, _ = run("convert", *words)
     done = json.loads(out)
     assert (code, done["copied"], len(done["failed"])) == (1, 4, 1)
     assert run("transfer", "--to", "pickle")[0] == 2

@@ -263,8 +263,8 @@ def _classes(pair: Cache, sample: int) -> Iterator[Finding]:
     """Values that cannot be unpickled here; none is."""
     from fleche._foundation.messages import no_message
     from fleche.caches.garbage.places import place_of
-    from fleche.cli.opcodes import cannot_be_imported, names_in
-    from fleche.cli.raw import reader
+    from fleche.cli.named import cannot_be_imported
+    from fleche.storage.raw import names_in, reader
 
     read = reader(pair.values)
     about = str(place_of(pair.values))

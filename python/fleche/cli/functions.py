@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fleche.cli.selection import name_of
 from fleche.cli.stores import pairs, runtime_of, stopped_at
+from fleche.cli.survey import plain, room_of, survey_of
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from fleche.cli.needs import Values
     from fleche.digest import Digest
 
-__all__ = ["Function", "Progress", "functions_of"]
+__all__ = ["Function", "Progress", "functions_of", "walked"]
 
-Progress: TypeAlias = "Callable[[Iterable[LazyCall], str], Iterator[LazyCall]]"
+Progress: TypeAlias = "Callable[[Iterable[Any], str], Iterator[Any]]"
 
 
 @dataclass
@@ -73,6 +74,34 @@ def functions_of(
         with_bytes: whether to measure values: many files take a while.
         look: called with each call.
     """
+    surveyed = None if look is not None else _surveyed(cache, progress, with_bytes)
+    return surveyed or walked(cache, progress, with_bytes, look)
+
+
+def _surveyed(
+    cache: BaseCache, progress: Progress, with_bytes: bool
+) -> tuple[list[Function], int | None] | None:
+    """As the core tells it; `None` if it cannot."""
+    pair = plain(cache)
+    survey = None if pair is None else survey_of(pair, progress, with_bytes)
+    if pair is None or survey is None:
+        return None
+    found = [Function(*each) for each in survey.functions()]
+    if not with_bytes:
+        return found, None
+    room = room_of(pair, survey)
+    for each, (alone, shared) in zip(found, room.functions, strict=True):
+        each.bytes, each.shared = alone, shared
+    return found, room.bytes - room.orphan_bytes
+
+
+def walked(
+    cache: BaseCache,
+    progress: Progress,
+    with_bytes: bool,
+    look: Callable[[LazyCall], None] | None = None,
+) -> tuple[list[Function], int | None]:
+    """As `functions_of`, call by call."""
     from fleche.cli.needs import Values, held_by
 
     stored = [Values(pair.values) for pair in pairs(cache)] if with_bytes else []

@@ -17,7 +17,8 @@ from fleche.caches.garbage.users import are_all_known, users_of
 from fleche.call import DigestedCall, QueryCall
 from fleche.digest import Digest
 from fleche.storage.base import CallStorage, KeyManagement, Unreadable, ValueStorage
-from fleche.storage.destructuring import HasChildDigests
+from fleche.storage.destructuring import DestructuringMixin, HasChildDigests
+from fleche.storage.raw import keys_in, reader
 
 if TYPE_CHECKING:
     from fleche.caches.pair import Cache
@@ -156,7 +157,7 @@ class Reach:
         self.wanted = frozenset(wanted)
         self.keys: set[Digest] = set()
         self.unreadable: set[Digest] = set()
-        self._children = values.child_digests if isinstance(values, HasChildDigests) else None
+        self._children = _children_of(values)
 
     def add_records_of(self, storages: Iterable[CallStorage]) -> None:
         """Add what the records in these storages need.
@@ -246,6 +247,23 @@ class Reach:
                 len(self.unreadable),
                 _named(self.unreadable),
             )
+
+
+def _children_of(values: ValueStorage) -> Callable[[Digest], set[Digest]] | None:
+    """What tells which values another one needs; by its bytes, where they are a pickle."""
+    if not isinstance(values, HasChildDigests):
+        return None
+    read = reader(values)
+    if read is None or type(values).child_digests is not DestructuringMixin.child_digests:
+        return values.child_digests
+
+    def children(key: Digest) -> set[Digest]:
+        try:
+            return keys_in(read(key))
+        except ValueError as error:
+            raise KeyError(key) from error
+
+    return children
 
 
 def _named(keys: Iterable[Digest]) -> str:

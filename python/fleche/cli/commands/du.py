@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fleche.cli.output import Column, Output
 from fleche.cli.selection import name_of
 from fleche.cli.shown import size
 from fleche.cli.stores import Mistake, cache_named, pairs
+from fleche.cli.survey import records_of, room_of, survey_of
 
 if TYPE_CHECKING:
     from fleche.caches import Cache
@@ -37,8 +39,56 @@ def _run(given: argparse.Namespace, output: Output) -> int:
 
 
 def _measured(pair: Cache, output: Output) -> dict[str, Any]:
+    return _surveyed(pair, output) or _walked(pair, output)
+
+
+def _surveyed(pair: Cache, output: Output) -> dict[str, Any] | None:
+    """What the core tells; `None` if it cannot, or if other caches need some of the values."""
     from fleche.caches import Rejected
+    from fleche.caches.garbage.users import users_of
+
+    problem = None
+    try:
+        if users_of(pair)[1:]:
+            return None
+    except Rejected as error:
+        problem = str(error)
+    survey = survey_of(pair, output.progress, True)
+    if survey is None:
+        return None
+    room = room_of(pair, survey)
+    number, size, blocks = records_of(pair)
+    functions: dict[str, int] = {}
+    for (name, module, *_), (alone, _) in zip(survey.functions(), room.functions, strict=True):
+        full = name if module is None else f"{module}.{name}"
+        functions[full] = functions.get(full, 0) + alone
+    places = [_place(each) for each in (pair.values, pair.calls)]
+    if blocks is None:
+        blocks = _on_disk(places[1:])
+    return {
+        "places": [None if place is None else str(place) for place in places],
+        "records": number,
+        "record_bytes": size,
+        "values": room.values,
+        "value_bytes": room.bytes,
+        "functions": dict(sorted(functions.items())),
+        "shared_bytes": room.shared,
+        "other_caches_bytes": 0,
+        "orphans": room.orphans if problem is None else None,
+        "orphan_bytes": room.orphan_bytes if problem is None else None,
+        "orphans_unknown": problem,
+        "disk_bytes": room.blocks + (blocks or 0),
+    }
+
+
+def _place(storage: Any) -> Any:
     from fleche.caches.garbage.places import place_of
+
+    return place_of(storage)
+
+
+def _walked(pair: Cache, output: Output) -> dict[str, Any]:
+    from fleche.caches import Rejected
     from fleche.caches.garbage.users import users_of
     from fleche.call import QueryCall
     from fleche.cli.needs import Values, held_by
@@ -65,7 +115,7 @@ def _measured(pair: Cache, output: Output) -> dict[str, Any]:
     others = values.reached(elsewhere) - seen
     records = [*pair.calls.list()]
     sizes = sizes_of(pair.calls, records)
-    places = [place_of(each) for each in (pair.values, pair.calls)]
+    places = [_place(each) for each in (pair.values, pair.calls)]
     return {
         "places": [None if place is None else str(place) for place in places],
         "records": len(records),
@@ -81,16 +131,17 @@ def _measured(pair: Cache, output: Output) -> dict[str, Any]:
         "orphans": len(values.keys - seen - others) if problem is None else None,
         "orphan_bytes": values.size(values.keys - seen - others) if problem is None else None,
         "orphans_unknown": problem,
-        "disk_bytes": _on_disk([place for place in places if isinstance(place, Path)]),
+        "disk_bytes": _on_disk(places),
     }
 
 
-def _on_disk(places: list[Path]) -> int | None:
+def _on_disk(places: Iterable[Any]) -> int | None:
     """What the file system says that files take, with what stands beside them."""
-    if not places:
+    paths = [place for place in places if isinstance(place, Path)]
+    if not paths:
         return None
     seen: set[tuple[int, int]] = set()
-    return sum(_blocks(path, seen) for place in places for path in _files(place))
+    return sum(_blocks(path, seen) for place in paths for path in _files(place))
 
 
 def _files(place: Path) -> list[str]:

@@ -92,8 +92,7 @@ class _Shown:
 
     def _problem(self, key: Digest) -> str | None:
         """Why a value that is there cannot be loaded; `None` if it is not there."""
-        from fleche.cli.opcodes import cannot_be_imported
-        from fleche.cli.raw import names_of_value
+        from fleche.cli.named import cannot_be_imported, names_of_value
 
         for values in self._values:
             if key in values.keys:

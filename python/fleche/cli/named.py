@@ -1,69 +1,37 @@
-"""What a pickle names, told by reading its opcodes. Nothing of it is run."""
+"""What the pickles of values name, and whether it is there. Nothing of them is run."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
-import pickletools
 import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cannot_be_imported", "names_in"]
+from fleche._foundation.messages import no_message
+from fleche.cli.needs import Values
+from fleche.digest import Digest
+from fleche.storage.raw import names_in, reader
+
+__all__ = ["cannot_be_imported", "names_of_value"]
 
 # What gives a module names that its text does not show.
 _BINDERS = frozenset({"*", "__getattr__", "globals", "vars", "setattr", "exec"})
 
-_TEXTS = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"})
-_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
-_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-
-def names_in(data: bytes) -> set[tuple[str, str]]:
-    """The classes and functions that a pickle names, each by module and name.
-
-    Raises:
-        ValueError: if it is cut, or is none.
-
-    >>> import fractions, pickle
-    >>> names_in(pickle.dumps([fractions.Fraction(1, 2)]))
-    {('fractions', 'Fraction')}
-    """
+def names_of_value(values: Values, key: Digest) -> set[tuple[str, str]]:
+    """The classes and functions that a value's pickle names, with those of its parts."""
+    read = reader(values.storage)
     found: set[tuple[str, str]] = set()
-    module: Any
-    attribute: Any
-    texts: list[Any] = []  # What was pushed last, as far as it is text.
-    memo: dict[int, Any] = {}
-    try:
-        for opcode, given, _ in pickletools.genops(data):
-            name = opcode.name
-            if name in _TEXTS:
-                texts.append(given)
-            elif name == "GLOBAL":
-                module, _, attribute = str(given).partition(" ")
-                found.add((module, attribute))
-                texts.append(None)
-            elif name == "STACK_GLOBAL":
-                module, attribute = texts[-2:] if len(texts) > 1 else (None, None)
-                if isinstance(module, str) and isinstance(attribute, str):
-                    found.add((module, attribute))
-                texts.append(None)
-            elif name == "MEMOIZE":
-                memo[len(memo)] = texts[-1] if texts else None
-            elif name in _PUTS:
-                memo[_number(given)] = texts[-1] if texts else None
-            elif name in _GETS:
-                texts.append(memo.get(_number(given)))
-            elif opcode.stack_after:
-                texts.append(None)
-            del texts[:-8]
-    except Exception as error:
-        raise ValueError(f"no whole pickle: {error}") from error
+    if read is None:
+        return found
+    with no_message():
+        for each in values.reached([key]):
+            try:
+                found |= names_in(read(each))
+            except (KeyError, ValueError):
+                continue
     return found
-
-
-def _number(given: Any) -> int:
-    return int(given)
 
 
 def cannot_be_imported(names: set[tuple[str, str]]) -> list[str]:
