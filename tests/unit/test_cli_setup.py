@@ -176,15 +176,6 @@ def test_completion_runs_nothing_that_stands_in_a_name(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_in_other_shells(tmp_path: Path, shell: str) -> None:
-    code, out, _ = run_fleche(tmp_path, "completion", shell)
-    assert code == 0
-    assert all(name in out for name in COMMANDS)
-    if shutil.which(shell) is not None:
-        subprocess.run([shell, "-n"], input=out, text=True, check=True)
-
-
 def test_commands_start_fast(tmp_path: Path) -> None:
     """Nothing is imported that a command does not need."""
     code = "import sys; from fleche.cli import main; main(['ls', '--no-bytes', '--json']); print(\n"

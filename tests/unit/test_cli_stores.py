@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 import shutil
 import subprocess
 import sys
@@ -142,6 +143,28 @@ def test_looking(look: Run, name: str) -> None:
     parts = [*used["functions"].values(), used["shared_bytes"]]
     assert sum(parts) == used["value_bytes"] <= used["disk_bytes"]
     assert used["record_bytes"] > 0
+
+
+@pytest.mark.parametrize("name", ["pickle", "cloudpickle", "sql", "signed", "looked-at"])
+def test_the_core_tells_the_same_as_a_walk(
+    filled: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fleche import config
+    from fleche.cli.commands import du, ls
+    from fleche.cli.output import Output
+    from fleche.cli.stores import cache_named, pairs
+
+    monkeypatch.chdir(filled)
+    monkeypatch.setattr(config, "_live_caches", {})
+    cache, output = cache_named(name), Output(True)
+    for with_bytes in (True, False):
+        surveyed = ls._surveyed(cache, output, with_bytes)
+        assert surveyed is not None
+        walked = [*map(ls._data, ls._walked(cache, output, with_bytes))]
+        key = operator.itemgetter("function")
+        assert sorted(map(ls._data, surveyed), key=key) == sorted(walked, key=key)
+    (pair,) = pairs(cache)
+    assert du._surveyed(pair, output) == du._walked(pair, output)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
