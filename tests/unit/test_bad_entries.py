@@ -179,9 +179,11 @@ def test_gc_keeps_what_an_entry_may_need_that_cannot_be_read(
     del shapes.Circle
     garbage = store.gc()
     assert digest("garbage") in garbage
-    [said] = [m for m in caplog.messages if "gc left" in m]
-    (key, *_) = re.findall("[0-9a-f]{64}", said)
-    assert store.values.contains(key)
+    said = [m for m in caplog.messages if "gc left" in m]
+    # What pickles need is told without the class.
+    assert len(said) == kind.startswith("bag")
+    for key in re.findall("[0-9a-f]{64}", "".join(said)):
+        assert store.values.contains(key)
     with cache(store):
         assert f.load("whole") == ["whole"] * 3
     # The class comes back, and all is there.
@@ -198,9 +200,14 @@ def test_evict_takes_the_key_of_a_value_that_gc_names(
 ) -> None:
     store = made(tmp_path, kind)
     with cache(store):
-        f(shapes.Circle(1, [["only", "here"]]))
+        f(circle := shapes.Circle(1, [["only", "here"]]))
         f("whole")
-    del shapes.Circle
+    if kind.startswith("bag"):
+        del shapes.Circle
+    else:
+        for key in (digest(circle), store.load(f.digest(circle)).detach().result):
+            path = store.values.root / key
+            path.write_bytes(path.read_bytes()[:-10])
     for _ in range(10):
         caplog.clear()
         store.gc()

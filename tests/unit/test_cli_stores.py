@@ -155,7 +155,8 @@ def test_the_core_tells_the_same_as_a_walk(
     filled: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fleche import config
-    from fleche.cli.commands import du, ls
+    from fleche.cli import functions
+    from fleche.cli.commands import du
     from fleche.cli.output import Output
     from fleche.cli.stores import cache_named, pairs
 
@@ -163,11 +164,16 @@ def test_the_core_tells_the_same_as_a_walk(
     monkeypatch.setattr(config, "_live_caches", {})
     cache, output = cache_named(name), Output(True)
     for with_bytes in (True, False):
-        surveyed = ls._surveyed(cache, output, with_bytes)
+        surveyed = functions._surveyed(cache, output.progress, with_bytes)
+        walked = functions.walked(cache, output.progress, with_bytes)
         assert surveyed is not None
-        walked = [*map(ls._data, ls._walked(cache, output, with_bytes))]
-        key = operator.itemgetter("function")
-        assert sorted(map(ls._data, surveyed), key=key) == sorted(walked, key=key)
+        assert surveyed[1] == walked[1]
+        assert surveyed[0]
+        by_name = operator.attrgetter("name")
+        found = (sorted(each[0], key=by_name) for each in (surveyed, walked))
+        for one, other in zip(*found, strict=True):
+            one.keys = other.keys
+            assert one == other
     (pair,) = pairs(cache)
     assert du._surveyed(pair, output) == du._walked(pair, output)
 

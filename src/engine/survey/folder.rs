@@ -51,7 +51,7 @@ pub fn walk(root: &Path) -> Result<Folder> {
         } else {
             file
         };
-        Some((file.is_file().then(|| (*key, file.len())), blocks))
+        Some((file.is_file().then_some((*key, file.len())), blocks))
     })?;
     let mut folder = Folder::default();
     for (entry, blocks) in found.into_iter().flatten() {
