@@ -107,13 +107,13 @@ def _saved(found: Gathered, days: int | None) -> Section:
 def _nothing_saved(found: Gathered, of_days: str) -> str:
     if found.problem is not None:
         return f"The statistics cannot be read: {found.problem}"
-    from fleche.statistics.tallies import lasting
+    from fleche.statistics.tallies import enabled
 
-    if lasting():
+    if enabled():
         return f"No hits were counted{of_days}."
     return (
-        "Hits are not counted beyond their process: write statistics = true into the section "
-        "[default] of the fleche.toml."
+        "Calls are not counted now: FLECHE_STATISTICS, or statistics in the section [default] of "
+        "the fleche.toml, says so."
     )
 
 
