@@ -10,9 +10,9 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from typing import Any
 
+from fleche._foundation.threads import await_system
 from fleche.statistics import ledgers
 
 __all__ = ["begin", "flush"]
@@ -103,16 +103,8 @@ def _join() -> bool:
     with contextlib.suppress(RuntimeError):
         thread.join(_JOIN)
     _stop = threading.Event()
-    _await_system(thread.native_id)
+    await_system(thread.native_id)
     return thread.native_id is not None
-
-
-def _await_system(number: int | None) -> None:
-    """Wait until the system, too, knows no more of a thread that has ended."""
-    path = f"/proc/self/task/{number}"
-    end = time.monotonic() + 0.1
-    while os.path.exists(path) and time.monotonic() < end:
-        time.sleep(0.0002)
 
 
 _was_running = False

@@ -51,6 +51,11 @@ _MYSQL = ("mysql", "mariadb")
 DAMAGED = object()
 
 
+def damaged(key: str) -> None:
+    """Say that a record is none."""
+    logger.error("The record of call %s is damaged: it holds what is no JSON", key)
+
+
 class _Json(TypeDecorator[Any]):
     """JSON as the text that was written: MySQL's own type sorts members."""
 
