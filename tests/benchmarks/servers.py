@@ -10,12 +10,16 @@ import argparse
 import contextlib
 import json
 import os
+import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fleche.digest import Digest
 from tests.conftest import DatabaseServer, running_mariadb, running_postgresql
 
 
@@ -78,6 +82,31 @@ def measure(server: DatabaseServer, folder: Path, processes: int, seconds: float
         process.communicate()
 
 
+def lateness(server: DatabaseServer, waits: int = 40) -> None:
+    """Print how long after the end of a computation those know of it who wait for it."""
+    from fleche.storage import Sql
+    from fleche.wrapper.once import Once
+
+    url = server.new_database()
+    owner, waiter = (Sql(url)._claims() for _ in range(2))
+    once, late = Once("waits", True, None), []
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(waits):
+            key = Digest(f"{number:064x}")
+            claim = owner.take(key)
+            assert claim is not None
+            waiting = pool.submit(once.wait_for_claim, waiter, None, key)  # type: ignore[arg-type]
+            time.sleep(random.Random(number).uniform(0.05, 2))
+            claim.release()
+            begun = time.monotonic()
+            taken = waiting.result()
+            late.append(time.monotonic() - begun)
+            assert taken is not None
+            taken.release()
+    typical, longest = statistics.median(late), max(late)
+    print(f"{server.scheme}: who waits knows after {1e3 * typical:.0f} ms, {1e3 * longest:.0f} at most")
+
+
 def cpu_of(server: int) -> float:
     """Seconds that a server and its children, present and past, took of the processors."""
     ticks = 0
@@ -104,6 +133,7 @@ def main() -> None:
         return
     start = running_mariadb if options.mariadb else running_postgresql
     with start() as server, tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        lateness(server)
         measure(server, Path(name), options.processes, options.seconds)
 
 

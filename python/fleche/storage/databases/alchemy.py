@@ -314,7 +314,7 @@ class SqlAlchemyStore:
         if not self._has_tables:
             _tables.create(self._with(_WRITE))
             self._has_tables = True
-        if not alone:
+        if not (alone and self._is_postgresql):
             engine = self._with(_WRITE if write else _READ)
         with engine.begin() as connection:
             yield connection
