@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fleche.storage.databases.alchemy import SqlAlchemyStore
 
-__all__ = ["LeaseClaims"]
+__all__ = ["BEAT", "LEASE", "LeaseClaims", "pause_within"]
 
 #: How long a claim outlives its owner, in seconds.
 LEASE = 20.0
@@ -35,7 +35,7 @@ LEASE = 20.0
 BEAT = 4.0
 
 # Who waits looks eight times meanwhile, with pauses of so many seconds.
-_LOOKS, _SHORTEST_PAUSE, _LONGEST_PAUSE = 8, 0.005, 0.06
+_LOOKS, _SHORTEST_PAUSE, _LONGEST_PAUSE = 8, 0.005, 0.6
 
 _TABLES = MetaData()
 RUNNING = Table(
@@ -52,6 +52,15 @@ RUNNING = Table(
     Column("beat", Float(53), nullable=False),
     Column("waits_for", String(64)),
 )
+
+
+def pause_within(seconds: float) -> float:
+    """How long who waits for that many seconds pauses between two looks.
+
+    >>> pause_within(0.5), pause_within(5)
+    (0.0625, 0.6)
+    """
+    return min(max(seconds / _LOOKS, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
 
 class LeaseClaims(Claims):
@@ -73,7 +82,7 @@ class LeaseClaims(Claims):
 
     def take(self, key: str, seconds: float = 0, holder: Holder | None = None) -> Claim | None:
         deadline = time.monotonic() + seconds
-        pause = min(max(seconds / _LOOKS, _SHORTEST_PAUSE), _LONGEST_PAUSE)
+        pause = pause_within(seconds)
         while True:
             claim = self._try(key, holder or Holder.here())
             left = deadline - time.monotonic()
