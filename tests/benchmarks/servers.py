@@ -104,7 +104,8 @@ def lateness(server: DatabaseServer, waits: int = 40) -> None:
             assert taken is not None
             taken.release()
     typical, longest = statistics.median(late), max(late)
-    print(f"{server.scheme}: who waits knows after {1e3 * typical:.0f} ms, {1e3 * longest:.0f} at most")
+    known = f"{1e3 * typical:.0f} ms, {1e3 * longest:.0f} at most"
+    print(f"{server.scheme}: who waits knows after {known}")
 
 
 def cpu_of(server: int) -> float:

@@ -206,9 +206,7 @@ class Simulation:
         self.claims.pop(call, None)
 
 
-def rows(
-    workers: int, calls: int, body: float
-) -> Iterator[tuple[str, str, int, bool, Outcome]]:
+def rows(workers: int, calls: int, body: float) -> Iterator[tuple[str, str, int, bool, Outcome]]:
     """Each store, the order of the calls and their number, `once` or not, and what came of it."""
     for shuffled, number in ((False, calls // 20), (True, calls)):
         order = "an order of its own" if shuffled else "the same order"

@@ -69,9 +69,9 @@ def run(text: str, folder: Path) -> tuple[str, list[tuple[int, int]], int]:
     return said, [(int(x), int(where)) for x, where in map(str.split, lines)], process.pid
 
 
-@pytest.mark.parametrize("executor", ["joblib", "executorlib", "distributed", "parsl"])
+@pytest.mark.parametrize("executor", ["joblib", "restart_limit", "distributed", "parsl"])
 def test_a_sweep_goes_on_without_the_worker_that_was_killed(executor: str, tmp_path: Path) -> None:
-    said, runs, main = run(program(f"from {executor}"), tmp_path)
+    said, runs, main = run(program(executor), tmp_path)
     assert said.splitlines()[-1] == f"{sum(x * x for x in range(1000))} 1000"
     assert (tmp_path / "killed").exists()
     assert {x for x, _ in runs} == {*range(1000)}
@@ -81,6 +81,12 @@ def test_a_sweep_goes_on_without_the_worker_that_was_killed(executor: str, tmp_p
     assert main not in {where for x, where in runs if x}
     again = [x for x, count in Counter(x for x, _ in runs).items() if count > 1]
     assert len(again) <= 4
+
+
+def test_executorlib_files_under_our_keys(tmp_path: Path) -> None:
+    said, runs, _ = run(program("cache_key"), tmp_path)
+    assert said == "9\nTrue True\n"
+    assert [x for x, _ in runs] == [3]
 
 
 def test_tasks_of_an_array_share_the_work(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ OLDER = """
         module VARCHAR(500), version INTEGER, code_digest VARCHAR(64), result VARCHAR(64),
         PRIMARY KEY ({key})) {options};
     CREATE TABLE arguments (id {serial}, call_key VARCHAR(64) NOT NULL REFERENCES calls ({key}),
-        position INTEGER NOT NULL, name VARCHAR(500) NOT NULL, value VARCHAR(64) NOT NULL) {options};
+        position INTEGER NOT NULL, name VARCHAR(50) NOT NULL, value VARCHAR(64) NOT NULL) {options};
     CREATE TABLE metadata (id {serial}, call_key VARCHAR(64) NOT NULL REFERENCES calls ({key}),
         name VARCHAR(500) NOT NULL, data {json} NOT NULL) {options};
     INSERT INTO calls VALUES ('{held}', 'f', 'm', 3, NULL, '{result}');
@@ -161,7 +161,7 @@ def test_tables_that_may_not_be_changed_are_read(
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
         connection.execute("ALTER TABLE calls ALTER version TYPE integer USING version::integer")
         connection.execute("DROP INDEX ix_fleche_calls_name")
-    account, _, place = url.partition("://")[2].rpartition("@")
+    account, *_ = url.partition("://")[2].rpartition("@")
     reader = opened(url.replace(account, "reader:only-reads"))
     assert reader.load(key) == record(1)
     assert list(reader.query(QueryCall(arguments={"x": 1}))) == [record(1)]

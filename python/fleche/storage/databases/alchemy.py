@@ -137,7 +137,8 @@ class SqlAlchemyStore:
         return [key in found for key in keys]
 
     def evict(self, key: str) -> None:
-        self._run("evicting a call from", lambda connection: records.delete(connection, key), write=True)
+        action = "evicting a call from"
+        self._run(action, lambda connection: records.delete(connection, key), write=True)
 
     def list(self) -> builtins.list[Digest]:
         return self._keys(sqlalchemy.select(CALLS.c.key).order_by(CALLS.c.key))

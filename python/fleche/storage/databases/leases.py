@@ -181,9 +181,9 @@ class _Lease(Claim):
         if self._process != os.getpid():
             return
         self._claims._drop(self._owner)
-        gone = sqlalchemy.delete(RUNNING).where(*self._mine)
+        action, gone = "giving up a claim in", sqlalchemy.delete(RUNNING).where(*self._mine)
         try:
-            self._claims._run("giving up a claim in", lambda c: c.execute(gone), write=True, alone=True)
+            self._claims._run(action, lambda c: c.execute(gone), write=True, alone=True)
         except Unclaimable as error:
             logger.warning("Cannot give up a claim, which ends in %g s: %s", LEASE, error)
 

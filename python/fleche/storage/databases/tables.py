@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -187,7 +188,7 @@ def create(engine: Engine) -> None:
     if isinstance(columns["version"]["type"], Integer):
         _try(engine, _with_any_version, "Versions other than whole numbers cannot be saved")
     for index in _INDEXES:
-        _try(engine, lambda c, index=index: index.create(c, checkfirst=True), "Queries are slower")
+        _try(engine, partial(index.create, checkfirst=True), "Queries are slower")
 
 
 def _try(engine: Engine, change: Callable[[Connection], object], else_: str) -> None:
