@@ -103,11 +103,11 @@ def tensors(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
-def ray(session: nox.Session) -> None:
-    """The program of docs/executors.md for ray, which is too large for every run."""
+def executors(session: nox.Session) -> None:
+    """The programs of docs/executors.md for ray and dask, too large or slow for every run."""
     python = development_python(session)
     session.run(python, "-m", "pip", "install", "--quiet", "ray", external=True)
-    session.run(python, "-m", "pytest", "tests/executors/check_ray.py", *session.posargs)
+    session.run(python, "-m", "pytest", "tests/executors/check_executors.py", *session.posargs)
 
 
 @nox.session

@@ -195,6 +195,7 @@ class SqlAlchemyStore:
             connection.execute(SCHEMES.delete())
             connection.execute(SCHEMES.insert(), {"name": _core.scheme()})
 
+        self._missed.schemes = None
         self._run("noting the digest scheme of", work, write=True)
 
     def open(self) -> None:

@@ -89,9 +89,11 @@ class _Watch:
         pause = self._seconds
         while not stop.wait(pause):
             now, used = time.monotonic(), self._used.copy()
-            for number, (end, connection) in used.items():
-                if end <= now and self._used.pop(number, None) is not None:
-                    _shut_down(connection)
+            for number, use in used.items():
+                # It may be another use by now.
+                if use[0] <= now and self._used.get(number) is use:
+                    self._used.pop(number, None)
+                    _shut_down(use[1])
             with self._lock:
                 if not self._used:
                     self._thread = None
