@@ -102,6 +102,14 @@ def tensors(session: nox.Session) -> None:
     session.run(python, "-m", "pytest", "tests/tensors/check_digest_tensors.py", *session.posargs)
 
 
+@nox.session(venv_backend="none")
+def executors(session: nox.Session) -> None:
+    """The programs of docs/executors.md for ray and dask, too large or slow for every run."""
+    python = development_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "ray", external=True)
+    session.run(python, "-m", "pytest", "tests/executors/check_executors.py", *session.posargs)
+
+
 @nox.session
 def users(session: nox.Session) -> None:
     """Packages that use the API, with ours in the place of the one that they ask for, and the

@@ -268,7 +268,7 @@ class TestQueries:
 
     def test_more_than_a_page(self, storage, monkeypatch):
         # SQLite's pages have a size of their own.
-        monkeypatch.setattr("fleche.storage.databases.alchemy.PAGE", 50)
+        monkeypatch.setattr("fleche.storage.databases.records.PAGE", 50)
         number_of_records = 2010 if "sqlite" in getattr(storage, "url", "") else 210
         keys = [storage.save(record(x=number, y=number % 2)) for number in range(number_of_records)]
         assert found(storage) == sorted(keys)

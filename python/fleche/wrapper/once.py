@@ -23,13 +23,13 @@ from fleche.wrapper.pending import is_future
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
 
-__all__ = ["Once", "Running"]
+__all__ = ["Once", "Running", "next_look"]
 
 logger = logger_of("fleche")
 
-# In seconds: how long a look at who holds a claim is good for, at first and later, and after what
-# time of waiting it is said loudly.
-_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
+# In seconds: how long a look at who holds a claim is good for, at first and later; half of the time
+# waited, as a thousand may wait at one server; and after what time it is said loudly.
+_FIRST_LOOK, _LATER_LOOK, _LONGEST_LOOK = 0.02, 0.5, 5.0
 _PATIENCE = 60.0
 
 # In seconds: the pauses of a task that waits, which lets others run meanwhile.
@@ -137,7 +137,7 @@ class Once:
                 claim, look = waiting.take(0), _FIRST_LOOK
                 while claim is None and waiting.goes_on():
                     claim = waiting.take(waiting.pause(look))
-                    look = min(2 * look, _LONGEST_LOOK)
+                    look = next_look(look, waiting.waited)
         except Unclaimable as error:
             self.say_unclaimable(error)
             return None
@@ -197,6 +197,19 @@ class Once:
         return statistics.median(times) if times else None
 
 
+def next_look(last: float, waited: float) -> float:
+    """How long the next look at a claim is good for, in seconds.
+
+    Args:
+        last: how long the last one was.
+        waited: how long the call has been waited for.
+
+    >>> [next_look(0.02, 0.1), next_look(0.4, 1), next_look(2, 6), next_look(5, 1000)]
+    [0.04, 0.5, 3.0, 5.0]
+    """
+    return min(2 * last, max(waited / 2, _LATER_LOOK), _LONGEST_LOOK)
+
+
 class _Waiting:
     """A wait for a claim, which the claims of this context show while it goes on."""
 
@@ -208,6 +221,11 @@ class _Waiting:
         self._lock = threading.Lock()
         self._taken: Claim | None = None
         self._given_up = False
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds."""
+        return time.monotonic() - self._begun
 
     def take(self, seconds: float) -> Claim | None:
         claim = self._claims.take(self._key, seconds)
@@ -232,7 +250,7 @@ class _Waiting:
 
     def goes_on(self) -> bool:
         """Whether to wait for whoever has the claim."""
-        once, waited = self._once, time.monotonic() - self._begun
+        once, waited = self._once, self.waited
         if once._wait is not None and waited >= once._wait:
             logger.warning(
                 "A call of %s (%s) is computed twice: after %g s somebody else still computes it",

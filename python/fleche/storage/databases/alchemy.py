@@ -7,7 +7,6 @@ first use, once per process: a forked child has connections of its own.
 from __future__ import annotations
 
 import builtins
-import json
 import math
 import os
 import random
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fleche import _core
 from fleche._foundation.interrupts import NotLost
-from fleche.digest import Digest, digest
+from fleche.digest import Digest
 from fleche.storage.base import logger
 from fleche.storage.urls import is_secret, without_password
 
@@ -28,9 +27,10 @@ try:
     from sqlalchemy import exc
     from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+    from fleche.storage.databases import postgresql, records
     from fleche.storage.databases import silence as _silence
     from fleche.storage.databases import tables as _tables
-    from fleche.storage.databases.tables import ARGUMENTS, CALLS, DAMAGED, METADATA, ORDER, SCHEMES
+    from fleche.storage.databases.tables import CALLS, SCHEMES
 except ImportError as error:
     raise ImportError(
         "databases other than SQLite need SQLAlchemy: pip install 'fleche[sqlalchemy]'"
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from fleche.storage.filters import Filter
 
 Result = TypeVar("Result")
-
-#: How many records a page of a query holds: three statements each.
-PAGE = 1000
 
 #: What to install for a database, and the driver to take if its URL names none.
 DRIVERS = {
@@ -60,9 +57,14 @@ _GIVEN_WAY_STATES = {"40001", "40P01", "23505", "42P07"}
 #: table.
 _GIVEN_WAY_NUMBERS = {1213, 1205, 1020, 1062, 1050}
 
+# The parts of a record are read by several statements, which must belong together; who writes locks
+# as few rows as possible; and a statement alone needs no more round trips than one.
+_READ, _WRITE, _ALONE = "REPEATABLE READ", "READ COMMITTED", "AUTOCOMMIT"
+
 _HEX = frozenset("0123456789abcdef")
 
-_SCHEMES = frozenset({"exact", "sha256"})
+# So long after a miss the schemes are known that came with it, in seconds.
+_MISSED = 0.1
 
 # Engines of a parent process: closing them would end the parent's connections.
 _inherited: list[Engine] = []
@@ -90,26 +92,36 @@ class SqlAlchemyStore:
         self._engine: Engine | None = self._new_engine()
         self._has_tables = False
         self._claims: Claims | None = None
+        self._is_postgresql = self._url.get_backend_name() == "postgresql"
+        # Of each thread: the schemes that came with its last miss, and when.
+        self._missed = threading.local()
 
     # --- operations ---------------------------------------------------------------------------
 
     def save(self, record: DigestedCall, key: str) -> None:
-        rows = _rows_of(record, key)
+        rows, scheme, action = records.rows_of(record, key), _core.scheme(), "saving a call to"
+        self._missed.schemes = None
+        if self._is_postgresql and self._run(
+            action, lambda connection: postgresql.insert(connection, rows, scheme), alone=True
+        ):
+            return
 
         def work(connection: Connection) -> None:
-            _note_scheme(connection, _core.scheme())
-            _delete(connection, key)
-            connection.execute(CALLS.insert(), rows[0])
-            for table, values in zip((ARGUMENTS, METADATA), rows[1:], strict=True):
-                if values:
-                    connection.execute(table.insert(), values)
-            connection.execute(ORDER.insert(), {"call_key": key})
+            records.note_scheme(connection, scheme)
+            records.insert(connection, rows)
 
-        self._run("saving a call to", work, write=True)
+        self._run(action, work, write=True)
 
     def load(self, key: str) -> DigestedCall | None:
+        action = "loading a call from"
+        if self._is_postgresql:
+            record, schemes = self._run(
+                action, lambda connection: postgresql.load(connection, key), alone=True
+            )
+            self._missed.schemes = None if record else (time.monotonic(), schemes)
+            return record
         found, _ = self._run(
-            "loading a call from", lambda connection: _load(connection, CALLS.c.key == key)
+            action, lambda connection: records.load(connection, CALLS.c.key == key)
         )
         return found[0] if found else None
 
@@ -119,19 +131,20 @@ class SqlAlchemyStore:
 
     def contains_many(self, keys: Sequence[str]) -> builtins.list[bool]:
         found: set[str] = set()
-        for begin in range(0, len(keys), PAGE):
-            some = [str(key) for key in keys[begin : begin + PAGE]]
+        for begin in range(0, len(keys), records.PAGE):
+            some = [str(key) for key in keys[begin : begin + records.PAGE]]
             found.update(self._keys(sqlalchemy.select(CALLS.c.key).where(CALLS.c.key.in_(some))))
         return [key in found for key in keys]
 
     def evict(self, key: str) -> None:
-        self._run("evicting a call from", lambda connection: _delete(connection, key), write=True)
+        action = "evicting a call from"
+        self._run(action, lambda connection: records.delete(connection, key), write=True)
 
     def list(self) -> builtins.list[Digest]:
         return self._keys(sqlalchemy.select(CALLS.c.key).order_by(CALLS.c.key))
 
     def list_by_age(self) -> builtins.list[Digest]:
-        return self._keys(_by_age())
+        return self._keys(records.by_age())
 
     def overflow(self, keep: int) -> builtins.list[Digest]:
         count = sqlalchemy.select(sqlalchemy.func.count()).select_from(CALLS)
@@ -140,7 +153,7 @@ class SqlAlchemyStore:
             excess = (connection.scalar(count) or 0) - keep
             if excess <= 0:
                 return []
-            return [Digest(key) for key in connection.scalars(_by_age().limit(excess))]
+            return [Digest(key) for key in connection.scalars(records.by_age().limit(excess))]
 
         return self._run("listing the calls in", work)
 
@@ -155,7 +168,7 @@ class SqlAlchemyStore:
         condition = sqlalchemy.and_(
             CALLS.c.key > after, *_tables.conditions(filter, self._url.get_backend_name())
         )
-        return self._run("querying", lambda connection: _load(connection, condition))
+        return self._run("querying", lambda connection: records.load(connection, condition))
 
     def claims(self) -> Claims:
         if self._claims is None:
@@ -165,9 +178,15 @@ class SqlAlchemyStore:
         return self._claims
 
     def may_hold(self, scheme: str) -> bool:
+        begun, noted = getattr(self._missed, "schemes", None) or (-math.inf, set())
+        self._missed.schemes = None
+        marked = records.known_schemes(noted)
+        if marked and time.monotonic() - begun < _MISSED:
+            return scheme in marked
+
         def work(connection: Connection) -> bool:
-            marked = _marked_schemes(connection)
-            return scheme in marked if marked else _holds_calls(connection)
+            marked = records.marked_schemes(connection)
+            return scheme in marked if marked else records.holds_calls(connection)
 
         return self._run("reading the digest schemes of", work)
 
@@ -176,6 +195,7 @@ class SqlAlchemyStore:
             connection.execute(SCHEMES.delete())
             connection.execute(SCHEMES.insert(), {"name": _core.scheme()})
 
+        self._missed.schemes = None
         self._run("noting the digest scheme of", work, write=True)
 
     def open(self) -> None:
@@ -190,7 +210,7 @@ class SqlAlchemyStore:
 
     def _keys(self, statement: sqlalchemy.Select[Any]) -> builtins.list[Digest]:
         found = self._run(
-            "listing the calls in", lambda connection: [*connection.scalars(statement)]
+            "listing the calls in", lambda connection: [*connection.scalars(statement)], alone=True
         )
         return [Digest(key) for key in found]
 
@@ -200,8 +220,7 @@ class SqlAlchemyStore:
         backend = self._url.get_backend_name()
         options: dict[str, Any] = {}
         if backend in DRIVERS:
-            # The parts of a record are read by several statements: they must belong together.
-            options["isolation_level"] = "REPEATABLE READ"
+            options["isolation_level"] = _ALONE if backend == "postgresql" else _READ
         if backend != "sqlite":
             # More threads than connections wait for one.
             wait = min(self._timeout, threading.TIMEOUT_MAX)
@@ -241,15 +260,27 @@ class SqlAlchemyStore:
             return self._engine
 
     def _run(
-        self, action: str, work: Callable[[Connection], Result], *, write: bool = False
+        self,
+        action: str,
+        work: Callable[[Connection], Result],
+        *,
+        write: bool = False,
+        alone: bool = False,
     ) -> Result:
-        """Do `work` in one transaction, again if the server made it give way."""
+        """Do `work` in one transaction, again if the server made it give way.
+
+        Args:
+            action: what it does, for errors.
+            work: gets a connection.
+            write: whether it writes.
+            alone: whether it is one statement, which is a transaction by itself.
+        """
         deadline = time.monotonic() + self._timeout
         pause = 0.001
         while True:
             began = time.monotonic()
             try:
-                with NotLost(), self._transaction(write) as connection:
+                with NotLost(), self._transaction(write, alone) as connection:
                     return work(connection)
             except Exception as error:
                 # What a driver raises while a connection is made ready comes as it is.
@@ -280,16 +311,22 @@ class SqlAlchemyStore:
         return True
 
     @contextmanager
-    def _transaction(self, write: bool) -> Iterator[Connection]:
+    def _transaction(self, write: bool, alone: bool) -> Iterator[Connection]:
         engine = self._engine_here()
         if not self._has_tables:
-            _tables.create(engine)
+            _tables.create(self._with(_WRITE))
             self._has_tables = True
-        if write and self._url.get_backend_name() in DRIVERS:
-            # Locks as few rows as possible.
-            engine = engine.execution_options(isolation_level="READ COMMITTED")
+        if not (alone and self._is_postgresql):
+            engine = self._with(_WRITE if write else _READ)
         with engine.begin() as connection:
             yield connection
+
+    def _with(self, isolation: str) -> Engine:
+        """The engine, whose transactions are isolated in this way."""
+        engine = self._engine_here()
+        if self._url.get_backend_name() not in DRIVERS:
+            return engine
+        return engine.execution_options(isolation_level=isolation)
 
     @property
     def _shown(self) -> str:
@@ -369,129 +406,3 @@ def _may_try_again(error: exc.SQLAlchemyError) -> bool:
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     number = original.args[0] if getattr(original, "args", ()) else None
     return state in _GIVEN_WAY_STATES or (isinstance(number, int) and number in _GIVEN_WAY_NUMBERS)
-
-
-# --- records ------------------------------------------------------------------------------------
-
-
-def _by_age() -> sqlalchemy.Select[Any]:
-    # Another program's records are in no order; they count as the oldest.
-    age = sqlalchemy.func.coalesce(ORDER.c.id, 0)
-    joined = CALLS.outerjoin(ORDER, ORDER.c.call_key == CALLS.c.key)
-    return sqlalchemy.select(CALLS.c.key).select_from(joined).order_by(age, CALLS.c.key)
-
-
-def _note_scheme(connection: Connection, scheme: str) -> None:
-    """Note the scheme of a call that is about to be saved in the same transaction."""
-    marked = _marked_schemes(connection)
-    if scheme in marked:
-        return
-    # What another program saved is under keys of the older scheme.
-    missing = _SCHEMES if not marked and _holds_calls(connection) else {scheme}
-    held = {*connection.scalars(sqlalchemy.select(SCHEMES.c.name))}
-    for name in sorted(missing - held):
-        connection.execute(SCHEMES.insert(), {"name": name})
-
-
-def _marked_schemes(connection: Connection) -> set[str]:
-    """The schemes that the keys are marked to be of; none if that is not known."""
-    names = {*connection.scalars(sqlalchemy.select(SCHEMES.c.name))}
-    return names if names <= _SCHEMES else set()
-
-
-def _holds_calls(connection: Connection) -> bool:
-    return connection.scalar(sqlalchemy.select(CALLS.c.key).limit(1)) is not None
-
-
-def _delete(connection: Connection, key: str) -> None:
-    present = sqlalchemy.select(CALLS.c.key).where(CALLS.c.key == key)
-    if connection.scalar(present) is None:
-        return
-    # Not left to the cascade: another program may have made the tables without it.
-    for column in (ORDER.c.call_key, ARGUMENTS.c.call_key, METADATA.c.call_key, CALLS.c.key):
-        connection.execute(sqlalchemy.delete(column.table).where(column == key))
-
-
-def _rows_of(
-    record: DigestedCall, key: str
-) -> tuple[dict[str, Any], builtins.list[dict[str, Any]], builtins.list[dict[str, Any]]]:
-    """What a record puts into each table.
-
-    Raises:
-        ValueError: if it cannot be stored; says which part of it.
-    """
-    call = {
-        "key": key,
-        "name": record.name,
-        "module": record.module,
-        "version": None if record.version is None else _json("its version", record.version),
-        "code_digest": record.code_digest,
-        "result": _plain(record.result, _core.result_digest),
-    }
-    arguments = [
-        {"call_key": key, "position": position, "name": name, "value": _plain(value, digest)}
-        for position, (name, value) in enumerate(record.arguments.items())
-    ]
-    metadata = []
-    for name, data in record.metadata.items():
-        _json(f"metadata {name!r}", data)
-        metadata.append({"call_key": key, "name": name, "data": data})
-    return call, arguments, metadata
-
-
-def _json(what: str, value: Any) -> str:
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{what} is no JSON: {error}") from error
-
-
-def _plain(value: Any, digest_of: Callable[[Any], Any]) -> str | None:
-    """A digest as text; of a live value, its digest."""
-    if value is None:
-        return None
-    return str(value if isinstance(value, Digest) else digest_of(value))
-
-
-def _load(connection: Connection, condition: Any) -> tuple[builtins.list[DigestedCall], str | None]:
-    """A page of the records that meet a condition, in the order of their keys, by three statements;
-    and the last key, if there may be more."""
-    from fleche.call import DigestedCall
-
-    statement = sqlalchemy.select(CALLS).where(condition).order_by(CALLS.c.key).limit(PAGE)
-    records: dict[str, DigestedCall] = {}
-    for row in connection.execute(statement):
-        records[row.key] = DigestedCall(
-            name=row.name,
-            arguments={},
-            result=None if row.result is None else Digest(row.result),
-            metadata={},
-            module=row.module,
-            version=_version(row.version),
-            code_digest=None if row.code_digest is None else Digest(row.code_digest),
-        )
-    if not records:
-        return [], None
-    keys = [*records]
-    arguments = sqlalchemy.select(ARGUMENTS.c.call_key, ARGUMENTS.c.name, ARGUMENTS.c.value)
-    arguments = arguments.where(ARGUMENTS.c.call_key.in_(keys)).order_by(ARGUMENTS.c.position)
-    for key, name, value in connection.execute(arguments):
-        records[key].arguments[name] = Digest(value)
-    metadata = sqlalchemy.select(METADATA.c.call_key, METADATA.c.name, METADATA.c.data)
-    metadata = metadata.where(METADATA.c.call_key.in_(keys)).order_by(METADATA.c.id)
-    for key, name, data in connection.execute(metadata):
-        records[key].metadata[name] = data
-    for key in keys:
-        record = records[key]
-        if DAMAGED in (record.version, *record.metadata.values()):
-            logger.error("The record of call %s is damaged: it holds what is no JSON", key)
-            del records[key]
-    return [*records.values()], keys[-1] if len(keys) == PAGE else None
-
-
-def _version(held: Any) -> Any:
-    """A version from its JSON; old tables have integers."""
-    try:
-        return json.loads(held) if isinstance(held, str) else held
-    except ValueError:
-        return DAMAGED

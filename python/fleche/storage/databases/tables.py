@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -31,11 +33,12 @@ from sqlalchemy import (
     inspect,
     literal,
     select,
+    text,
     true,
 )
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.dialects.postgresql import JSON as POSTGRESQL_JSON
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import Double, TypeDecorator, TypeEngine
 
@@ -49,6 +52,11 @@ _MYSQL = ("mysql", "mariadb")
 
 #: Stands for what should be JSON and is not.
 DAMAGED = object()
+
+
+def damaged(key: str) -> None:
+    """Say that a record is none."""
+    logger.error("The record of call %s is damaged: it holds what is no JSON", key)
 
 
 class _Json(TypeDecorator[Any]):
@@ -164,7 +172,7 @@ _INDEXES = (
 
 
 def create(engine: Engine) -> None:
-    """Create the tables and indexes that are missing.
+    """Create the tables and indexes that are missing, and bring older ones up to date.
 
     Raises:
         sqlalchemy.exc.DBAPIError: if the server is not reached, or does not allow it.
@@ -172,15 +180,33 @@ def create(engine: Engine) -> None:
     with engine.begin() as connection:
         present = set(inspect(connection).get_table_names())
         _METADATA.create_all(connection)
-    if "calls" not in present:
+    if CALLS.name not in present:
         return
-    # Tables that another program made lack our indexes.
+    # Tables that another program made, or that were made long ago.
+    with engine.connect() as connection:
+        columns = {column["name"]: column for column in inspect(connection).get_columns(CALLS.name)}
+    if isinstance(columns["version"]["type"], Integer):
+        _try(engine, _with_any_version, "Versions other than whole numbers cannot be saved")
     for index in _INDEXES:
-        try:
-            with engine.begin() as connection:
-                index.create(connection, checkfirst=True)
-        except DBAPIError as error:
-            logger.info("Queries go without the index %s: %s", index.name, error.orig)
+        _try(engine, partial(index.create, checkfirst=True), "Queries are slower")
+
+
+def _try(engine: Engine, change: Callable[[Connection], object], else_: str) -> None:
+    """Change a table, or say what is so because that cannot be done."""
+    try:
+        with engine.begin() as connection:
+            change(connection)
+    except DBAPIError as error:
+        logger.info("%s, as the tables cannot be changed: %s", else_, error.orig)
+
+
+def _with_any_version(connection: Connection) -> None:
+    """Have versions be JSON, as they are since long, where they are whole numbers."""
+    if connection.dialect.name in _MYSQL:
+        column = "version LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+        connection.execute(text(f"ALTER TABLE calls MODIFY {column}"))
+    elif connection.dialect.name == "postgresql":
+        connection.execute(text("ALTER TABLE calls ALTER version TYPE text USING version::text"))
 
 
 def conditions(filter: Filter, backend: str) -> list[ColumnElement[bool]]:
@@ -223,16 +249,16 @@ def _member(backend: str, key: str, value: Any) -> ColumnElement[bool]:
 def _member_in_postgresql(key: str, value: Any) -> ColumnElement[bool]:
     data = cast(METADATA.c.data, POSTGRESQL_JSON)
     held = data[key]
-    text = func.json_extract_path_text(data, key)
+    member = func.json_extract_path_text(data, key)
     condition: ColumnElement[bool]
     if isinstance(value, bool):
-        condition = text == json.dumps(value)
+        condition = member == json.dumps(value)
     elif isinstance(value, str):
-        condition = text == value
+        condition = member == value
     elif isinstance(value, float):
         is_number = func.json_typeof(held) == "number"
         # Only what is one is read as one.
-        condition = case((is_number, cast(text, Double).between(*bounds(value))), else_=False)
+        condition = case((is_number, cast(member, Double).between(*bounds(value))), else_=False)
     else:
         condition = held.is_not(None)
     # Escapes that PostgreSQL's text cannot hold fail when they are read: such records pass.
