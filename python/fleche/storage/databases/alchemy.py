@@ -53,9 +53,9 @@ DRIVERS = {
 #: SQLSTATEs of PostgreSQL: serialization failure, deadlock, and two that made a key or table.
 _GIVEN_WAY_STATES = {"40001", "40P01", "23505", "42P07"}
 
-#: Errors of MariaDB and MySQL: deadlock, lock wait, changed record, and two that made a key or
-#: table.
-_GIVEN_WAY_NUMBERS = {1213, 1205, 1020, 1062, 1050}
+#: Errors of MariaDB and MySQL: deadlock, lock wait, changed record, two that made a key, a table
+#: or an index.
+_GIVEN_WAY_NUMBERS = {1213, 1205, 1020, 1062, 1050, 1061}
 
 # The parts of a record are read by several statements, which must belong together; who writes locks
 # as few rows as possible; and a statement alone needs no more round trips than one.
