@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from fleche._foundation.messages import no_message
 from fleche.caches.garbage.places import place_of
 from fleche.cli.checks import Finding
-from fleche.cli.opcodes import cannot_be_imported, names_in
-from fleche.cli.raw import reader
+from fleche.cli.named import cannot_be_imported
 from fleche.cli.requirements import Requirement, name_in, normalised
 from fleche.cli.shown import count
 from fleche.cli.stores import pairs
+from fleche.storage.raw import names_in, reader
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache
