@@ -204,7 +204,7 @@ mod tests {
             let mut file = io::Cursor::new(compressed(method, &[7; 10_000]));
             assert_eq!(method.stated_length(&mut file).unwrap(), Some(10_000));
             assert_eq!(file.position(), 0);
-            let mut short = io::Cursor::new(&compressed(method, &[7; 10_000])[..4]);
+            let mut short = io::Cursor::new(compressed(method, &[7; 10_000])[..4].to_vec());
             assert_eq!(method.stated_length(&mut short).unwrap(), None);
         }
         let mut gzip = compressed(Method::Gzip, &[7; 1000]);

@@ -45,7 +45,9 @@ impl Keys {
         let tag = parse_hex(signature).ok_or(Fault::Unsigned)?;
         let holds = |key: &hmac::Key| {
             let mut context = hmac::Context::with_key(key);
-            parts.iter().for_each(|part| context.update(part));
+            for part in parts {
+                context.update(part);
+            }
             // All of them are looked at, whichever differ.
             let made = context.sign();
             let differences = made.as_ref().iter().zip(tag);

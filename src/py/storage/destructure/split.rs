@@ -33,6 +33,10 @@ pub(super) struct Node<'py> {
     pub(super) payload: Option<Serialised<'py>>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says a thing of its own"
+)]
 pub(super) struct Splitter<'a, 'py> {
     pub(super) py: Python<'py>,
     /// For rules of users; `None` where nothing is stored.

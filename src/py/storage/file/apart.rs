@@ -38,7 +38,7 @@ impl<'py> Loaded<'py> {
                 Kind::Memory => {
                     let mut memory = Memory::zeros(bytes.len()).map_err(PyErr::from)?;
                     memory.bytes_mut().copy_from_slice(bytes);
-                    Part::new(py, &Arc::new(memory), 0, place.length)?
+                    Part::object(py, &Arc::new(memory), 0, place.length)?
                 }
             })?;
         }
@@ -103,7 +103,7 @@ impl FileStore {
         for place in layout.places() {
             let start = place.start - layout.first();
             buffers.append(match place.kind {
-                Kind::Memory => Part::new(py, &memory, start, place.length)?,
+                Kind::Memory => Part::object(py, &memory, start, place.length)?,
                 Kind::Bytes => {
                     bytes_of(py, &memory.bytes()[start..start + place.length])?.into_any()
                 }
@@ -209,7 +209,7 @@ struct Part {
 }
 
 impl Part {
-    fn new<'py>(
+    fn object<'py>(
         py: Python<'py>,
         memory: &Arc<Memory>,
         start: usize,

@@ -92,6 +92,7 @@ enum Found {
 #[pymethods]
 impl FileStore {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "the fields of a storage")]
     fn new(
         root: PathBuf,
         lock_timeout: f64,
@@ -217,7 +218,7 @@ impl FileStore {
     fn contents<'py>(&self, py: Python<'py>, key: &Hash) -> PyResult<Option<Contents<'py>>> {
         let payload = match self.find(py, key) {
             Ok(Found::Large(mut entry)) if self.apart => {
-                if self.is_apart(py, &mut entry)? {
+                if Self::is_apart(py, &mut entry)? {
                     return self.read_apart(py, entry).map(Contents::Apart).map(Some);
                 }
                 self.read_large(py, entry).map(Some)
@@ -285,7 +286,7 @@ impl FileStore {
         self.swiftly(py, true, || self.store.note_scheme(scheme));
     }
 
-    fn is_apart(&self, py: Python<'_>, entry: &mut files::Entry) -> PyResult<bool> {
+    fn is_apart(py: Python<'_>, entry: &mut files::Entry) -> PyResult<bool> {
         let mut start = [0; engine::apart::MAGIC.len()];
         let peeked = py.detach(|| entry.peek(&mut start));
         peeked.map_err(|error| unreadable(py, &error))?;
