@@ -142,6 +142,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::engine::compression::{Compression, Method};
 
     /// `pickle.dumps(DigestedCall(name), 2)`, with the fields that are set only.
     fn record(name: &str) -> Vec<u8> {
@@ -168,6 +169,10 @@ mod tests {
         }
     }
 
+    fn compression(number: usize) -> Option<Compression> {
+        Method::ALL.get(number % 3)?.at(None)
+    }
+
     #[test]
     fn records_come_in_the_order_of_their_keys() {
         let root = tempfile::tempdir().unwrap();
@@ -176,7 +181,7 @@ mod tests {
         let keys: Vec<_> = (0..500).map(key).collect();
         for (number, key) in keys.iter().enumerate() {
             let name = if number % 3 == 0 { "third" } else { "other" };
-            let bytes = codec::encode(&record(name), &signing, number % 2 == 0).unwrap();
+            let bytes = codec::encode(&record(name), &signing, compression(number)).unwrap();
             store.write(key, &bytes).unwrap();
         }
         store.evict(&keys[3]).unwrap();

@@ -45,8 +45,11 @@ impl Error {
 pub enum Fault {
     #[error("the file is empty")]
     Empty,
-    #[error("it is no intact gzip file: {0}")]
-    Gzip(String),
+    /// By what, and what is wrong with it.
+    #[error("it is no intact {0} file: {1}")]
+    Compressed(&'static str, String),
+    #[error("it was cut: what stands in it does not fit into its length")]
+    Cut,
     #[error("Cache entry has no signature but security is enabled.")]
     Unsigned,
     #[error("Invalid signature for cache entry. Potential tampering or key mismatch.")]

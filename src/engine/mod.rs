@@ -3,10 +3,12 @@
 //! Nothing here knows Python; everything here is tested with `cargo test`.
 
 mod admit;
+pub mod apart;
 pub mod ballast;
 pub mod bulk;
 pub mod codec;
 pub mod collection;
+pub mod compression;
 pub mod config;
 pub mod contents;
 pub mod digest;

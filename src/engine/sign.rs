@@ -33,6 +33,33 @@ impl Keys {
         Some(Hex::of(hash))
     }
 
+    /// A signature to be made of data that comes in parts; `None` without any key.
+    pub fn signer(&self) -> Option<Signer> {
+        self.0
+            .first()
+            .map(|key| Signer(hmac::Context::with_key(key)))
+    }
+
+    /// As `verify`, of data that is in parts.
+    pub fn verify_parts(&self, parts: &[&[u8]], signature: &[u8]) -> Result<(), Fault> {
+        let tag = parse_hex(signature).ok_or(Fault::Unsigned)?;
+        let holds = |key: &hmac::Key| {
+            let mut context = hmac::Context::with_key(key);
+            for part in parts {
+                context.update(part);
+            }
+            // All of them are looked at, whichever differ.
+            let made = context.sign();
+            let differences = made.as_ref().iter().zip(tag);
+            differences.fold(0, |all, (made, given)| all | (made ^ given)) == 0
+        };
+        if self.0.iter().any(holds) {
+            Ok(())
+        } else {
+            Err(Fault::Forged)
+        }
+    }
+
     /// Whether `signature` is what one of the keys makes of `data`. Compares in constant time.
     pub fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), Fault> {
         let tag = parse_hex(signature).ok_or(Fault::Unsigned)?;
@@ -42,6 +69,22 @@ impl Keys {
         } else {
             Err(Fault::Forged)
         }
+    }
+}
+
+/// A signature that is being made.
+pub struct Signer(hmac::Context);
+
+impl Signer {
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    pub fn finish(self) -> Option<Hex> {
+        // HMAC-SHA256 always gives 32 bytes.
+        let tag = self.0.sign();
+        let hash = tag.as_ref().try_into().ok()?;
+        Some(Hex::of(hash))
     }
 }
 

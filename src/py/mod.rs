@@ -57,7 +57,7 @@ pub mod _core {
     #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, has_identity, independent, independent_copy, intern_value,
-        load_value, mend, put_newest, result_digest, save_value,
+        load_value, mend, put_newest, result_digest, result_digests, save_value,
     };
     #[pymodule_export]
     use super::storage::{

@@ -50,13 +50,22 @@ def payload(storage: Any, key: Digest) -> bytes | None:
     Raises:
         KeyError: if they cannot be read.
     """
-    handle = getattr(storage, "_handle", None)
-    if not isinstance(handle, _core.FileStore) or not getattr(storage, "_native", False):
+    handle = _handle(storage)
+    if handle is None:
         return None
-    data = handle.payload_of(key)
+    return _there(handle.payload_of(key), key)
+
+
+def _there(data: bytes | None, key: Digest) -> bytes:
     if data is None:
         raise KeyError(key)
     return data
+
+
+def _handle(storage: Any) -> _core.FileStore | None:
+    handle = getattr(storage, "_handle", None)
+    is_known = isinstance(handle, _core.FileStore) and getattr(storage, "_native", False)
+    return handle if is_known else None
 
 
 def looked_up(storage: Any, key: Digest, look: Any) -> tuple[Any, Failure | None]:
@@ -118,10 +127,12 @@ def framing(storage: Any, key: Digest) -> None:
     """
     if not storage.contains(key):
         raise KeyError(key)
-    data = payload(storage, key)
-    if data is None:
+    handle = _handle(storage)
+    if handle is None:
         _check_bag(storage, key)
         return
+    # Large buffers that lie apart from it have their lengths, or it would not be given.
+    data = _there(handle.stream_of(key), key)
     if getattr(storage, "serializer", None) not in ("pickle", "cloudpickle", "dill"):
         return
     # Opened without keys, what was signed has its signature at the end.

@@ -84,7 +84,7 @@ class Matcher:
         }
         result = template.result
         self.result = (
-            None if result is None else (*_either_digest(result), _core.result_digest(result))
+            None if result is None else (*_either_digest(result), *_core.result_digests(result))
         )
 
     def matches(self, call: Call | LazyCall | DigestedCall) -> bool:

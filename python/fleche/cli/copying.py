@@ -212,11 +212,11 @@ def _of_bytes(source: BaseCache, target: BaseCache) -> _OfBytes | None:
         target = target.stack[0]
     if type(target) is not Cache:
         return None
-    read = reader(target.values)
+    read = reader(target.values, whole=True)
     # A cache in memory is empty here.
     storages = [pair.values for pair in pairs(source) if any(True for _ in pair.values.list())]
     writers = [writer(target.values, each) for each in storages]
-    readers = [found for each in storages if (found := reader(each)) is not None]
+    readers = [found for each in storages if (found := reader(each, whole=True)) is not None]
     if read is None or not writers or None in writers or len(readers) < len(storages):
         return None
 

@@ -84,4 +84,6 @@ class Values:
             return True
         if head.startswith(b"\x1f\x8b"):
             head = zlib.decompressobj(31).decompress(head, _WHOLE)
+        elif head.startswith(b"\x28\xb5\x2f\xfd"):
+            return True  # by Zstandard, which Python does not have yet
         return _IN_PIECES in head

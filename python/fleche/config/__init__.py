@@ -202,8 +202,9 @@ def storage_from_config(
 
             - `{"type": "memory"}`; for values also `remaining_depth`
             - `{"type": "void"}`
-            - `{"type": "pickle", "root": "<path>"}`; also `compress`, `lock_timeout` (seconds),
-              `secret_key` (list of hex strings), for values `remaining_depth`
+            - `{"type": "pickle", "root": "<path>"}`; also `compress`, `compress_level`,
+              `lock_timeout` (seconds), `secret_key` (list of hex strings), for values
+              `remaining_depth` and `mmap`
             - `{"type": "cloudpickle", "root": "<path>"}` and `{"type": "dill", "root": "<path>"}`,
               as for `"pickle"`
             - `{"type": "bagofholding_hdf", "root": "<path>"}`; also `lock_timeout`,

@@ -47,7 +47,10 @@ _ROOT = Key("the path of a folder", lambda v: isinstance(v, (str, os.PathLike)),
 
 _PICKLE = {
     "root": _ROOT,
-    "compress": _FLAG,
+    "compress": Key(
+        "true, false, 'gzip' or 'zstd'", lambda v: isinstance(v, bool) or v in ("gzip", "zstd")
+    ),
+    "compress_level": Key("an integer", lambda v: v is None or _is_int(v)),
     "lock_timeout": _SECONDS,
     "secret_key": Key("a list of hex strings", _is_secret_key),
 }
@@ -67,14 +70,15 @@ _SQL = {
 }
 
 _REMAINING_DEPTH = {"remaining_depth": _DEPTH}
+_PICKLED_VALUES = _REMAINING_DEPTH | {"mmap": _FLAG}
 
 STORAGES: dict[str, dict[str, dict[str, Key]]] = {
     "value": {
         "memory": _REMAINING_DEPTH,
         "void": {},
-        "pickle": _PICKLE | _REMAINING_DEPTH,
-        "cloudpickle": _PICKLE | _REMAINING_DEPTH,
-        "dill": _PICKLE | _REMAINING_DEPTH,
+        "pickle": _PICKLE | _PICKLED_VALUES,
+        "cloudpickle": _PICKLE | _PICKLED_VALUES,
+        "dill": _PICKLE | _PICKLED_VALUES,
         "bagofholding_hdf": _BAG | _REMAINING_DEPTH,
     },
     "call": {

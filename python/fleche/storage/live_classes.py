@@ -12,7 +12,7 @@ import functools
 import io
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fleche import _core
@@ -23,8 +23,8 @@ _MAKER_NAMES = frozenset(name.decode() for name in _MAKERS)
 
 
 def with_live_classes(
-    loads: Callable[[bytes], Any], unpickler: Callable[[], type[Any]]
-) -> Callable[[bytes], Any]:
+    loads: Callable[..., Any], unpickler: Callable[[], type[Any]]
+) -> Callable[..., Any]:
     """`loads`, with classes that travelled by value replaced by those of the running program.
 
     Args:
@@ -37,16 +37,16 @@ def with_live_classes(
         return _reading(unpickler())
 
     @functools.wraps(loads)
-    def load(data: bytes) -> Any:
+    def load(data: bytes, buffers: Iterable[Any] = ()) -> Any:
         if not any(maker in data for maker in _MAKERS):
-            return loads(data)
-        reader = reading()(io.BytesIO(data), {})
+            return loads(data, buffers=buffers)
+        reader = reading()(io.BytesIO(data), buffers, {})
         value = reader.load()
         live = reader.live()
         if not live:
             return value
         # Once more, now that it is known which classes are there already.
-        return reading()(io.BytesIO(data), live).load()
+        return reading()(io.BytesIO(data), buffers, live).load()
 
     return load
 
@@ -57,11 +57,12 @@ def _reading(base: type[Any]) -> type[Any]:
 
         Args:
             file: the stream.
+            buffers: those that lie apart from it, in order.
             live: what to take in place of the class of this number.
         """
 
-        def __init__(self, file: Any, live: dict[int, type]) -> None:
-            super().__init__(file)
+        def __init__(self, file: Any, buffers: Iterable[Any], live: dict[int, type]) -> None:
+            super().__init__(file, buffers=buffers)
             self._live = live
             self._made: list[type] = []
 

@@ -28,8 +28,11 @@ from fleche.storage.thread_safe import PerKeyLockMixin
 if TYPE_CHECKING:
     from fleche.call import DigestedCall, QueryCall
 
-Dumps = Callable[[Any], bytes]
-Loads = Callable[[bytes], Any]
+# Those of this module take large buffers apart: `dumps(value, buffer_callback=...)`, and
+# `loads(data, buffers=...)`, as `pickle` has it (PEP 574).
+Dumps = Callable[..., bytes]
+Loads = Callable[..., Any]
+BufferCallback = Callable[[pickle.PickleBuffer], Any]
 Loader = Callable[[], tuple[Dumps, Loads]]
 
 
@@ -58,13 +61,16 @@ def _dill_loader() -> tuple[Dumps, Loads]:
         raise _missing("dill") from error
     from fleche.storage import live_classes as live
 
-    def dumps(value: Any) -> bytes:
+    def dumps(value: Any, *, buffer_callback: BufferCallback | None = None) -> bytes:
         # Of an array it forgets the order of bytes and of memory, and that it is not to be written.
         kind = type(value)
         is_array = (kind.__module__, kind.__name__) == ("numpy", "ndarray")
         if is_array and not value.dtype.hasobject:
-            return pickle.dumps(value, _PROTOCOL)
-        data: bytes = dill.dumps(value)
+            return pickle.dumps(value, _PROTOCOL, buffer_callback=buffer_callback)
+        if buffer_callback is None:
+            data: bytes = dill.dumps(value)
+        else:
+            data = dill.dumps(value, _PROTOCOL, buffer_callback=buffer_callback)
         return data
 
     return dumps, live.with_live_classes(dill.loads, live.dill_unpickler)
@@ -84,6 +90,36 @@ _SERIALIZERS: dict[str, Loader] = {
 }
 # Those whose records are known to be pickles.
 _PICKLERS = frozenset(_SERIALIZERS.values())
+
+
+# The highest level of each; the lowest is 1.
+COMPRESSIONS = {"gzip": 9, "zstd": 19}
+
+
+def check_compression(compress: object, level: object) -> None:
+    """See that there is such a compression, and such a level of it.
+
+    Raises:
+        ValueError: if not.
+
+    >>> check_compression("zstd", 20)
+    Traceback (most recent call last):
+        ...
+    ValueError: compress_level=20: the levels of 'zstd' are the integers from 1 to 19
+    """
+    name = "gzip" if compress is True else compress
+    if name is not False and name not in COMPRESSIONS:
+        known = " or ".join(map(repr, COMPRESSIONS))
+        raise ValueError(f"compress={compress!r}: it is {known}, true ('gzip') or false")
+    if level is None:
+        return
+    if not isinstance(name, str):
+        raise ValueError("compress_level: nothing is compressed; set compress, too")
+    highest = COMPRESSIONS[name]
+    if not isinstance(level, int) or isinstance(level, bool) or not 1 <= level <= highest:
+        raise ValueError(
+            f"compress_level={level!r}: the levels of {name!r} are the integers from 1 to {highest}"
+        )
 
 
 def register_serializer(name: str, loader: Loader) -> None:
@@ -115,17 +151,20 @@ class PickleFileBackend(FileStorage):
             sequence of those. The first one signs, any verifies. None given: those in the
             environment variable `FLECHE_SECRET_KEY`, if any.
         serializer: `"pickle"`, `"cloudpickle"`, `"dill"`, or a registered name.
-        compress: whether to gzip what is written; reading takes both.
+        compress: by what to compress what is written: `"gzip"`, `"zstd"`, or not at all (false);
+            true is gzip. Reading takes all of them.
+        compress_level: how hard that tries, from 1 to 9 (gzip, else 6) or 19 (zstd, else 3).
 
     Raises:
-        ValueError: for an unknown serialiser or a key that is not hex.
+        ValueError: for an unknown serialiser, compression or level, or a key that is not hex.
         ImportError: if the serialiser's package is not installed.
     """
 
     lock_timeout: float = field(default=1.0, kw_only=True)
     secret_key: tuple[bytes, ...] = field(default=(), kw_only=True, repr=False)
     serializer: str = field(default="pickle", kw_only=True)
-    compress: bool = field(default=False, kw_only=True)
+    compress: bool | str = field(default=False, kw_only=True)
+    compress_level: int | None = field(default=None, kw_only=True)
     dumps: Dumps = field(init=False, repr=False, compare=False, kw_only=True)
     loads: Loads = field(init=False, repr=False, compare=False, kw_only=True)
 
@@ -141,6 +180,7 @@ class PickleFileBackend(FileStorage):
         super().__post_init__()
         keys = normalize_secret_key(self.secret_key) if self.secret_key else get_secret_key()
         object.__setattr__(self, "secret_key", tuple(keys))
+        check_compression(self.compress, self.compress_level)
         self._load_serializer()
 
     def _load_serializer(self) -> None:
@@ -157,8 +197,20 @@ class PickleFileBackend(FileStorage):
 
     def _new_handle(self) -> _core.FileRoot:
         return _core.FileStore(
-            self.root, self.lock_timeout, self.secret_key, self.compress, self.dumps, self.loads
+            self.root,
+            self.lock_timeout,
+            self.secret_key,
+            "gzip" if self.compress is True else self.compress or None,
+            self.compress_level,
+            self.dumps,
+            self.loads,
+            self._has_buffers_apart(),
+            getattr(self, "mmap", True),
         )
+
+    def _has_buffers_apart(self) -> bool:
+        # Records have none.
+        return isinstance(self, ValueMixin) and _SERIALIZERS.get(self.serializer) in _PICKLERS
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -241,8 +293,12 @@ class PickleFileBackend(FileStorage):
             "compress": self.compress,
             "lock_timeout": self.lock_timeout,
         }
+        if self.compress_level is not None:
+            config["compress_level"] = self.compress_level
         if isinstance(self, DestructuringMixin):
             config["remaining_depth"] = self.remaining_depth
+        if isinstance(self, ValuePickleFile) and not self.mmap:
+            config["mmap"] = False
         if self.secret_key:
             config["secret_key"] = [key.hex() for key in self.secret_key]
         return config
@@ -258,8 +314,23 @@ class ValuePickleFile(PerKeyLockMixin, DestructuringMixin, ValueMixin, PickleFil
         lock_timeout: how long a writer waits for another one of the same key, in seconds.
         secret_key: signs and verifies, see `PickleFileBackend`.
         serializer: `"pickle"`, `"cloudpickle"`, `"dill"`, or a registered name.
-        compress: whether to gzip what is written.
+        compress: by what to compress what is written, see `PickleFileBackend`.
+        compress_level: how hard that tries.
+        mmap: whether a large array that is loaded is its file, mapped into memory, where that is on
+            a disk of this machine, and is not compressed: it takes no time, no memory until it
+            is looked at, and is shared with other processes. What is written to it stays in this
+            process. `False`: files are read.
+
+    >>> import numpy, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     storage = ValuePickleFile(folder)
+    ...     array = storage.load(storage.save(numpy.zeros(100_000)))
+    ...     array[0] = 1
+    >>> array[:2]
+    array([1., 0.])
     """
+
+    mmap: bool = field(default=True, kw_only=True)
 
     # Files are replaced at once, and locked for that moment: there is nothing to lock here.
     _operation_context = OperationContext._operation_context
@@ -274,7 +345,8 @@ class CallPickleFile(PerKeyLockMixin, CallMixin, PickleFileBackend):
         lock_timeout: how long a writer waits for another one of the same key, in seconds.
         secret_key: signs and verifies, see `PickleFileBackend`.
         serializer: `"pickle"`, `"cloudpickle"`, `"dill"`, or a registered name.
-        compress: whether to gzip what is written.
+        compress: by what to compress what is written, see `PickleFileBackend`.
+        compress_level: how hard that tries.
     """
 
     # Files are replaced at once, and locked for that moment: there is nothing to lock here.

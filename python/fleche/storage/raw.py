@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = ["keys_in", "names_in", "pieces_in", "reader", "with_pieces", "writer"
 _HOLDERS, _KEY = "fleche.storage.destructuring", ("fleche.digest", "Digest")
 _HEAD = 200
 _END = re.compile(rb"\.(?:[0-9a-f]{64})?\Z")
+# How an entry begins of which large buffers lie apart (docs/design.md).
+_APART = b"\xfffleche\x01"
 _HEX = re.compile("[0-9a-f]{64}")
 
 # What another serialiser wrote, and each of these reads.
@@ -30,12 +33,16 @@ _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
 
-def reader(storage: Any) -> Callable[[Digest], bytes] | None:
+def reader(storage: Any, *, whole: bool = False) -> Callable[[Digest], bytes] | None:
     """What reads the pickle under a key; `None` if the storage keeps something else.
 
     What it gives raises `KeyError` for an entry that is damaged, or whose signature does not hold.
+
+    Args:
+        storage: any storage.
+        whole: whether to read the large buffers that lie apart from a pickle, too.
     """
-    files = _files(storage)
+    files = _files(storage, looks=not whole)
     return None if files is None else files.get
 
 
@@ -50,7 +57,7 @@ def writer(storage: Any, source: Any) -> Callable[[bytes, Digest], Any] | None:
     return files.put if reads and len(depths) == 1 else None
 
 
-def _files(storage: Any) -> _core.FileStore | None:
+def _files(storage: Any, *, looks: bool = False) -> _core.FileStore | None:
     from fleche.storage.pickle_file import PickleFileBackend
 
     if not isinstance(storage, PickleFileBackend) or not storage._native:
@@ -60,10 +67,41 @@ def _files(storage: Any) -> _core.FileStore | None:
     if storage.serializer not in _READS:
         return None
     files = _core.FileStore(
-        storage.root, storage.lock_timeout, storage.secret_key, storage.compress, bytes, bytes
+        storage.root,
+        storage.lock_timeout,
+        storage.secret_key,
+        "gzip" if storage.compress is True else storage.compress or None,
+        storage.compress_level,
+        bytes,
+        _stream if looks else bytes,
+        looks,
+        looks,
     )
     files.keeps_values()
     return files
+
+
+def _stream(data: bytes, buffers: Iterable[Any] = ()) -> bytes:
+    return data
+
+
+def _pickle_in(data: bytes) -> bytes:
+    """The pickle in the bytes of an entry, of which large buffers may lie apart."""
+    if not data.startswith(_APART):
+        return data
+    head = len(_APART) + 16
+    if len(data) >= head:
+        length, count = struct.unpack_from("<QQ", data, len(_APART))
+        start = head + 16 * count
+        end = start + length
+        if end <= len(data):
+            stream = data[start:end]
+            for buffer, _ in struct.iter_unpack("<QQ", data[head:start]):
+                end += -end % 64 + buffer
+            # Opened without keys, what was signed has its signature at the end.
+            if len(data) - end in (0, 64):
+                return stream
+    raise ValueError("it was cut")
 
 
 def pieces_in(data: bytes) -> set[Digest]:
@@ -82,6 +120,7 @@ def pieces_in(data: bytes) -> set[Digest]:
     >>> pieces_in(pickle.dumps("text"))
     set()
     """
+    data = _pickle_in(data)
     keys = keys_in(data)
     return keys if _HOLDERS.encode() in data[:_HEAD] else set()
 
@@ -92,6 +131,7 @@ def keys_in(data: bytes) -> set[Digest]:
     Raises:
         ValueError: if it is damaged.
     """
+    data = _pickle_in(data)
     if _END.search(data, len(data) - 65) is None:
         raise ValueError("it is no whole pickle")
     head = data[:_HEAD]
@@ -110,7 +150,7 @@ def names_in(data: bytes) -> set[tuple[str, str]]:
     >>> names_in(pickle.dumps([fractions.Fraction(1, 2)]))
     {('fractions', 'Fraction')}
     """
-    return {name for kind, name in _events(data) if kind == "name"}
+    return {name for kind, name in _events(_pickle_in(data)) if kind == "name"}
 
 
 def with_pieces(keys: Iterable[Digest], read: Callable[[Digest], bytes]) -> dict[Digest, bytes]:

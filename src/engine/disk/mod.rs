@@ -15,7 +15,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::engine::system;
+use crate::engine::system::{self, Memory};
 
 /// Where a call stands for, in messages of tests; nothing otherwise.
 #[cfg(not(debug_assertions))]
@@ -155,6 +155,19 @@ impl File {
 
     pub fn metadata(&self) -> io::Result<Metadata> {
         call("fstat", &self.path, || self.file.metadata())
+    }
+
+    /// A part of the file in memory that is private: what is written to it stays there. The file
+    /// must have that part.
+    pub fn map(&self, start: u64, length: usize) -> io::Result<Memory> {
+        call("mmap", &self.path, || {
+            Memory::of_file(&self.file, start, length)
+        })
+    }
+
+    /// Whether it lies on a disk of this machine, as far as that can be told.
+    pub fn is_local(&self) -> bool {
+        system::is_local(&self.file)
     }
 
     /// Reads up to `length` bytes, all that there are, behind those that `bytes` has.

@@ -7,17 +7,15 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-
 use super::Store;
-use crate::engine::codec::GZIP_MAGIC;
+use crate::engine::compression::{Method, TELLING};
 use crate::engine::digest::{DIGEST_LENGTH, Hash};
 use crate::engine::disk::File;
 use crate::engine::error::{Error, Result};
 
 impl Store {
-    /// Which of the keys in `wanted` are mentioned in a file; none if it is gone. What gzip cannot
-    /// make out was torn, and is of no use to anybody.
+    /// Which of the keys in `wanted` are mentioned in a file; none if it is gone. What cannot be
+    /// decompressed was torn, and is of no use to anybody.
     pub fn mentions(path: &Path, wanted: &HashSet<Hash>) -> Result<HashSet<Hash>> {
         Self::mentions_where(path, |key| wanted.contains(key))
     }
@@ -62,13 +60,13 @@ impl<W: Fn(&Hash) -> bool> Search<W> {
 
     fn read_file(&mut self, file: &mut File) -> io::Result<()> {
         let mut start = Vec::new();
-        file.read_up_to(GZIP_MAGIC.len() as u64, &mut start)?;
-        let is_gzip = start == GZIP_MAGIC;
+        file.read_up_to(TELLING as u64, &mut start)?;
+        let method = Method::of(&start);
         let whole = io::Cursor::new(start).chain(file);
-        if !is_gzip {
+        let Some(method) = method else {
             return self.read(whole);
-        }
-        match self.read(MultiGzDecoder::new(whole)) {
+        };
+        match self.read(method.reader(whole)?) {
             Err(error) if error.raw_os_error().is_none() => Ok(()),
             read => read,
         }
@@ -159,10 +157,12 @@ mod tests {
     fn in_compressed_and_signed_and_torn_entries() {
         let payload = format!("{} {}", text(0), "filling ".repeat(1 << 12)) + &text(1);
         let keys = Keys::new([b"key"]);
-        let bytes = codec::encode(payload.as_bytes(), &keys, true).unwrap();
-        assert_eq!(mentioned(&bytes), [KEYS[1], KEYS[0]]);
-        // What is left of it is looked at as far as it goes.
-        mentioned(&bytes[..bytes.len() / 2]);
+        for method in Method::ALL {
+            let bytes = codec::encode(payload.as_bytes(), &keys, method.at(None)).unwrap();
+            assert_eq!(mentioned(&bytes), [KEYS[1], KEYS[0]]);
+            // What is left of it is looked at as far as it goes.
+            mentioned(&bytes[..bytes.len() / 2]);
+        }
         assert_eq!(mentioned(&payload.as_bytes()[..100]), [KEYS[0]]);
         assert_eq!(mentioned(b""), [KEYS[0]; 0]);
     }

@@ -6,10 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
-
 use super::folder::{Folder, in_parallel, path_of};
-use crate::engine::codec::GZIP_MAGIC;
+use crate::engine::compression::Method;
 use crate::engine::digest::Hash;
 use crate::engine::disk::File;
 use crate::engine::error::Result;
@@ -90,12 +88,12 @@ fn is_in_pieces(store: &Store, key: &Hash) -> bool {
     if file.read_up_to(WHOLE, &mut head).is_err() {
         return true;
     }
-    if head.starts_with(&GZIP_MAGIC) {
+    if let Some(method) = Method::of(&head) {
         let mut text = Vec::new();
         // What it was cut off from is missed.
-        let _ = MultiGzDecoder::new(head.as_slice())
-            .take(WHOLE)
-            .read_to_end(&mut text);
+        let _ = method
+            .reader(head.as_slice())
+            .and_then(|reader| reader.take(WHOLE).read_to_end(&mut text));
         head = text;
     }
     head.windows(IN_PIECES.len())

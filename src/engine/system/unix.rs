@@ -5,12 +5,17 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::{ptr, slice};
 
+use libc::c_void;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use once_cell::race::OnceBox;
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
+#[cfg(target_os = "linux")]
+use rustix::mm::{Advice, madvise};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use rustix::process::{Flock, FlockType, Pid, fcntl_getlk, geteuid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -106,22 +111,172 @@ pub fn coarse_milliseconds() -> u64 {
     now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
 }
 
+/// File systems on disks of this machine, by linux/magic.h and the sources of the others.
+#[cfg(target_os = "linux")]
+const BY_KERNEL: [u32; 9] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683e, // btrfs
+    0x0102_1994, // tmpfs
+    0xf2f5_2010, // f2fs
+    0x2fc1_2fc1, // zfs
+    0xca45_1a4e, // bcachefs
+    0x3153_464a, // jfs
+    0x3434,      // nilfs
+];
+
+/// What containers and images lie on, above one of those.
+#[cfg(target_os = "linux")]
+const OVERLAY: u32 = 0x794c_7630;
+#[cfg(target_os = "linux")]
+const IMAGES: [u32; 2] = [
+    0x7371_7368, // squashfs
+    0xe0f5_e1e2, // erofs
+];
+
+#[cfg(target_os = "linux")]
+fn kind_of(system: &rustix::fs::StatFs) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it has 32 bits"
+    )]
+    let kind = system.f_type as u32;
+    kind
+}
+
+/// Whether a file lies on a disk of this machine, where nobody else's kernel changes it. Of a file
+/// system that is not known here it does not.
+pub fn is_local(file: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::fstatfs(file).is_ok_and(|system| {
+        let kind = kind_of(&system);
+        kind == OVERLAY || BY_KERNEL.contains(&kind) || IMAGES.contains(&kind)
+    });
+    #[cfg(not(target_os = "linux"))]
+    return stamps(file) == Stamps::ByKernel;
+}
+
+/// Whether nobody but this process's user, and the system's, may write to a file.
+pub fn is_owners_alone(file: &Metadata) -> bool {
+    let owner = file.uid();
+    (owner == geteuid().as_raw() || owner == 0) && file.mode() & 0o022 == 0
+}
+
+/// From this length on memory has room for a huge page, wherever it begins.
+#[cfg(target_os = "linux")]
+const HUGE: usize = 1 << 22;
+
+/// Memory of this process alone: a part of a file, which what is written to it does not reach, or
+/// zeros.
+#[derive(Debug)]
+pub struct Memory {
+    map: *mut c_void,
+    map_length: usize,
+    /// Where in the map what was asked for begins.
+    start: usize,
+}
+
+// SAFETY: it owns its map, as a vector owns its bytes.
+unsafe impl Send for Memory {}
+// SAFETY: bytes are changed through `&mut` alone, or by who takes that upon himself.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// A part of a file, which must have that part as long as this is there: a page behind the
+    /// file's end is a signal that ends the process.
+    pub fn of_file(file: &File, start: u64, length: usize) -> io::Result<Self> {
+        let page = rustix::param::page_size();
+        let skipped = usize::try_from(start % page as u64).unwrap_or(0);
+        let map_length = length
+            .checked_add(skipped)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses the address, so that nothing that is there is touched.
+        let map = unsafe {
+            mmap(
+                ptr::null_mut(),
+                map_length,
+                access,
+                MapFlags::PRIVATE,
+                file,
+                start - skipped as u64,
+            )
+        };
+        Ok(Self {
+            map: map?,
+            map_length,
+            start: skipped,
+        })
+    }
+
+    /// Zeros; an error if there is no memory for them.
+    pub fn zeros(length: usize) -> io::Result<Self> {
+        let map_length = length.max(1);
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses the address, so that nothing that is there is touched.
+        let map = unsafe { mmap_anonymous(ptr::null_mut(), map_length, access, MapFlags::PRIVATE) };
+        let memory = Self {
+            map: map?,
+            map_length,
+            start: 0,
+        };
+        memory.ask_for_huge_pages();
+        Ok(memory)
+    }
+
+    /// Filling memory page by page takes twice as long; it is advice.
+    fn ask_for_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        if self.map_length >= HUGE {
+            // SAFETY: it is this map's memory, whose content stays what it is.
+            let _ = unsafe { madvise(self.map, self.map_length, Advice::LinuxHugepage) };
+        }
+    }
+
+    /// Has all of it read from the file now; false if the disk does not give it.
+    pub fn populate(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: it is this map's memory, whose content stays what it is.
+            let done = unsafe { madvise(self.map, self.map_length, Advice::LinuxPopulateRead) };
+            // What kernels before 5.14 do not know, they do not refuse.
+            matches!(done, Ok(()) | Err(Errno::INVAL))
+        }
+        #[cfg(not(target_os = "linux"))]
+        true
+    }
+
+    /// Where it begins.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.map.cast::<u8>().wrapping_add(self.start)
+    }
+
+    pub fn length(&self) -> usize {
+        self.map_length - self.start
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the map has so many bytes, and lives as long as `self`.
+        unsafe { slice::from_raw_parts(self.as_ptr(), self.length()) }
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and nobody else has it.
+        unsafe { slice::from_raw_parts_mut(self.as_ptr(), self.length()) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: it is this map, whole, and nobody uses it any longer.
+        let _ = unsafe { munmap(self.map, self.map_length) };
+    }
+}
+
 /// What the file system of a file says of its changes. One that is not known here says too little.
 #[cfg(target_os = "linux")]
 pub fn stamps(file: &File) -> Stamps {
-    // By linux/magic.h and the sources of the others.
-    const BY_KERNEL: [u32; 9] = [
-        0xef53,      // ext2, ext3, ext4
-        0x5846_5342, // xfs
-        0x9123_683e, // btrfs
-        0x0102_1994, // tmpfs
-        0xf2f5_2010, // f2fs
-        0x2fc1_2fc1, // zfs
-        0xca45_1a4e, // bcachefs
-        0x3153_464a, // jfs
-        0x3434,      // nilfs
-    ];
-    const OVERLAY: u32 = 0x794c_7630;
     const READ_ONLY: u64 = 1;
     const BY_SERVER: [u32; 6] = [
         0x6969,      // nfs
@@ -134,12 +289,7 @@ pub fn stamps(file: &File) -> Stamps {
     let Ok(system) = rustix::fs::fstatfs(file) else {
         return Stamps::Unreliable;
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it has 32 bits"
-    )]
-    let kind = system.f_type as u32;
+    let kind = kind_of(&system);
     #[expect(clippy::cast_sign_loss, reason = "flags")]
     let is_read_only = system.f_flags as u64 & READ_ONLY != 0;
     if kind == OVERLAY || BY_KERNEL.contains(&kind) && is_read_only {

@@ -43,6 +43,70 @@ pub fn process_lives(number: u32) -> Option<bool> {
     told.then_some(code == STILL_ACTIVE.cast_unsigned())
 }
 
+/// Nothing is mapped here: the system lets nobody replace or remove a file that is.
+pub fn is_local(_: &File) -> bool {
+    false
+}
+
+/// Not told here.
+pub fn is_owners_alone(_: &Metadata) -> bool {
+    false
+}
+
+/// Memory of this process alone.
+#[derive(Debug)]
+pub struct Memory {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+/// What the widest processors load at once.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line([u8; 64]);
+
+impl Memory {
+    /// Nothing is mapped here.
+    pub fn of_file(_: &File, _: u64, _: usize) -> io::Result<Self> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    /// Zeros; an error if there is no memory for them.
+    pub fn zeros(length: usize) -> io::Result<Self> {
+        let count = length.div_ceil(size_of::<Line>());
+        let mut lines = Vec::new();
+        if lines.try_reserve_exact(count).is_err() {
+            return Err(ErrorKind::OutOfMemory.into());
+        }
+        lines.resize(count, Line([0; 64]));
+        Ok(Self { lines, length })
+    }
+
+    /// There is nothing to be read.
+    pub fn populate(&self) -> bool {
+        true
+    }
+
+    /// Where it begins.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.lines.as_ptr().cast::<u8>().cast_mut()
+    }
+
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the lines have so many bytes, and live as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.length) }
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and nobody else has it.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
+    }
+}
+
 /// An error if this process may not write there, as far as the file's own attribute tells.
 pub fn may_write(path: &Path) -> io::Result<()> {
     let metadata = std::fs::metadata(path)?;

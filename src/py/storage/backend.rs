@@ -3,12 +3,13 @@
 use crate::py::once::intern;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyDict, PyString};
 
 use super::entry::{Entry, pickled};
 use super::file::FileStore;
 use super::memory::{independent, independent_copy};
 use super::pieces::holds_digests_only;
+use super::serialised::Serialised;
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::to_digest;
 use crate::py::names::Imported;
@@ -76,7 +77,7 @@ impl<'py> Backend<'py> {
 
     /// What tells a value from all others that are stored here: the bytes that are stored of it, or
     /// those that `pickle` makes of it; `None` if there are none.
-    pub fn payload(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    pub fn payload(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<Serialised<'py>>> {
         match self {
             Self::File(files) => files.get().payload(value).map(Some),
             Self::Memory(_) | Self::Python(_) => pickled(value),

@@ -7,7 +7,7 @@ use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple, PyType,
 };
 
-use super::entry::pickled;
+use super::entry::pickled_whole;
 use crate::py::digest::exact::module_of;
 use crate::py::names::Imported;
 
@@ -43,7 +43,7 @@ fn independent_array<'py>(
     let copies = |class: &Bound<'py, PyAny>| class.getattr(intern!(py, "__deepcopy__"));
     if !class.is(array) && copies(class.as_any())?.is(&copies(array)?) {
         let again = |bytes| LOADS.get(py)?.call1((bytes,));
-        if let Some(bytes) = pickled(value)?
+        if let Some(bytes) = pickled_whole(value)?
             && let Ok(copy) = again(bytes)
         {
             return Ok(copy);

@@ -12,6 +12,7 @@ mod memory;
 mod pieces;
 pub mod records;
 pub mod root;
+mod serialised;
 pub mod signatures;
 mod sqlite;
 pub mod survey;
@@ -20,8 +21,8 @@ pub mod undo;
 pub use backend::Backend;
 pub use collection::{Collection, Flight};
 pub use destructure::{
-    child_digests, has_identity, intern_value, load_from, load_value, mend, result_digest, save,
-    save_result, save_value,
+    child_digests, has_identity, intern_value, load_from, load_value, mend, result_digest,
+    result_digests, save, save_result, save_value,
 };
 pub use memory::{independent, independent_copy, put_newest};
 pub use sqlite::SqliteStore;

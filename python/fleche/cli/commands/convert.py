@@ -23,7 +23,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--to", metavar="NAME", help="the section to copy to")
     where.add_argument("--template", choices=_TEMPLATES, help="the form of the new cache")
     parser.add_argument("--root", metavar="FOLDER", help="where the new cache is, with --template")
-    parser.add_argument("--compress", action="store_true", help="compress the new files with gzip")
+    parser.add_argument(
+        "--compress",
+        nargs="?",
+        const="gzip",
+        choices=("gzip", "zstd"),
+        help="compress the new files, by gzip unless another way is given",
+    )
     parser.add_argument(
         "--remaining-depth",
         type=int,
@@ -70,7 +76,7 @@ def _config(given: argparse.Namespace) -> dict[str, Any]:
         raise Mistake("bags are not compressed: leave --compress out, or choose another template")
     for kind in ("values", "calls") if given.compress else ():
         if "compress" in STORAGES[kind[:-1]][config[kind]["type"]]:
-            config[kind]["compress"] = True
+            config[kind]["compress"] = given.compress
     if given.remaining_depth is not None:
         config["values"]["remaining_depth"] = given.remaining_depth
     return config

@@ -44,6 +44,7 @@ use definitions::{Definition, Dependencies, Question};
 use libraries::Kind;
 use trail::Trail;
 
+pub use libraries::buffer::bytes as bytes_of_buffer;
 pub use naming::{is_named_function, leads_to, module_of};
 pub use results::{decided, decided_digest, serialised, serialised_digest, unique};
 

@@ -52,11 +52,13 @@ fn is_decided(value: &Bound<'_, PyAny>) -> PyResult<bool> {
         || is(&FRACTION)?)
 }
 
-/// The key of a result that was serialised to these bytes.
-pub fn serialised(py: Python<'_>, bytes: &[u8]) -> Hash {
+/// The key of a result that was serialised to these bytes, which may be in parts.
+pub fn serialised(py: Python<'_>, parts: &[&[u8]]) -> Hash {
     let mut encoder = Encoder::new(Tag::Serialised);
-    encoder.length(bytes.len());
-    crate::py::digest::hash_bulk(py, &mut encoder, bytes);
+    encoder.length(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        crate::py::digest::hash_bulk(py, &mut encoder, part);
+    }
     encoder.finish()
 }
 
@@ -71,7 +73,7 @@ pub fn decided_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
 #[pyfunction]
 pub fn serialised_digest<'py>(bytes: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
     let py = bytes.py();
-    to_digest(py, &serialised(py, bytes.as_bytes()))
+    to_digest(py, &serialised(py, &[bytes.as_bytes()]))
 }
 
 /// A key that no other result has.

@@ -7,5 +7,5 @@ mod sharing;
 mod split;
 
 pub use load::{child_digests, load_from, load_value, mend};
-pub use save::{intern_value, result_digest, save, save_result, save_value};
+pub use save::{intern_value, result_digest, result_digests, save, save_result, save_value};
 pub use sharing::has_identity;

@@ -98,20 +98,37 @@ pub fn save_result<'py>(
 /// The digest under which a result is stored, where nothing but `pickle` serialises it.
 #[pyfunction]
 pub fn result_digest<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    to_digest(value.py(), &result_hash(value)?)
+    to_digest(value.py(), &result_hash(value, false)?.0)
+}
+
+/// That digest, and the one of before large buffers lay apart, if it was another one.
+#[pyfunction]
+pub fn result_digests<'py>(value: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let py = value.py();
+    let (today, is_apart) = result_hash(value, false)?;
+    let mut all = vec![to_digest(py, &today)?];
+    if is_apart {
+        all.push(to_digest(py, &result_hash(value, true)?.0)?);
+    }
+    Ok(all)
 }
 
 fn is_key_of_result(value: &Bound<'_, PyAny>, key: &Hash) -> PyResult<bool> {
-    match result_hash(value) {
-        Ok(hash) => Ok(hash == *key),
+    match result_hash(value, false) {
+        Ok((today, _)) if today == *key => Ok(true),
+        Ok((_, true)) => Ok(result_hash(value, true)?.0 == *key),
+        Ok(_) => Ok(false),
         Err(error) if digest::is_indigestible(value.py(), &error) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-fn result_hash(value: &Bound<'_, PyAny>) -> PyResult<Hash> {
+/// The digest of a result, today or before large buffers lay apart, and whether they do.
+fn result_hash(value: &Bound<'_, PyAny>, before: bool) -> PyResult<(Hash, bool)> {
     let mut splitter = Splitter::new(value.py(), None, None, i64::MAX)?;
-    Ok(splitter.outermost(value)?.hash)
+    splitter.older = before;
+    let hash = splitter.outermost(value)?.hash;
+    Ok((hash, splitter.is_apart))
 }
 
 /// What a parent holds of a child of this value, and the child's depth; a child that is deep

@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::super::backend::Backend;
-use super::super::entry::{Entry, pickled};
+use super::super::entry::{Entry, pickled, pickled_whole};
 use super::super::pieces::{ATTRS, DATACLASS, DICT, ITERABLE};
+use super::super::serialised::Serialised;
 use super::sharing::{Sharing, has_identity, may_refer};
 use crate::engine::digest::Hash;
 use crate::py::digest::{self, Scheme, check_depth, composite, is_digest, record, to_digest};
@@ -29,9 +30,13 @@ pub(super) struct Node<'py> {
     pub(super) depth: usize,
     pub(super) hash: Hash,
     /// The bytes that made the hash.
-    pub(super) payload: Option<Bound<'py, PyBytes>>,
+    pub(super) payload: Option<Serialised<'py>>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says a thing of its own"
+)]
 pub(super) struct Splitter<'a, 'py> {
     pub(super) py: Python<'py>,
     /// For rules of users; `None` where nothing is stored.
@@ -43,6 +48,10 @@ pub(super) struct Splitter<'a, 'py> {
     pub(super) level: usize,
     /// Whether the key of the outermost value is given, so that its digest is not needed.
     pub(super) keyed: bool,
+    /// Whether keys are those of before large buffers lay apart.
+    pub(super) older: bool,
+    /// Whether large buffers lay apart from something that a key was made of.
+    pub(super) is_apart: bool,
     /// Children to store, each before its parent.
     pub(super) children: Vec<Entry<'py>>,
     pub(super) seen: HashSet<Hash>,
@@ -73,6 +82,8 @@ impl<'a, 'py> Splitter<'a, 'py> {
             custom: (!custom.is_empty() && storage.is_some()).then(|| custom.clone()),
             level: 0,
             keyed: false,
+            older: false,
+            is_apart: false,
             children: Vec::new(),
             seen: HashSet::new(),
             named: HashSet::new(),
@@ -184,10 +195,7 @@ impl<'a, 'py> Splitter<'a, 'py> {
     }
 
     /// The key of a result that is stored whole, and the bytes of it, if these decide.
-    fn key_of(
-        &mut self,
-        value: &Bound<'py, PyAny>,
-    ) -> PyResult<(Hash, Option<Bound<'py, PyBytes>>)> {
+    fn key_of(&mut self, value: &Bound<'py, PyAny>) -> PyResult<(Hash, Option<Serialised<'py>>)> {
         if self.scheme == Scheme::Sha256 {
             return Ok((self.content_in_sha256(value)?, None));
         }
@@ -195,13 +203,14 @@ impl<'a, 'py> Splitter<'a, 'py> {
             return Ok((hash, None));
         }
         let payload = match self.backend {
+            None if self.older => pickled_whole(value)?.map(Serialised::whole),
             Some(backend) => backend.payload(value)?,
             None => pickled(value)?,
         };
         match payload {
             Some(payload) => {
-                let hash = digest::exact::serialised(self.py, payload.as_bytes());
-                Ok((hash, Some(payload)))
+                self.is_apart |= payload.in_one_piece().is_none();
+                Ok((payload.key(), Some(payload)))
             }
             // Where it cannot be stored, storing it says so.
             None => Ok((digest::exact::unique()?, None)),

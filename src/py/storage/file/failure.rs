@@ -61,7 +61,7 @@ pub fn faulty(py: Python<'_>, path: &Path, fault: &Fault) -> PyErr {
             missing.set_cause(py, Some(errors::signature_error(py, &fault.to_string())));
             missing
         }
-        Fault::Empty | Fault::Gzip(_) => useless(py, path, &fault.to_string()),
+        Fault::Empty | Fault::Compressed(..) | Fault::Cut => useless(py, path, &fault.to_string()),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Entries too large to be read in passing: straight into the object that the serialiser gets.
 
-use std::io::Seek;
+use std::io::{self, Seek};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::failure::{Failure, faulty, unreadable};
 use super::{DIRECT, FileStore, PayloadBytes};
-use crate::engine::codec::{self, GZIP_MAGIC};
+use crate::engine::codec;
+use crate::engine::compression::{Method, TELLING};
 use crate::engine::error::{Error, Fault};
 use crate::engine::files;
 use crate::engine::sign::SIGNATURE_LENGTH;
@@ -19,11 +20,11 @@ impl FileStore {
         mut entry: files::Entry,
     ) -> PyResult<PayloadBytes<'py>> {
         let path = entry.path().to_owned();
-        let mut start = [0; GZIP_MAGIC.len()];
+        let mut start = [0; TELLING];
         let peeked = py.detach(|| entry.peek(&mut start));
         peeked.map_err(|error| unreadable(py, &error))?;
-        if start == GZIP_MAGIC {
-            return self.read_compressed(py, entry);
+        if let Some(method) = Method::of(&start) {
+            return self.read_compressed(py, method, entry);
         }
         if entry.length() <= DIRECT {
             let decoded = py.detach(|| {
@@ -65,25 +66,30 @@ impl FileStore {
     fn read_compressed<'py>(
         &self,
         py: Python<'py>,
+        method: Method,
         mut entry: files::Entry,
     ) -> PyResult<PayloadBytes<'py>> {
         let path = entry.path().to_owned();
-        let stated = py.detach(|| codec::stated_length(entry.file()));
+        let stated = py.detach(|| method.stated_length(entry.file()));
         let stated = stated.map_err(|error| unreadable(py, &Error::io("read", &path)(error)))?;
         if let Some(length) = stated
-            && let Some(bytes) = self.decompress_into(py, &mut entry, length)?
+            && let Some(bytes) = self.decompress_into(py, method, &mut entry, length)?
         {
             return Ok(PayloadBytes::Direct(bytes));
         }
         let counted = py.detach(|| {
             let rewound = entry.file().rewind();
-            rewound.map_err(|error| Fault::Gzip(error.to_string()))?;
-            codec::counted_length(entry.file())
+            rewound.map_err(|error| method.fault(&error))?;
+            codec::counted_length(method, entry.file())
         });
         let length = counted.map_err(|fault| faulty(py, &path, &fault))?;
-        match self.decompress_into(py, &mut entry, length)? {
+        match self.decompress_into(py, method, &mut entry, length)? {
             Some(bytes) => Ok(PayloadBytes::Direct(bytes)),
-            None => Err(faulty(py, &path, &Fault::Gzip("it changed".to_owned()))),
+            None => Err(faulty(
+                py,
+                &path,
+                &method.fault(&io::Error::other("it changed")),
+            )),
         }
     }
 
@@ -92,6 +98,7 @@ impl FileStore {
     fn decompress_into<'py>(
         &self,
         py: Python<'py>,
+        method: Method,
         entry: &mut files::Entry,
         length: u64,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -108,7 +115,7 @@ impl FileStore {
         let mut outcome = Ok(false);
         let bytes = PyBytes::new_with(py, length, |bytes| {
             outcome = py.detach(|| {
-                let fits = codec::decompress_into(entry.file(), bytes, signature)?;
+                let fits = codec::decompress_into(method, entry.file(), bytes, signature)?;
                 if fits && !self.keys.is_empty() {
                     self.keys.verify(bytes, signature)?;
                 }

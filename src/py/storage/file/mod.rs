@@ -1,28 +1,32 @@
 //! Folders of pickled objects.
 
+mod apart;
 mod failure;
 mod large;
+mod writing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::entry::Entry;
-use super::root::{FileRoot, full_key, locked};
-use crate::engine::bulk;
+use super::root::{FileRoot, full_key};
+use super::serialised::{Serialised, as_bytes};
 use crate::engine::codec::{self, Payload};
-use crate::engine::digest::{Hash, Hex};
+use crate::engine::compression::{Compression, Method};
+use crate::engine::digest::Hash;
 use crate::engine::error::{Error, Fault};
 use crate::engine::files::{self, Store};
 use crate::engine::record::Filter;
 use crate::engine::sign::Keys;
-use crate::py::digest::{Scheme, hash_of_text};
+use crate::engine::{self, bulk};
+use crate::py::digest::{self, Scheme, hash_of_text};
 use crate::py::errors::{self, Log};
+use apart::Loaded;
 use failure::{cannot_be_read, faulty, unreadable, unserialised, useless};
 
 /// Up to this length an entry is read and written without giving up the GIL: where other threads
@@ -32,14 +36,8 @@ const WITH_GIL: u64 = 1 << 16;
 /// From this length on an entry is read straight into the object that the serialiser gets.
 const DIRECT: u64 = 1 << 20;
 
-/// Up to this many entries are written without giving up the GIL.
-const FEW: usize = 16;
-
 /// What took longer than this means a slow file system, where others had better run meanwhile.
 const SLOW: Duration = Duration::from_micros(500);
-
-/// How much of a batch is serialised before it is written.
-const BATCH_BYTES: usize = 1 << 22;
 
 /// A folder of pickled objects.
 #[pyclass(frozen, extends = FileRoot, module = "fleche._core")]
@@ -47,9 +45,13 @@ pub struct FileStore {
     store: Arc<Store>,
     lock_timeout: f64,
     keys: Keys,
-    compress: bool,
+    compression: Option<Compression>,
     dumps: Py<PyAny>,
     loads: Py<PyAny>,
+    /// Whether large buffers may lie apart: `dumps` takes `buffer_callback`, and `loads` `buffers`.
+    apart: bool,
+    /// Whether they are mapped where that can be.
+    mapped: bool,
     /// Whether the last operation was slow.
     slow: AtomicBool,
 }
@@ -71,6 +73,12 @@ impl std::ops::Deref for PayloadBytes<'_> {
     }
 }
 
+/// What is in an entry, its signature verified.
+enum Contents<'py> {
+    Payload(PayloadBytes<'py>),
+    Apart(Loaded<'py>),
+}
+
 /// What became of reading an entry.
 enum Found {
     Payload(Payload),
@@ -84,22 +92,29 @@ enum Found {
 #[pymethods]
 impl FileStore {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "the fields of a storage")]
     fn new(
         root: PathBuf,
         lock_timeout: f64,
         keys: Vec<Vec<u8>>,
-        compress: bool,
+        compress: Option<&str>,
+        level: Option<u32>,
         dumps: Py<PyAny>,
         loads: Py<PyAny>,
+        apart: bool,
+        mapped: bool,
     ) -> PyResult<PyClassInitializer<Self>> {
+        let compression = compress.map(|name| compression(name, level)).transpose()?;
         let folder = FileRoot::new(root, lock_timeout)?;
         let store = Self {
             store: folder.store.clone(),
             lock_timeout,
             keys: Keys::new(keys),
-            compress,
+            compression,
             dumps,
             loads,
+            apart,
+            mapped,
             slow: AtomicBool::new(false),
         };
         Ok(PyClassInitializer::from(folder).add_subclass(store))
@@ -130,12 +145,31 @@ impl FileStore {
         }
     }
 
+    /// The same without large buffers that lie apart, which are not read unless they are signed.
+    fn stream_of<'py>(&self, key: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let py = key.py();
+        let key = full_key(key)?;
+        let path = self.store.path(&key);
+        let payload = match self.contents(py, &key)? {
+            Some(Contents::Apart(loaded)) => return Ok(Some(loaded.stream)),
+            Some(Contents::Payload(payload)) => payload,
+            None => return Ok(None),
+        };
+        if self.apart && engine::apart::is_apart(&payload) {
+            return Ok(Some(Loaded::from_payload(py, &payload, &path)?.stream));
+        }
+        match payload {
+            PayloadBytes::Read(payload) => bytes_of(py, &payload).map(Some),
+            PayloadBytes::Direct(bytes) => Ok(Some(bytes)),
+        }
+    }
+
     /// The bytes to store for an object.
     fn encode<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let py = value.py();
-        let payload = self.dump(value)?;
+        let payload = as_bytes(self.dumps.bind(py).call1((value,))?)?;
         let bytes = payload.as_bytes();
-        let encoded = py.detach(|| codec::encode(bytes, &self.keys, self.compress))?;
+        let encoded = py.detach(|| codec::encode(bytes, &self.keys, self.compression))?;
         bytes_of(py, &encoded)
     }
 
@@ -154,7 +188,10 @@ impl FileStore {
 
     /// Compresses every entry that is not compressed.
     fn compress_all(&self, py: Python<'_>) -> PyResult<()> {
-        self.rewrite_all(py, codec::compressed)
+        let by = self
+            .compression
+            .map_or_else(|| compression("gzip", None), Ok)?;
+        self.rewrite_all(py, |bytes| codec::compressed(bytes, by))
     }
 
     /// Decompresses every entry that is compressed.
@@ -166,16 +203,43 @@ impl FileStore {
 impl FileStore {
     /// The object that is stored under a key; `KeyError` if there is none, or none of use.
     pub fn get<'py>(&self, py: Python<'py>, key: &Hash) -> PyResult<Bound<'py, PyAny>> {
-        match self.read(py, key)? {
-            Some(payload) => self.load(py, &payload, &self.store.path(key)),
-            None => Err(errors::missing(py, &self.store.path(key), None)),
+        let path = self.store.path(key);
+        match self.contents(py, key)? {
+            Some(Contents::Apart(loaded)) => {
+                let value = loaded.load(self.loads.bind(py));
+                value.map_err(|error| self.unloaded(py, error, &path))
+            }
+            Some(Contents::Payload(payload)) => self.load(py, &payload, &path),
+            None => Err(errors::missing(py, &path, None)),
         }
+    }
+
+    /// What is in an entry, large buffers that lie apart mapped where that can be.
+    fn contents<'py>(&self, py: Python<'py>, key: &Hash) -> PyResult<Option<Contents<'py>>> {
+        let payload = match self.find(py, key) {
+            Ok(Found::Large(mut entry)) if self.apart => {
+                if Self::is_apart(py, &mut entry)? {
+                    return self.read_apart(py, entry).map(Contents::Apart).map(Some);
+                }
+                self.read_large(py, entry).map(Some)
+            }
+            found => self.payload_in(py, found),
+        };
+        Ok(payload?.map(Contents::Payload))
     }
 
     /// The bytes that the serialiser made, their signature verified; `None` if there is no entry,
     /// `KeyError` if it is of no use.
     pub fn read<'py>(&self, py: Python<'py>, key: &Hash) -> PyResult<Option<PayloadBytes<'py>>> {
-        match self.find(py, key) {
+        self.payload_in(py, self.find(py, key))
+    }
+
+    fn payload_in<'py>(
+        &self,
+        py: Python<'py>,
+        found: Result<Found, Error>,
+    ) -> PyResult<Option<PayloadBytes<'py>>> {
+        match found {
             Ok(Found::Payload(payload)) => Ok(Some(PayloadBytes::Read(payload))),
             Ok(Found::Nothing) => Ok(None),
             Ok(Found::Fault(path, fault)) => Err(faulty(py, &path, &fault)),
@@ -187,75 +251,7 @@ impl FileStore {
     /// Pickles and stores an object; `SaveError` if it cannot be stored.
     pub fn put(&self, py: Python<'_>, key: &Hash, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let payload = self.dump_for(key, value)?;
-        self.write(py, key, payload.as_bytes())
-    }
-
-    fn write(&self, py: Python<'_>, key: &Hash, bytes: &[u8]) -> PyResult<()> {
-        let write = |timeout| {
-            let signature = self.keys.sign(bytes);
-            let fill = |file: &mut _| codec::write(bytes, signature.as_ref(), self.compress, file);
-            self.store.write_within(key, timeout, fill)
-        };
-        let mut written = self.swiftly(py, fits(bytes.len()), || write(Duration::ZERO));
-        if let Err(Error::Locked { .. }) = written {
-            written = py.detach(|| write(self.store.lock_timeout()));
-        }
-        written.map_err(|error| self.unsaved(py, key, &error))
-    }
-
-    /// As `put` for each of them, in this order; small ones that are there already are left alone:
-    /// replacing a file makes some file systems wait for the disk.
-    pub fn put_many<'py>(&self, py: Python<'py>, entries: &[Entry<'py>]) -> PyResult<()> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        for Entry {
-            key,
-            value,
-            payload,
-        } in entries
-        {
-            let payload = match payload {
-                Some(payload) => payload.clone(),
-                None => self.dump_for(key, value)?,
-            };
-            let length = payload.as_bytes().len();
-            bytes += length;
-            if length > BATCH_BYTES {
-                self.write_batch(py, &std::mem::take(&mut batch))?;
-                self.write(py, key, payload.as_bytes())?;
-                bytes = 0;
-                continue;
-            }
-            batch.push((key, payload));
-            if bytes > BATCH_BYTES {
-                self.write_batch(py, &std::mem::take(&mut batch))?;
-                bytes = 0;
-            }
-        }
-        self.write_batch(py, &batch)
-    }
-
-    fn write_batch(&self, py: Python<'_>, batch: &[(&Hash, Bound<'_, PyBytes>)]) -> PyResult<()> {
-        let batch: Vec<_> = batch
-            .iter()
-            .map(|(key, payload)| (*key, payload.as_bytes()))
-            .collect();
-        let bytes = batch.iter().map(|(_, payload)| payload.len()).sum();
-        let write = |timeout| {
-            batch.iter().try_for_each(|(key, payload)| {
-                let encoded = codec::encode(payload, &self.keys, self.compress)
-                    .map_err(Error::io("encode", &self.store.path(key)));
-                let stored =
-                    encoded.and_then(|bytes| self.store.write_unless_equal(key, timeout, &bytes));
-                stored.map_err(|error| (*key, error))
-            })
-        };
-        let short = batch.len() <= FEW && fits(bytes);
-        let mut written = self.swiftly(py, short, || write(Duration::ZERO));
-        if let Err((_, Error::Locked { .. })) = written {
-            written = py.detach(|| write(self.store.lock_timeout()));
-        }
-        written.map_err(|(key, error)| self.unsaved(py, key, &error))
+        self.write(py, key, &payload)
     }
 
     /// Whether there is an entry, of use or not.
@@ -288,6 +284,13 @@ impl FileStore {
     /// Notes that an entry under a key of this scheme is about to be written.
     pub fn note_scheme(&self, py: Python<'_>, scheme: Scheme) {
         self.swiftly(py, true, || self.store.note_scheme(scheme));
+    }
+
+    fn is_apart(py: Python<'_>, entry: &mut files::Entry) -> PyResult<bool> {
+        let mut start = [0; engine::apart::MAGIC.len()];
+        let peeked = py.detach(|| entry.peek(&mut start));
+        peeked.map_err(|error| unreadable(py, &error))?;
+        Ok(engine::apart::is_apart(&start))
     }
 
     fn find(&self, py: Python<'_>, key: &Hash) -> Result<Found, Error> {
@@ -341,48 +344,49 @@ impl FileStore {
             PayloadBytes::Read(payload) => bytes_of(py, payload)?,
             PayloadBytes::Direct(bytes) => bytes.clone(),
         };
-        self.loads.bind(py).call1((bytes,)).map_err(|error| {
-            if !errors::is_exception(py, &error) {
-                return error;
-            }
-            let reason = errors::describe(py, &error);
-            let missing = useless(py, path, &reason);
-            // Bytes whose signature held are not damaged.
-            let damaged = self.keys.is_empty() && !errors::may_pass(py, &error);
-            let missing = if damaged {
-                missing
-            } else {
-                errors::unreadable(py, path, &cannot_be_read(&reason))
-            };
-            missing.set_cause(py, Some(error));
-            missing
-        })
+        let loads = self.loads.bind(py);
+        let value = if self.apart && engine::apart::is_apart(bytes.as_bytes()) {
+            Loaded::from_payload(py, bytes.as_bytes(), path)?.load(loads)
+        } else {
+            loads.call1((bytes,))
+        };
+        value.map_err(|error| self.unloaded(py, error, path))
     }
 
-    fn dump<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let py = value.py();
-        let bytes = self.dumps.bind(py).call1((value,))?;
-        match bytes.cast_into::<PyBytes>() {
-            Ok(bytes) => Ok(bytes),
-            // A bytearray or a memoryview.
-            Err(other) => Ok(py
-                .get_type::<PyBytes>()
-                .call1((other.into_inner(),))?
-                .cast_into()?),
+    fn unloaded(&self, py: Python<'_>, error: PyErr, path: &std::path::Path) -> PyErr {
+        if !errors::is_exception(py, &error) {
+            return error;
         }
+        let reason = errors::describe(py, &error);
+        let missing = useless(py, path, &reason);
+        // Bytes whose signature held are not damaged.
+        let damaged = self.keys.is_empty() && !errors::may_pass(py, &error);
+        let missing = if damaged {
+            missing
+        } else {
+            errors::unreadable(py, path, &cannot_be_read(&reason))
+        };
+        missing.set_cause(py, Some(error));
+        missing
+    }
+
+    /// What stands in scheme `sha256` the reference reads, which knows of nothing that lies apart.
+    fn dump<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Serialised<'py>> {
+        let py = value.py();
+        let dumps = self.dumps.bind(py);
+        if self.apart && digest::active_scheme(py)? == Scheme::Exact {
+            return Serialised::new(dumps, value, None);
+        }
+        as_bytes(dumps.call1((value,))?).map(Serialised::whole)
     }
 
     /// What is stored of a value, before signature and compression; `SaveError` if it cannot be.
-    pub fn payload<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    pub fn payload<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Serialised<'py>> {
         self.dump(value)
             .map_err(|error| unserialised(value, error, self.store.root()))
     }
 
-    fn dump_for<'py>(
-        &self,
-        key: &Hash,
-        value: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    fn dump_for<'py>(&self, key: &Hash, value: &Bound<'py, PyAny>) -> PyResult<Serialised<'py>> {
         self.dump(value)
             .map_err(|error| unserialised(value, error, &self.store.path(key)))
     }
@@ -390,7 +394,7 @@ impl FileStore {
     fn rewrite_all(
         &self,
         py: Python<'_>,
-        convert: fn(&[u8]) -> std::io::Result<Option<Vec<u8>>>,
+        convert: impl Fn(&[u8]) -> std::io::Result<Option<Vec<u8>>> + Send,
     ) -> PyResult<()> {
         let mut failures = Vec::new();
         let rewritten = py.detach(|| {
@@ -402,17 +406,20 @@ impl FileStore {
         }
         rewritten.map_err(|error| errors::os_error(&error))
     }
+}
 
-    fn unsaved(&self, py: Python<'_>, key: &Hash, error: &Error) -> PyErr {
-        match error {
-            Error::Locked { .. } => locked(py, "save", &self.store, self.lock_timeout, key, error),
-            Error::Interrupted => errors::os_error(error),
-            Error::Io { .. } => {
-                let message = format!("cannot save {}: {error}", Hex::of(key).as_str());
-                errors::save_error(py, &message, Some(errors::os_error(error)))
-            }
-        }
-    }
+/// What is called so, at a level; `ValueError` if there is none.
+fn compression(name: &str, level: Option<u32>) -> PyResult<Compression> {
+    let Some(method) = Method::named(name) else {
+        let known = Method::ALL.map(Method::name).join("' and '");
+        let message = format!("there is no compression {name:?}; there are '{known}'");
+        return Err(PyValueError::new_err(message));
+    };
+    method.at(level).ok_or_else(|| {
+        let highest = method.highest_level();
+        let message = format!("the levels of {name} are the integers from 1 to {highest}");
+        PyValueError::new_err(message)
+    })
 }
 
 /// A `bytes` object; `MemoryError`, and no panic, if there is no memory for it.

@@ -4,7 +4,7 @@
 //! class's name; no library is imported for it, and every class is looked at once.
 
 mod arrow;
-mod buffer;
+pub mod buffer;
 mod columns;
 mod dtype;
 mod functions;
