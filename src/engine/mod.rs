@@ -5,6 +5,7 @@
 mod admit;
 pub mod ballast;
 pub mod bulk;
+pub mod cbor;
 pub mod codec;
 pub mod collection;
 pub mod config;

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fleche.storage.destructuring import DestructuringMixin, register_destructurer
     from fleche.storage.file import FileStorage
     from fleche.storage.memory import CallMemory, MemoryBackend, ValueMemory
+    from fleche.storage.cbor_file import CborFileBackend, ValueCborFile
     from fleche.storage.pickle_file import CallPickleFile, PickleFileBackend, ValuePickleFile
     from fleche.storage.sql import Sql
     from fleche.storage.thread_safe import PerKeyLockMixin, SerializingMixin
@@ -50,6 +51,8 @@ _LAZY = {
     "CallVoid": "void",
     "FileStorage": "file",
     "PickleFileBackend": "pickle_file",
+    "CborFileBackend": "cbor_file",
+    "ValueCborFile": "cbor_file",
     "ValuePickleFile": "pickle_file",
     "CallPickleFile": "pickle_file",
     "BagOfHoldingH5FileBackend": "bagofholding_file",
@@ -67,6 +70,7 @@ __all__ = [
     "CallMemory",
     "CallMixin",
     "CallPickleFile",
+    "CborFileBackend",
     "CallStorage",
     "CallVoid",
     "DestructuringMixin",
@@ -84,6 +88,7 @@ __all__ = [
     "ValueBagOfHoldingH5File",
     "ValueMemory",
     "ValueMixin",
+    "ValueCborFile",
     "ValuePickleFile",
     "ValueStorage",
     "ValueVoid",

@@ -62,6 +62,7 @@ _BUILT_IN = {
     "pickle": "fleche.storage.pickle_file",
     "cloudpickle": "fleche.storage.pickle_file",
     "dill": "fleche.storage.pickle_file",
+    "cbor": "fleche.storage.cbor_file",
     "bagofholding_hdf": "fleche.storage.bagofholding_file",
     "sql": "fleche.storage.sql",
 }
