@@ -301,8 +301,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
             }
             return Ok(Some(address));
         }
-        // Held by whoever gave it here, and by one other at most: it is met once.
-        if references(value) <= 2 {
+        // Held by whoever walks it, and by one part at most: it is met once.
+        if self.depth > 0 && references(value) <= 2 {
             return Ok(Some(address));
         }
         if let Some(met) = self.met.get(&address) {
@@ -558,8 +558,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
                 self.start(record.form.name(), 2);
                 self.out.text(&record.name);
                 self.out.length(Major::Map, fields.len());
-                for (name, part) in fields.iter().zip(tuple.as_slice()) {
-                    self.field(name, part)?;
+                for (name, part) in fields.iter().zip(tuple.iter()) {
+                    self.field(name, &part)?;
                 }
                 Ok(())
             }

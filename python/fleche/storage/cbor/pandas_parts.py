@@ -1,4 +1,4 @@
-"""pandas: frames as their blocks, series, indexes, arrays and scalars as the arrays that they hold."""
+"""pandas: frames as their blocks, series and indexes as their arrays, arrays as what is in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MASKED = {
     "FloatingArray": pd.arrays.FloatingArray,
     "BooleanArray": pd.arrays.BooleanArray,
 }
-_INDEXES: dict[str, Callable[..., Any]] = {
+_INDEXES: dict[str, Any] = {
     "DatetimeIndex": pd.DatetimeIndex,
     "TimedeltaIndex": pd.TimedeltaIndex,
     "PeriodIndex": pd.PeriodIndex,
@@ -101,7 +101,7 @@ _APART: dict[type, tuple[str, Callable[[Any], list[Any]]]] = {
     ),
     pd.MultiIndex: ("pandas.MultiIndex", _multi),
     pd.Index: ("pandas.Index", _index),
-    **{kind: ("pandas.Index", _index) for kind in _INDEXES.values()},  # type: ignore[dict-item]
+    **dict.fromkeys(_INDEXES.values(), ("pandas.Index", _index)),
     pd.arrays.DatetimeArray: ("pandas.DatetimeArray", _times),
     pd.arrays.TimedeltaArray: ("pandas.TimedeltaArray", _times),
     pd.arrays.PeriodArray: (
@@ -246,8 +246,9 @@ def _to_sparse(values: Any, length: int, indices: Any, kind: str, fill: Any) -> 
     index = IntIndex(length, indices, check_integrity=True)
     if kind == "BlockIndex":
         index = index.to_block_index()
-    dtype = pd.SparseDtype(values.dtype, fill)
-    return pd.arrays.SparseArray(values, sparse_index=index, fill_value=fill, dtype=dtype)
+    if values.shape != (index.npoints,):
+        raise ValueError("a sparse array of another length than its index")
+    return pd.arrays.SparseArray._simple_new(values, index, pd.SparseDtype(values.dtype, fill))
 
 
 def _to_moment(moment: Any, zone: Any) -> Any:

@@ -30,7 +30,9 @@ def _parts(frame: Any) -> list[Any]:
     sink = io.BytesIO()
     if frame.width:
         frame.write_ipc_stream(sink, compression="uncompressed")
-    return [sink.getvalue(), frame.height]
+    flags = [column.flags for column in frame.get_columns()]
+    order = [flag["SORTED_ASC"] - flag["SORTED_DESC"] for flag in flags]
+    return [sink.getvalue(), frame.height, order if any(order) else None]
 
 
 def _holds_objects(kind: Any) -> bool:
@@ -49,7 +51,7 @@ def put_together(kind: str, parts: list[Any]) -> Any:
     Raises:
         ValueError: if the parts are not those of the kind.
     """
-    data, height = parts[-2:]
+    data, height, order = parts[-3:]
     if not isinstance(data, bytes):
         raise ValueError("a frame that is no bytes")
     try:
@@ -61,11 +63,21 @@ def put_together(kind: str, parts: list[Any]) -> Any:
         raise
     if frame.height != height:
         raise ValueError("a frame of another shape than it says")
-    if kind == "polars.DataFrame" and len(parts) == 2:
+    if order is not None:
+        columns = zip(frame.get_columns(), order, strict=True)
+        frame = frame.with_columns([_sorted(column, each) for column, each in columns])
+    if kind == "polars.DataFrame" and len(parts) == 3:
         return frame
-    if kind == "polars.Series" and len(parts) == 3 and frame.width == 1:
+    if kind == "polars.Series" and len(parts) == 4 and frame.width == 1:
         return frame.to_series().rename(parts[0])
     raise ValueError(f"{kind} has other parts")
+
+
+def _sorted(column: Any, order: int) -> Any:
+    """A column that knows in which order it is, if it is in that order."""
+    if not order or not column.is_sorted(descending=order < 0):
+        return column
+    return column.set_sorted(descending=order < 0)
 
 
 def _empty(height: int) -> Any:
