@@ -1,4 +1,4 @@
-"""Reads values that fleche stored as CBOR, without fleche: `pip install cbor2`, Python 3.11 or newer.
+"""Reads values that fleche stored as CBOR, without fleche: `pip install "cbor2>=6"`.
 
     python read_cbor.py STORE KEY [SECRET_KEY]
 
@@ -131,10 +131,10 @@ def whole(value: Any, load: Any) -> Any:
 
 
 def decoder_of(number: int) -> Any:
-    """What cbor2 calls where it meets a tag."""
+    """What cbor2 calls with what it found behind a tag."""
 
-    def decode(decoder: Any, immutable: bool) -> Any:
-        return made(number, decoder.decode(immutable=immutable), immutable)
+    def decode(content: Any, immutable: bool) -> Any:
+        return made(number, content, immutable)
 
     return decode
 

@@ -1,4 +1,4 @@
-"""Values as CBOR come back as they were, are refused by name, and run nothing when they are loaded."""
+"""Values as CBOR come back as they were, are refused by name, and run nothing when loaded."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LIBRARIES = (pd.core.base.PandasObject, pl.DataFrame, pl.Series, pa.lib._Weakref
 
 
 class View(promises.View):
-    """As there; objects of libraries by their digests, as no caches and buffers are seen in them."""
+    """As there; objects of libraries by their digests, in which no caches are seen."""
 
     def _content(self, value: Any) -> Any:
         if isinstance(value, LIBRARIES):
@@ -113,14 +113,16 @@ leaves = st.one_of(
     *(st.datetimes(), st.timedeltas(), st.uuids()),
     st.integers(min_value=-(2**200), max_value=2**200),
 )
+# The signalling ones of the decimals have no hash.
+keys = st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.binary(), st.dates())
 anything = st.recursive(
     leaves,
     lambda inner: st.one_of(
         st.lists(inner),
         st.lists(inner).map(tuple),
-        st.dictionaries(leaves, inner),
-        st.sets(leaves),
-        st.frozensets(leaves),
+        st.dictionaries(keys, inner),
+        st.sets(keys),
+        st.frozensets(keys),
         st.tuples(inner, inner).map(lambda parts: promises.Pair(*parts)),
         st.tuples(inner, inner).map(lambda parts: promises.Coordinates(*parts)),
     ),
@@ -290,16 +292,14 @@ def test_a_local_class_is_refused() -> None:
 def test_classes_are_let_in_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("models_of_cbor")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(
-        "from dataclasses import dataclass\n@dataclass\nclass Model:\n    a: int", module.__dict__
-    )
+    exec("from dataclasses import dataclass\n@dataclass\nclass Model:\n    a: int", module.__dict__)
     made = module.Model(1)
     with pytest.raises(SaveError, match=r'is not let in: add "models_of_cbor.\*" to `allow`'):
         dumps([made])
     let_in = serializer(allow=["models_of_cbor.Model"])
     data = let_in.dumps([made])
     assert let_in.loads(data) == [made]
-    with pytest.raises(ImportError, match="models_of_cbor.Model is not let in"):
+    with pytest.raises(ImportError, match=r"models_of_cbor\.Model is not let in"):
         serializer(allow=["other.*", "models_of_cbor.Models"]).loads(data)
     monkeypatch.delitem(sys.modules, module.__name__)
     with pytest.raises(ImportError, match="import models_of_cbor first"):
@@ -327,7 +327,11 @@ with cache(cache_from_config(config)):
 """
     printed = [
         subprocess.run(
-            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.split()
         for _ in range(2)
     ]
@@ -424,7 +428,9 @@ def test_names_of_anything_else_are_refused(kind: str, name: str) -> None:
     before = set(sys.modules)
     data = HERE.dumps(Node("a"))
     written = f"{__name__}:Node".encode()
-    forged = data.replace(b"\x69dataclass", _text(kind)).replace(_text(written.decode()), _text(name))
+    forged = data.replace(b"\x69dataclass", _text(kind)).replace(
+        _text(written.decode()), _text(name)
+    )
     for reader in (HERE, serializer(allow=["*"])):
         with pytest.raises((ImportError, ValueError)):
             reader.loads(forged)
@@ -440,7 +446,9 @@ def test_a_name_that_another_module_imported_is_not_the_class() -> None:
         _text("tests.unit.test_promise_results:Pair"), _text(f"{__name__}:Node")
     )
     assert type(HERE.loads(forged)) is Node
-    forged = HERE.dumps(Node("a")).replace(_text(f"{__name__}:Node"), _text(f"{__name__}:ValueCborFile"))
+    forged = HERE.dumps(Node("a")).replace(
+        _text(f"{__name__}:Node"), _text(f"{__name__}:ValueCborFile")
+    )
     with pytest.raises(ImportError, match="is the name of another class"):
         HERE.loads(forged)
 
@@ -453,7 +461,11 @@ def test_pickles_in_the_store_are_not_loaded(tmp_path: Path) -> None:
     ran.clear()
     key = digest("anything")
     storage = ValueCborFile(tmp_path)
-    for data in (pickle.dumps(Bomb()), pickle.dumps(Bomb(), 0), gzip.compress(pickle.dumps(Bomb()))):
+    for data in (
+        pickle.dumps(Bomb()),
+        pickle.dumps(Bomb(), 0),
+        gzip.compress(pickle.dumps(Bomb())),
+    ):
         (tmp_path / key).write_bytes(data)
         with pytest.raises(KeyError, match="no CBOR"):
             storage.load(key)
@@ -602,7 +614,9 @@ def test_no_bytes_do_any_harm() -> None:
         except Exception as error:
             pytest.fail(f"{data.hex()} raises {error!r}")
     assert ran == []
-    new = {name for name in set(sys.modules) - before if not name.startswith("tzdata")}
+    new = {
+        name for name in set(sys.modules) - before if not name.startswith(("tzdata", "importlib"))
+    }
     assert new == set()
 
 
@@ -616,7 +630,7 @@ def test_depth_has_a_limit() -> None:
     with pytest.raises(SaveError, match="nested more than 1000 levels deep"):
         dumps(value)
     for nested in (b"\x81" * 100_000, b"\xd9\xf1\xec\x81" * 100_000, b"\xd8\x1c" * 100_000):
-        with pytest.raises(ValueError, match="levels deep|marks"):
+        with pytest.raises(ValueError, match=r"levels deep|marks"):
             loads(b"\xd9\xd9\xf7" + nested + b"\x00")
 
 

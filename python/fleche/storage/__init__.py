@@ -31,10 +31,10 @@ if TYPE_CHECKING:
         CallBagOfHoldingH5File,
         ValueBagOfHoldingH5File,
     )
+    from fleche.storage.cbor_file import CborFileBackend, ValueCborFile
     from fleche.storage.destructuring import DestructuringMixin, register_destructurer
     from fleche.storage.file import FileStorage
     from fleche.storage.memory import CallMemory, MemoryBackend, ValueMemory
-    from fleche.storage.cbor_file import CborFileBackend, ValueCborFile
     from fleche.storage.pickle_file import CallPickleFile, PickleFileBackend, ValuePickleFile
     from fleche.storage.sql import Sql
     from fleche.storage.thread_safe import PerKeyLockMixin, SerializingMixin
@@ -70,9 +70,9 @@ __all__ = [
     "CallMemory",
     "CallMixin",
     "CallPickleFile",
-    "CborFileBackend",
     "CallStorage",
     "CallVoid",
+    "CborFileBackend",
     "DestructuringMixin",
     "FileStorage",
     "Intent",
@@ -86,9 +86,9 @@ __all__ = [
     "Sql",
     "StorageBackend",
     "ValueBagOfHoldingH5File",
+    "ValueCborFile",
     "ValueMemory",
     "ValueMixin",
-    "ValueCborFile",
     "ValuePickleFile",
     "ValueStorage",
     "ValueVoid",

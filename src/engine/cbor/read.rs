@@ -2,6 +2,8 @@
 
 use super::float::{from_half, from_single};
 use super::{DEEPEST, Error, Result, START};
+use crate::engine::digest::parse_hex;
+use crate::engine::sign::SIGNATURE_LENGTH;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -168,11 +170,13 @@ impl<'a> Reader<'a> {
         Ok(*array)
     }
 
+    /// That nothing follows but a signature, which who has no keys leaves unread.
     pub fn end(&self) -> Result<()> {
-        if self.left() > 0 {
-            return Err(Error::Trailing(self.at));
+        let rest = &self.bytes[self.at..];
+        if rest.is_empty() || (rest.len() == SIGNATURE_LENGTH && parse_hex(rest).is_some()) {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Trailing(self.at))
     }
 }
 

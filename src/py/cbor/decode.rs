@@ -10,9 +10,9 @@ use pyo3::types::{
     PyString, PyTuple,
 };
 
+use super::damaged;
 use super::kinds::Kinds;
 use super::records::Record;
-use super::{damaged, is_plain_error};
 use crate::engine::cbor::typed::Element;
 use crate::engine::cbor::{DEEPEST, Error, Head, Reader, simple, tag};
 use crate::py::names::Imported;
@@ -200,20 +200,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
         for _ in 0..count {
             let key = self.value()?;
             let value = self.value()?;
-            dict.set_item(&key, value)
-                .map_err(|error| self.unhashable(error))?;
+            dict.set_item(&key, value)?;
         }
         Ok(())
-    }
-
-    /// A key or an element that is none says that the bytes are not what was written.
-    fn unhashable(&self, error: PyErr) -> PyErr {
-        if !is_plain_error(self.py, &error) {
-            return error;
-        }
-        let wrong = self.wrong("a key or an element that cannot be one");
-        wrong.set_cause(self.py, Some(error));
-        wrong
     }
 
     /// The items of a map that may follow: its length.
@@ -309,14 +298,14 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 self.early(mark, set.as_any());
                 for _ in 0..self.expect_any_array()? {
                     let element = self.value()?;
-                    set.add(element).map_err(|error| self.unhashable(error))?;
+                    set.add(element)?;
                 }
                 Ok(set.into_any())
             }
             tag::FROZENSET => {
                 let count = self.expect_any_array()?;
                 let parts = self.parts(count)?;
-                let set = PyFrozenSet::new(py, parts).map_err(|error| self.unhashable(error))?;
+                let set = PyFrozenSet::new(py, parts)?;
                 Ok(set.into_any())
             }
             tag::BYTEARRAY => {

@@ -6,9 +6,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::arrays::numpy_bytes;
 use super::decode::Decoder;
-use super::is_plain_error;
 use super::records::Form;
-use crate::py::errors;
 use crate::py::names::Imported;
 use crate::py::once::intern;
 
@@ -138,23 +136,9 @@ impl<'py> Decoder<'_, 'py> {
                 for _ in 0..count {
                     parts.push(self.value()?);
                 }
-                let made = self.made(kind, parts);
-                made.map_err(|error| self.unmade(kind, error))
+                self.made(kind, parts)
             }
         }
-    }
-
-    /// Whatever a class says of parts that it does not take: the bytes are not what was written.
-    fn unmade(&self, kind: &str, error: PyErr) -> PyErr {
-        let py = self.py;
-        if !is_plain_error(py, &error) || errors::may_pass(py, &error) {
-            return error;
-        }
-        let reason = errors::describe(py, &error);
-        let message = format!("this is no CBOR that fleche wrote: of a {kind}: {reason}");
-        let wrong = PyValueError::new_err(message);
-        wrong.set_cause(py, Some(error));
-        wrong
     }
 
     fn made(&self, kind: &str, parts: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
@@ -175,10 +159,10 @@ impl<'py> Decoder<'_, 'py> {
             ("decimal", 1) => DECIMAL.get(py)?.call1((text(first)?,)),
             ("numpy.str_", 1) => NUMPY_STR.get(py)?.call1((text(first)?,)),
             ("numpy.bytes_", 1) => numpy_bytes(first.ok_or_else(other_parts)?),
-            ("zoneinfo", 1) => ZONE_INFO.get(py)?.call1((text(first)?,)),
+            ("zoneinfo", 1) => ZONE_INFO.get(py)?.call1((zone_key(first)?,)),
             ("zoneinfo", 2) => ZONE_INFO
                 .get(py)?
-                .call_method1(intern!(py, "no_cache"), (text(first)?,)),
+                .call_method1(intern!(py, "no_cache"), (zone_key(first)?,)),
             ("datetime", 1..=3) => self.clock(&DATETIME, text(first)?, second, third),
             ("time", 1..=3) => self.clock(&TIME, text(first)?, second, third),
             ("path", 2) => {
@@ -246,8 +230,7 @@ impl<'py> Decoder<'_, 'py> {
         };
         let zone = TIMEZONE.get(py)?.getattr(intern!(py, "utc"))?;
         let text = PyString::new(py, text);
-        let made = self.clock(&DATETIME, &text, Some(&zone), None);
-        made.map_err(|error| self.unmade("moment", error))
+        self.clock(&DATETIME, &text, Some(&zone), None)
     }
 
     fn factory(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -291,8 +274,7 @@ impl<'py> Decoder<'_, 'py> {
         for _ in 0..count {
             let key = self.value()?;
             let part = self.value()?;
-            made.set_item(key, part)
-                .map_err(|error| self.unmade("dictionary", error))?;
+            made.set_item(key, part)?;
         }
         Ok(())
     }
@@ -364,9 +346,7 @@ impl<'py> Decoder<'_, 'py> {
         match form {
             Form::Enum | Form::Flag => {
                 let told = self.value()?;
-                let member = record.member(py, &told);
-                let member = member.map_err(|error| self.unmade("enum", error))?;
-                member.ok_or_else(|| {
+                record.member(py, &told)?.ok_or_else(|| {
                     PyImportError::new_err(format!("{} has no member {told}", record.name))
                 })
             }
@@ -408,6 +388,16 @@ impl<'py> Decoder<'_, 'py> {
 
 fn other_parts() -> PyErr {
     PyValueError::new_err("it has other parts")
+}
+
+/// The key of a zone: names of folders and a file, and nothing that leads out of them.
+fn zone_key<'a, 'py>(part: Option<&'a Bound<'py, PyAny>>) -> PyResult<&'a Bound<'py, PyString>> {
+    let key = text(part)?;
+    let known = |letter: char| letter.is_ascii_alphanumeric() || "_+-/".contains(letter);
+    if !key.to_string_lossy().chars().all(known) {
+        return Err(other_parts());
+    }
+    Ok(key)
 }
 
 fn text<'a, 'py>(part: Option<&'a Bound<'py, PyAny>>) -> PyResult<&'a Bound<'py, PyString>> {

@@ -16,7 +16,7 @@ mod standard;
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyException, PyImportError, PyValueError};
+use pyo3::exceptions::{PyImportError, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -32,6 +32,9 @@ use kinds::Kinds;
 static PICKLE_DUMPS: Imported = Imported::new("pickle", "dumps");
 static PICKLE_LOADS: Imported = Imported::new("pickle", "loads");
 static NOTE_FALLBACK: Imported = Imported::new("fleche.storage.cbor.fallback", "note");
+
+const ADVICE: &str = "Return plain data instead, take a storage of another type, or have such \
+                      values pickled and signed (fallback = \"pickle\" and a secret_key)";
 
 /// Makes bytes of objects, and objects of bytes.
 ///
@@ -73,7 +76,10 @@ impl CborSerializer {
                     drop(encoder);
                     self.pickled(value, &refusal)
                 }
-                Ok(refusal) => Err(errors::save_error(py, &refusal.message(), None)),
+                Ok(refusal) => {
+                    let message = format!("{}. {ADVICE}", refusal.message());
+                    Err(errors::save_error(py, &message, None))
+                }
                 Err(error) => Err(error),
             },
         }
@@ -91,8 +97,9 @@ impl CborSerializer {
         if data.as_bytes().get(3..6) == Some(&pickle) {
             return self.unpickled(py, &mut reader);
         }
-        let value = decode::Decoder::new(py, reader, &self.kinds).whole()?;
-        Ok(value)
+        decode::Decoder::new(py, reader, &self.kinds)
+            .whole()
+            .map_err(|error| as_damage(py, error))
     }
 }
 
@@ -195,7 +202,17 @@ fn dotted(class: &Bound<'_, PyAny>) -> String {
     }
 }
 
-/// Whether an error is one of a program, which may be told as damage.
-fn is_plain_error(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyException>(py)
+/// What a class says of parts that it does not take: the bytes are not what was written.
+fn as_damage(py: Python<'_>, error: PyErr) -> PyErr {
+    let is_told = error.is_instance_of::<PyValueError>(py)
+        || error.is_instance_of::<PyImportError>(py)
+        || error.is_instance_of::<PyMemoryError>(py)
+        || !errors::is_exception(py, &error);
+    if is_told {
+        return error;
+    }
+    let reason = errors::describe(py, &error);
+    let damage = PyValueError::new_err(format!("this is no CBOR that fleche wrote: {reason}"));
+    damage.set_cause(py, Some(error));
+    damage
 }

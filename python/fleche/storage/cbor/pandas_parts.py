@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pandas
 
 __all__ = ["put_together", "take_apart"]
+
+# Much of it is in no stubs.
+pd: Any = pandas
 
 _MASKED = {
     "IntegerArray": pd.arrays.IntegerArray,
@@ -178,16 +182,14 @@ def _check_block(values: Any, columns: int, rows: int) -> None:
 
 def _from_blocks(blocks: list[Any], index: Any, columns: Any) -> Any:
     try:
-        from pandas.api.internals import create_dataframe_from_blocks
-    except ImportError:  # before pandas 3
-        from pandas.core.internals import BlockManager, make_block
-
-        manager = BlockManager(
-            tuple(make_block(values, placement=place) for values, place in blocks),
-            [columns, index],
-        )
+        internals: Any = importlib.import_module("pandas.api.internals")
+        make = internals.create_dataframe_from_blocks
+    except (ImportError, AttributeError):  # before pandas 3
+        internals = importlib.import_module("pandas.core.internals")
+        made = [internals.make_block(values, placement=place) for values, place in blocks]
+        manager = internals.BlockManager(tuple(made), [columns, index])
         return pd.DataFrame._from_mgr(manager, manager.axes)
-    return create_dataframe_from_blocks(blocks, index, columns)
+    return make(blocks, index, columns)
 
 
 def _noted(made: Any, attrs: Any, duplicates: bool) -> Any:
@@ -241,9 +243,7 @@ def _to_strings(storage: str, missing: Any, held: Any) -> Any:
 
 
 def _to_sparse(values: Any, length: int, indices: Any, kind: str, fill: Any) -> Any:
-    from pandas._libs.sparse import IntIndex
-
-    index = IntIndex(length, indices, check_integrity=True)
+    index = pd._libs.sparse.IntIndex(length, indices, check_integrity=True)
     if kind == "BlockIndex":
         index = index.to_block_index()
     if values.shape != (index.npoints,):
