@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import datetime
 import enum
 import gzip
 import importlib.util
@@ -17,6 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -156,6 +158,37 @@ def test_bytes_do_not_depend_on_the_process() -> None:
         for seed in (1, 2)
     }
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "f6"),
+        (1.5, "f93e00"),
+        (-0.0, "f98000"),
+        (2**64, "c249010000000000000000"),
+        (-(2**64) - 1, "c349010000000000000000"),
+        ("\ud800", "d9011143eda080"),
+        (2j, "d9a7f882f90000f94000"),
+        ((1, "a"), "d9f1ec82016161"),
+        ({3, 1}, "d90102820103"),
+        (frozenset(), "d9f1ed80"),
+        (bytearray(b"a"), "d9f1ee4161"),
+        (Digest("abcd"), "d9f1ef6461626364"),
+        ({"b": 1, "a": 2}, "a2616201616102"),
+        (Fraction(1, 3), "d81e820103"),
+        (datetime.date(2020, 1, 1), "d903ec6a" + b"2020-01-01".hex()),
+        (np.array([1, 2], "u1"), "d840420102"),
+        (np.array([[1], [2]], ">i2"), "d8288282020" + "1d8494400010002"),
+        (np.array([True]), "d9f1f0856d" + b"numpy.ndarray".hex() + "637c6231614381014101"),
+        (..., "d9f1f08168" + b"Ellipsis".hex()),
+        (range(3), "d9f1f084" + "65" + b"range".hex() + "000301"),
+    ],
+)
+def test_bytes_never_change(value: Any, expected: str) -> None:
+    """A store that was written once is read for ever: docs/cbor.md has all of them."""
+    assert dumps(value).hex() == "d9d9f7" + expected
+    assert digest(loads(bytes.fromhex("d9d9f7" + expected)), typed=True) == digest(value, typed=True)
 
 
 # What is one object stays one.

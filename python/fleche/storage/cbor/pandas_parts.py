@@ -76,7 +76,7 @@ def _times(array: Any) -> list[Any]:
 
 
 def _period(freq: Any) -> str:
-    return pd.PeriodDtype(freq).name.removeprefix("period[").removesuffix("]")
+    return str(pd.PeriodDtype(freq).name).removeprefix("period[").removesuffix("]")
 
 
 def _frequency(offset: Any) -> str:
