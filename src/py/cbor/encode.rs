@@ -1,22 +1,20 @@
-//! From objects to bytes.
+//! From objects to bytes: the walk, and what is built in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet,
-    PyString, PyTuple, PyType,
+    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList,
+    PySet, PyString, PyTuple, PyType,
 };
 
 use super::dotted;
 use super::kinds::{Kind, Kinds};
-use super::records::{Form, Record};
 use crate::engine::cbor::{DEEPEST, Major, Place, Writer, tag};
-use crate::py::digest::exact::{attribute, element, item};
+use crate::py::digest::exact::{element, item};
 use crate::py::errors;
-use crate::py::names::Imported;
 use crate::py::once::intern;
 
 /// From this length on texts and bytes are kept beside until all is put together.
@@ -27,8 +25,6 @@ const WORTH_SHARING: usize = 64;
 
 /// What a walk leaves of the thread's stack.
 const RESERVE: usize = 64 * 1024;
-
-static UNDEFINED: Imported = Imported::new("pydantic_core", "PydanticUndefined");
 
 /// Memory of an object that outlives the walk.
 pub enum Large<'py> {
@@ -104,6 +100,8 @@ pub struct Encoder<'a, 'py> {
     depth: usize,
     /// Whether what is written decides the hash of a key.
     pub hashed: bool,
+    /// The classes of records whose names were found to lead to them.
+    pub found: HashSet<usize>,
     /// While elements of a set are sorted: the objects that the walk is within.
     sorting: Option<Vec<usize>>,
     refusal: Option<(String, String)>,
@@ -120,6 +118,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
             kept: Vec::new(),
             depth: 0,
             hashed: false,
+            found: HashSet::new(),
             sorting: None,
             refusal: None,
             trail: Vec::new(),
@@ -153,6 +152,18 @@ impl<'a, 'py> Encoder<'a, 'py> {
         let error = errors::save_error(self.py, &reason, None);
         self.refusal = Some((dotted(value.get_type().as_any()), reason));
         error
+    }
+
+    /// What a class is.
+    pub fn kind_of(&self, class: &Bound<'py, PyType>) -> PyResult<Arc<Kind>> {
+        self.kinds.of(class)
+    }
+
+    /// Says that it was another class that was refused.
+    pub fn name_refused(&mut self, class: String) {
+        if let Some((refused, _)) = &mut self.refusal {
+            *refused = class;
+        }
     }
 
     /// Notes the step to what failed.
@@ -463,198 +474,10 @@ impl<'a, 'py> Encoder<'a, 'py> {
         }
         Ok(())
     }
-
-    /// The start of an object of a kind, with so many parts.
-    pub fn start(&mut self, kind: &str, parts: usize) {
-        self.out.tag(tag::OBJECT);
-        self.out.length(Major::Array, parts + 1);
-        self.out.text(kind);
-    }
-
-    #[inline(never)]
-    fn object(&mut self, value: &Bound<'py, PyAny>) -> PyResult<()> {
-        if value.is(self.py.Ellipsis()) {
-            self.start("Ellipsis", 0);
-            return Ok(());
-        }
-        if value.is(self.py.NotImplemented()) {
-            self.start("NotImplemented", 0);
-            return Ok(());
-        }
-        let kind = self.kinds.of(&value.get_type())?;
-        match &*kind {
-            Kind::Standard(standard) => self.standard(value, *standard),
-            Kind::NdArray => self.array(value),
-            Kind::NumpyScalar => self.scalar(value),
-            Kind::NumpyText => {
-                self.start("numpy.str_", 1);
-                // numpy's own leaves out what is zero at its end.
-                let text = self.py.get_type::<PyString>();
-                self.value(&text.call_method1(intern!(self.py, "__str__"), (value,))?)
-            }
-            Kind::NumpyBytes => {
-                self.start("numpy.bytes_", 1);
-                let bytes = self.py.get_type::<PyBytes>().call1((value,))?;
-                self.value(&bytes)
-            }
-            Kind::NumpyDtype => {
-                self.start("numpy.dtype", 1);
-                self.dtype(value)
-            }
-            Kind::Record(record) => self.record(value, record),
-            Kind::Library(module) => self.library(value, module),
-            Kind::Refused(reason) => Err(self.refuse(value, reason.clone())),
-        }
-    }
-
-    pub fn kind_of(&self, class: &Bound<'py, PyType>) -> PyResult<Arc<Kind>> {
-        self.kinds.of(class)
-    }
-
-    /// Says that it was another class that was refused.
-    pub fn name_refused(&mut self, class: String) {
-        if let Some((refused, _)) = &mut self.refusal {
-            *refused = class;
-        }
-    }
-
-    /// An object that a module of ours takes apart: the name of its kind, and its parts.
-    fn library(&mut self, value: &Bound<'py, PyAny>, module: &str) -> PyResult<()> {
-        let apart = self.py.import(module)?.getattr("take_apart")?;
-        let (kind, parts): (String, Bound<'py, PyList>) = match apart.call1((value,)) {
-            Ok(parts) => parts.extract()?,
-            Err(error) if error.is_instance_of::<pyo3::exceptions::PyTypeError>(self.py) => {
-                let reason = error.value(self.py).str()?.to_string_lossy().into_owned();
-                return Err(self.refuse(value, reason));
-            }
-            Err(error) => return Err(error),
-        };
-        self.start(&kind, parts.len());
-        for part in parts.iter() {
-            self.value(&part)?;
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, value: &Bound<'py, PyAny>, record: &Record) -> PyResult<()> {
-        let py = self.py;
-        if !matches!(record.form, Form::Enum | Form::Flag) {
-            self.is_early(value);
-        }
-        if record.hashed_by_identity {
-            self.hashed = false;
-        }
-        match record.form {
-            Form::Enum | Form::Flag => self.member(value, record),
-            Form::NamedTuple => {
-                if record.has_dict && !super::classes::own_dict(value)?.is_empty() {
-                    return Err(self.refuse(value, "it has attributes besides its fields"));
-                }
-                let fields = record.fields(py)?;
-                let tuple = value.cast::<PyTuple>()?;
-                if fields.len() != tuple.len() {
-                    return Err(self.refuse(value, "it has not the fields of its class"));
-                }
-                self.start(record.form.name(), 2);
-                self.out.text(&record.name);
-                self.out.length(Major::Map, fields.len());
-                for (name, part) in fields.iter().zip(tuple.iter()) {
-                    self.field(name, &part)?;
-                }
-                Ok(())
-            }
-            Form::Dataclass | Form::Attrs => {
-                self.start(record.form.name(), 2);
-                self.out.text(&record.name);
-                self.fields(value, record, false)
-            }
-            Form::Pydantic => {
-                self.start(record.form.name(), 2);
-                self.out.text(&record.name);
-                self.fields(value, record, true)
-            }
-        }
-    }
-
-    fn member(&mut self, value: &Bound<'py, PyAny>, record: &Record) -> PyResult<()> {
-        let py = self.py;
-        let name = if record.form == Form::Flag {
-            intern!(py, "_value_")
-        } else {
-            intern!(py, "_name_")
-        };
-        let told = value.getattr(name)?;
-        let found = record.member(py, &told)?;
-        if !found.is_some_and(|found| found.is(value)) {
-            return Err(self.refuse(value, "its class does not have it as a member"));
-        }
-        self.start(record.form.name(), 2);
-        self.out.text(&record.name);
-        self.value(&told)
-    }
-
-    /// What is in an instance: its dictionary, then its slots.
-    fn fields(&mut self, value: &Bound<'py, PyAny>, record: &Record, model: bool) -> PyResult<()> {
-        let py = self.py;
-        let mut items = Vec::new();
-        if record.has_dict {
-            items.extend(super::classes::own_dict(value)?.iter());
-        }
-        for (name, slot) in &record.slots {
-            let slot = slot.bind(py);
-            let held = slot.call_method1(intern!(py, "__get__"), (value, value.get_type()));
-            match held {
-                Ok(held) => items.push((name.bind(py).clone().into_any(), held)),
-                Err(error) if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(py) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.length(Major::Map, items.len());
-        for (name, part) in &items {
-            let Ok(name) = name.cast_exact::<PyString>() else {
-                return Err(self.refuse(value, "it has an attribute whose name is no text"));
-            };
-            if model && name.to_string_lossy() == "__pydantic_private__" {
-                let part = without_undefined(part)?;
-                self.field(name, &part)?;
-            } else {
-                self.field(name, part)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub fn field(&mut self, name: &Bound<'py, PyString>, part: &Bound<'py, PyAny>) -> PyResult<()> {
-        match name.to_str() {
-            Ok(name) => self.out.text(name),
-            Err(_) => return Err(self.refuse(part, "its name is no UTF-8")),
-        }
-        let written = self.value(part);
-        self.at(written, || attribute(name.to_string_lossy().as_bytes()))
-    }
 }
 
 /// How many hold an object.
 fn references(value: &Bound<'_, PyAny>) -> isize {
     // SAFETY: it is an object, and alive.
     unsafe { pyo3::ffi::Py_REFCNT(value.as_ptr()) }
-}
-
-/// Private attributes that have a value, as pydantic itself keeps them.
-fn without_undefined<'py>(held: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = held.py();
-    let Ok(dict) = held.cast_exact::<PyDict>() else {
-        return Ok(held.clone());
-    };
-    let undefined = UNDEFINED.get(py)?;
-    if !dict.values().iter().any(|value| value.is(undefined)) {
-        return Ok(held.clone());
-    }
-    let kept = PyDict::new(py);
-    for (name, value) in dict.iter() {
-        if !value.is(undefined) {
-            kept.set_item(name, value)?;
-        }
-    }
-    Ok(kept.into_any())
 }

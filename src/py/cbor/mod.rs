@@ -1,6 +1,6 @@
 //! Python objects as CBOR: no pickle, no code that runs, nothing that is imported by name.
 //!
-//! [`encode`] walks an object, [`decode`] makes it again; [`classes`] says which classes there may
+//! [`encode`] walks an object ([`objects`] those that are no containers), [`decode`] and [`made`] make it again; [`classes`] says which classes there may
 //! be instances of, [`kinds`] what a class is, [`standard`] and [`arrays`] know the classes of the
 //! standard library and of numpy. Those of pandas, polars and Arrow are taken apart, into what is
 //! known here, by `fleche.storage.cbor`.
@@ -11,6 +11,7 @@ mod decode;
 mod encode;
 mod kinds;
 mod made;
+mod objects;
 mod records;
 mod standard;
 

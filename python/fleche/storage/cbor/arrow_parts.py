@@ -90,9 +90,4 @@ def _stream(schema: Any, batches: list[Any]) -> Any:
     with pa.ipc.new_stream(sink, schema, options=options) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    return memory_of(sink.getvalue())
-
-
-def memory_of(buffer: Any) -> Any:
-    """The bytes of a buffer of Arrow's, in an array that numpy reads in place if it is there."""
-    return buffer.to_pybytes()
+    return memoryview(sink.getvalue()).cast("B")

@@ -32,7 +32,7 @@ def _parts(frame: Any) -> list[Any]:
         frame.write_ipc_stream(sink, compression="uncompressed")
     flags = [column.flags for column in frame.get_columns()]
     order = [flag["SORTED_ASC"] - flag["SORTED_DESC"] for flag in flags]
-    return [sink.getvalue(), frame.height, order if any(order) else None]
+    return [sink.getbuffer(), frame.height, order if any(order) else None]
 
 
 def _holds_objects(kind: Any) -> bool:
