@@ -188,7 +188,9 @@ def test_bytes_do_not_depend_on_the_process() -> None:
 def test_bytes_never_change(value: Any, expected: str) -> None:
     """A store that was written once is read for ever: docs/cbor.md has all of them."""
     assert dumps(value).hex() == "d9d9f7" + expected
-    assert digest(loads(bytes.fromhex("d9d9f7" + expected)), typed=True) == digest(value, typed=True)
+    assert digest(loads(bytes.fromhex("d9d9f7" + expected)), typed=True) == digest(
+        value, typed=True
+    )
 
 
 # What is one object stays one.
