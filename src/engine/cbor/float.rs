@@ -37,7 +37,7 @@ fn single(number: f64) -> Option<u32> {
 #[expect(clippy::cast_possible_truncation, reason = "masked")]
 fn half(single: u32) -> Option<u16> {
     let sign = (single >> 16) as u16 & 0x8000;
-    let exponent = (single >> 23 & 0xff) as i32 - 127;
+    let exponent = (single >> 23 & 0xff).cast_signed() - 127;
     let fraction = single & 0x007f_ffff;
     match exponent {
         -127 if fraction == 0 => Some(sign),

@@ -31,6 +31,12 @@ pub struct Writer<B> {
     large: Vec<B>,
 }
 
+impl<B: AsRef<[u8]>> Default for Writer<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<B: AsRef<[u8]>> Writer<B> {
     pub fn new() -> Self {
         Self {
@@ -282,17 +288,17 @@ fn push_head(bytes: &mut Vec<u8>, major: Major, argument: u64) {
     let major = (major as u8) << 5;
     match argument {
         0..=23 => bytes.push(major | argument as u8),
-        24..=0xff => bytes.extend([major | 24, argument as u8]),
+        24..=0xff => bytes.extend([major | 0x18, argument as u8]),
         0x100..=0xffff => {
-            bytes.push(major | 25);
+            bytes.push(major | 0x19);
             bytes.extend((argument as u16).to_be_bytes());
         }
         0x1_0000..=0xffff_ffff => {
-            bytes.push(major | 26);
+            bytes.push(major | 0x1a);
             bytes.extend((argument as u32).to_be_bytes());
         }
         _ => {
-            bytes.push(major | 27);
+            bytes.push(major | 0x1b);
             bytes.extend(argument.to_be_bytes());
         }
     }

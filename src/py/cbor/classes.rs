@@ -8,7 +8,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyType};
 
-use crate::py::names::loaded_module;
+use crate::py::names::{Imported, loaded_module};
 use crate::py::once::intern;
 
 /// The modules of functions that are cached.
@@ -108,10 +108,9 @@ pub fn own_attribute<'py>(
     class: &Bound<'py, PyType>,
     name: &str,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    static TYPE: Imported = Imported::new("builtins", "type");
     let py = class.py();
-    static TYPE_DICT: crate::py::names::Imported =
-        crate::py::names::Imported::new("builtins", "type");
-    let dict = TYPE_DICT
+    let dict = TYPE
         .get(py)?
         .getattr(intern!(py, "__dict__"))?
         .get_item(intern!(py, "__dict__"))?

@@ -421,7 +421,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
         let py = self.py;
         let fields = record.fields(py)?;
         if self.expect_map()? != fields.len() {
-            return Err(self.other_fields());
+            return Err(other_fields());
         }
         let blank = nones(py, fields.len())?;
         let made = py
@@ -432,17 +432,17 @@ impl<'a, 'py> Decoder<'a, 'py> {
         for (index, field) in fields.iter().enumerate() {
             let name = self.short_text()?;
             if field.to_str()? != name {
-                return Err(self.other_fields());
+                return Err(other_fields());
             }
             let part = self.value()?;
             put(&tuple, index, part);
         }
         Ok(tuple.into_any())
     }
+}
 
-    fn other_fields(&self) -> PyErr {
-        PyValueError::new_err("the fields of a named tuple are not those that were saved")
-    }
+fn other_fields() -> PyErr {
+    PyValueError::new_err("the fields of a named tuple are not those that were saved")
 }
 
 fn nones(py: Python<'_>, count: usize) -> PyResult<Bound<'_, PyTuple>> {

@@ -115,11 +115,14 @@ static NUMPY_DTYPE: Imported = Imported::new("numpy", "dtype");
 static SYS_MODULES: Imported = Imported::new("sys", "modules");
 static EXCEPTION: Imported = Imported::new("builtins", "BaseException");
 
+/// A class, and what it is.
+type Known = (Py<PyType>, Arc<Kind>);
+
 /// The classes that there may be instances of, and what was found of those that were met.
 pub struct Kinds {
     allow: Vec<String>,
     /// With the class, so that no other takes its address.
-    known: Mutex<HashMap<usize, (Py<PyType>, Arc<Kind>)>>,
+    known: Mutex<HashMap<usize, Known>>,
 }
 
 impl Kinds {

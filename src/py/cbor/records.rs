@@ -29,6 +29,9 @@ static BUILT_IN: [Imported; 12] = [
     Imported::new("builtins", "BaseException"),
 ];
 
+/// The name of a slot, and what gets and sets it.
+type Slot = (Py<PyString>, Py<PyAny>);
+
 /// How instances of a class are taken apart and made again, without code of the class.
 pub struct Record {
     pub class: Py<PyType>,
@@ -37,7 +40,7 @@ pub struct Record {
     pub form: Form,
     pub has_dict: bool,
     /// Slots, by name, with what gets and sets them.
-    pub slots: Vec<(Py<PyString>, Py<PyAny>)>,
+    pub slots: Vec<Slot>,
     /// Whether instances are told by what they are, so that they have a hash before their fields.
     pub hashed_by_identity: bool,
 }
@@ -237,7 +240,7 @@ fn named_tuple(class: &Bound<'_, PyType>) -> PyResult<bool> {
 }
 
 /// The slots of a class and of its bases; `None` if they are not all what `__slots__` makes.
-fn slots_of(class: &Bound<'_, PyType>) -> PyResult<Option<Vec<(Py<PyString>, Py<PyAny>)>>> {
+fn slots_of(class: &Bound<'_, PyType>) -> PyResult<Option<Vec<Slot>>> {
     let py = class.py();
     let names = SLOT_NAMES.get(py)?.call1((class,))?;
     let mut slots = Vec::new();
