@@ -6,6 +6,7 @@ mod admit;
 pub mod apart;
 pub mod ballast;
 pub mod bulk;
+pub mod cbor;
 pub mod codec;
 pub mod collection;
 pub mod compression;

@@ -116,6 +116,13 @@ pub fn save_error(py: Python<'_>, message: &str, cause: Option<PyErr>) -> PyErr 
     }
 }
 
+/// Whether this is `SaveError` already.
+pub fn is_save_error(py: Python<'_>, error: &PyErr) -> bool {
+    SAVE_ERROR
+        .get(py)
+        .is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
 /// Whether this is an error of a program, and no interrupt or exit, which must pass.
 pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py)

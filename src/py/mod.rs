@@ -2,6 +2,7 @@
 
 mod caches;
 mod call;
+mod cbor;
 mod config;
 mod digest;
 mod errors;
@@ -31,6 +32,8 @@ pub mod _core {
     use super::caches::PlainCall;
     #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
+    #[pymodule_export]
+    use super::cbor::{CborSerializer, note_function_module};
     #[pymodule_export]
     use super::config::{
         config_paths, escape_variables, expand_variables, merge_configs, path_or_url, read_config,

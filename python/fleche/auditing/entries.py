@@ -17,6 +17,8 @@ __all__ = ["Failure", "framing", "looked_up", "payload", "raw"]
 _GLOBALS = (ImportError, AttributeError)
 # The beginning of an HDF5 file; of a pickle of protocol 2 or more, and its end.
 _HDF5, _PROTO, _STOP = b"\x89HDF\r\n\x1a\n", b"\x80", b"."
+# Tag 55799.
+_CBOR = b"\xd9\xd9\xf7"
 _SIGNATURE = 64
 
 
@@ -133,7 +135,10 @@ def framing(storage: Any, key: Digest) -> None:
         return
     # Large buffers that lie apart from it have their lengths, or it would not be given.
     data = _there(handle.stream_of(key), key)
-    if getattr(storage, "serializer", None) not in ("pickle", "cloudpickle", "dill"):
+    serializer = getattr(storage, "serializer", None)
+    if serializer == "cbor" and not data.startswith(_CBOR):
+        raise KeyError(key, "it is no CBOR")
+    if serializer not in ("pickle", "cloudpickle", "dill"):
         return
     # Opened without keys, what was signed has its signature at the end.
     ends = data.endswith(_STOP) or data[:-_SIGNATURE].endswith(_STOP)

@@ -13,6 +13,7 @@ _STORED = {
     "pickle": "in files written by pickle",
     "cloudpickle": "in files written by cloudpickle",
     "dill": "in files written by dill",
+    "cbor": "in files of CBOR",
     "bagofholding_hdf": "in HDF5 files",
     "sql": "in a database",
 }

@@ -54,6 +54,10 @@ _PICKLE = {
     "lock_timeout": _SECONDS,
     "secret_key": Key("a list of hex strings", _is_secret_key),
 }
+_CBOR = _PICKLE | {
+    "allow": _STRINGS,
+    "fallback": Key("'pickle'", lambda v: v is None or v == "pickle"),
+}
 _BAG = {
     "root": _ROOT,
     "lock_timeout": _SECONDS,
@@ -79,6 +83,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
         "pickle": _PICKLE | _PICKLED_VALUES,
         "cloudpickle": _PICKLE | _PICKLED_VALUES,
         "dill": _PICKLE | _PICKLED_VALUES,
+        "cbor": _CBOR | _REMAINING_DEPTH,
         "bagofholding_hdf": _BAG | _REMAINING_DEPTH,
     },
     "call": {

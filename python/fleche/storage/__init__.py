@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         CallBagOfHoldingH5File,
         ValueBagOfHoldingH5File,
     )
+    from fleche.storage.cbor_file import CborFileBackend, ValueCborFile
     from fleche.storage.destructuring import DestructuringMixin, register_destructurer
     from fleche.storage.file import FileStorage
     from fleche.storage.memory import CallMemory, MemoryBackend, ValueMemory
@@ -50,6 +51,8 @@ _LAZY = {
     "CallVoid": "void",
     "FileStorage": "file",
     "PickleFileBackend": "pickle_file",
+    "CborFileBackend": "cbor_file",
+    "ValueCborFile": "cbor_file",
     "ValuePickleFile": "pickle_file",
     "CallPickleFile": "pickle_file",
     "BagOfHoldingH5FileBackend": "bagofholding_file",
@@ -69,6 +72,7 @@ __all__ = [
     "CallPickleFile",
     "CallStorage",
     "CallVoid",
+    "CborFileBackend",
     "DestructuringMixin",
     "FileStorage",
     "Intent",
@@ -82,6 +86,7 @@ __all__ = [
     "Sql",
     "StorageBackend",
     "ValueBagOfHoldingH5File",
+    "ValueCborFile",
     "ValueMemory",
     "ValueMixin",
     "ValuePickleFile",

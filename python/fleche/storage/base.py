@@ -59,9 +59,8 @@ _STORAGE_CLASSES: set[Any] = set()
 _BUILT_IN = {
     "memory": "fleche.storage.memory",
     "void": "fleche.storage.void",
-    "pickle": "fleche.storage.pickle_file",
-    "cloudpickle": "fleche.storage.pickle_file",
-    "dill": "fleche.storage.pickle_file",
+    **dict.fromkeys(("pickle", "cloudpickle", "dill"), "fleche.storage.pickle_file"),
+    "cbor": "fleche.storage.cbor_file",
     "bagofholding_hdf": "fleche.storage.bagofholding_file",
     "sql": "fleche.storage.sql",
 }

@@ -273,7 +273,7 @@ class PickleFileBackend(FileStorage):
         self, keys: Sequence[Digest], wanted: Iterable[Digest]
     ) -> Iterable[Digest] | None:
         # What other serialisers make of a digest, nobody knows.
-        if not self._native or self.serializer not in ("pickle", "cloudpickle", "dill"):
+        if not self._native or self.serializer not in ("pickle", "cloudpickle", "dill", "cbor"):
             return None
         return self._handle.mentions([self._path(key) for key in keys], [*wanted])  # type: ignore[no-any-return]
 

@@ -116,6 +116,8 @@ def _wrapper(calls: CachedCalls) -> Callable[..., Any]:
     if version is not None:
         wrapper.__version__ = version  # type: ignore[attr-defined]
     wrapper.__digest__ = own  # type: ignore[attr-defined]
+    if isinstance(wrapper.__module__, str):
+        _core.note_function_module(wrapper.__module__)
     namespace = types.SimpleNamespace()
     wrapper.fleche = namespace  # type: ignore[attr-defined]
 

@@ -17,6 +17,7 @@ use crate::py::names::Imported;
 static VALUE_MEMORY: Imported = Imported::new("fleche.storage.memory", "ValueMemory");
 static CALL_MEMORY: Imported = Imported::new("fleche.storage.memory", "CallMemory");
 static VALUE_FILE: Imported = Imported::new("fleche.storage.pickle_file", "ValuePickleFile");
+static VALUE_CBOR: Imported = Imported::new("fleche.storage.cbor_file", "ValueCborFile");
 static CALL_FILE: Imported = Imported::new("fleche.storage.pickle_file", "CallPickleFile");
 
 /// The entries of a storage.
@@ -42,7 +43,7 @@ impl<'py> Backend<'py> {
                 return Ok(Self::Memory(entries.clone()));
             }
         }
-        if is(&VALUE_FILE)? || is(&CALL_FILE)? {
+        if is(&VALUE_FILE)? || is(&CALL_FILE)? || is(&VALUE_CBOR)? {
             let handle = storage.getattr(intern!(py, "_handle"))?;
             return Ok(Self::File(handle.cast_into()?));
         }

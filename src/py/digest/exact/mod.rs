@@ -45,6 +45,9 @@ use libraries::Kind;
 use trail::Trail;
 
 pub use libraries::buffer::bytes as bytes_of_buffer;
+pub use numbers::canonical_bytes;
+pub use trail::{attribute, element, item};
+
 pub use naming::{is_named_function, leads_to, module_of};
 pub use results::{decided, decided_digest, serialised, serialised_digest, unique};
 

@@ -13,6 +13,18 @@ pub fn unserialised(value: &Bound<'_, PyAny>, error: PyErr, place: &Path) -> PyE
     if !errors::is_exception(py, &error) {
         return error;
     }
+    if errors::is_save_error(py, &error) {
+        let text = error.value(py).str();
+        let text = text.map_or_else(
+            |_| String::new(),
+            |text| text.to_string_lossy().into_owned(),
+        );
+        return errors::save_error(
+            py,
+            &format!("cannot save {}: {text}", place.display()),
+            None,
+        );
+    }
     let class = value.get_type();
     let class = class.name();
     let class = class.map_or_else(|_| String::new(), |name| name.to_string());
