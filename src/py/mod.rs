@@ -53,6 +53,8 @@ pub mod _core {
     #[pymodule_export]
     use super::older::OlderCall;
     #[pymodule_export]
+    use super::caches::Uses;
+    #[pymodule_export]
     use super::signing::{generate_signing_key, is_signed_by, public_key, sign_message};
     #[pymodule_export]
     use super::storage::{

@@ -1,0 +1,592 @@
+"""The account of a store: its calls, and the values that these need, in an SQLite database.
+
+Every value counts once, however many calls need it. What is written here is never needed to find a
+result: it may be lost, and is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EVERYTHING", "GONE", "KEPT", "STORED", "UNREAD", "Entry", "Ledger"]
+
+#: What is known of a call: its key alone; all of it; that its record is there without its values;
+#: that it was evicted, and that calls which are stored were computed from it.
+UNREAD, STORED, KEPT, GONE = range(4)
+
+#: The row of `functions` that is about all calls.
+EVERYTHING = 0
+
+_VERSION = "1"
+
+# So many evicted calls are remembered, to be told by `explain`.
+_REMEMBERED = 10_000
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE functions (id INTEGER PRIMARY KEY, module TEXT, name TEXT, calls INTEGER DEFAULT 0,
+    bytes INTEGER DEFAULT 0, counted INTEGER DEFAULT 0);
+CREATE UNIQUE INDEX functions_by_name ON functions (name, module);
+CREATE TABLE calls (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL,
+    function INTEGER, state INTEGER, bytes INTEGER DEFAULT 0, seconds REAL DEFAULT 0,
+    saved REAL DEFAULT 0, used INTEGER DEFAULT 0, uses INTEGER DEFAULT 0, cost REAL DEFAULT 0);
+CREATE INDEX calls_unread ON calls (id) WHERE state = 0;
+CREATE TABLE held (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, bytes INTEGER, refs INTEGER);
+CREATE TABLE needs (call INTEGER, value INTEGER, PRIMARY KEY (call, value)) WITHOUT ROWID;
+CREATE TABLE shares (function INTEGER, value INTEGER, refs INTEGER,
+    PRIMARY KEY (function, value)) WITHOUT ROWID;
+CREATE TABLE garbage (value INTEGER PRIMARY KEY);
+CREATE TABLE opaque (kind TEXT, key BLOB, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+CREATE TABLE evicted (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE, at REAL, why TEXT);
+CREATE TABLE made (content BLOB, call INTEGER, PRIMARY KEY (content, call)) WITHOUT ROWID;
+CREATE INDEX made_by_call ON made (call);
+CREATE TABLE edges (taker INTEGER, maker INTEGER, PRIMARY KEY (taker, maker)) WITHOUT ROWID;
+CREATE INDEX edges_by_maker ON edges (maker);
+INSERT INTO functions (id, module, name) VALUES (0, '', '');
+"""
+
+_ORDERS = {
+    "oldest": "id",
+    "lru": "used, id",
+    "lfu": "uses, used, id",
+    "cheapest": "cost, id",
+    "age": "saved, id",
+}
+
+# The seconds that computing a call again takes, with those of all calls below it that are no longer
+# stored: `seconds` of the call itself, and of its makers as far as they were evicted.
+_BELOW = """
+WITH RECURSIVE below(id) AS (
+    SELECT id FROM edges JOIN calls ON id = maker WHERE taker = ?1 AND state >= 2
+    UNION
+    SELECT calls.id FROM below JOIN edges ON taker = below.id JOIN calls ON calls.id = maker
+    WHERE state >= 2)
+SELECT id, seconds FROM calls WHERE id IN below OR id = ?1
+"""
+
+_ABOVE = """
+WITH RECURSIVE above(id) AS (
+    SELECT taker FROM edges WHERE maker = ?1
+    UNION
+    SELECT taker FROM above JOIN calls ON calls.id = above.id JOIN edges ON maker = above.id
+    WHERE state >= 2)
+UPDATE calls SET cost = 0 WHERE id IN above AND state = 1
+"""
+
+
+@dataclass
+class Entry:
+    """A call as it is accounted for.
+
+    Args:
+        key: its key.
+        module: that of its function.
+        name: that of its function.
+        bytes: those of its record.
+        seconds: how long it was computed; 0 where that was not recorded.
+        saved: when it was saved, in seconds since 1970.
+        needs: the bytes of the values that it needs, by their keys.
+        is_whole: whether its values are there.
+        made: the digests of what is in its result and was in no argument.
+        taken: of each argument, the digests of what is in it, the outermost first.
+    """
+
+    key: bytes
+    module: str | None
+    name: str
+    bytes: int
+    seconds: float
+    saved: float
+    needs: dict[bytes, int]
+    is_whole: bool = True
+    made: Sequence[bytes] = ()
+    taken: Sequence[Sequence[bytes]] = field(default_factory=tuple)
+
+
+class Ledger:
+    """The account in a file.
+
+    Args:
+        path: the file; `None`: in memory.
+        patience: how many seconds to wait for other processes.
+
+    Raises:
+        sqlite3.Error: if it cannot be opened; `DatabaseError` if it is no such database.
+    """
+
+    def __init__(self, path: Path | None, patience: float) -> None:
+        self.db = sqlite3.connect(
+            ":memory:" if path is None else path,
+            timeout=patience,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        self._ordered: set[str] = set()
+        run = self.db.execute
+        # What a crash of the machine costs is made again.
+        run("PRAGMA synchronous = OFF")
+        run("PRAGMA cache_size = -16000")
+
+    def begin(self, wal: bool) -> bool:
+        """Make the tables where there are none; whether they were there already."""
+        run = self.db.execute
+        if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            if self.meta("version") != _VERSION:
+                raise sqlite3.DatabaseError("an account of another version")
+            return True
+        run(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
+        with self.turn():
+            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return True
+            for statement in _SCHEMA.split(";\n"):
+                run(statement)
+            self.set_meta("version", _VERSION)
+        return False
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """A transaction: nobody else changes the account meanwhile.
+
+        Raises:
+            sqlite3.OperationalError: if others hold it for too long.
+        """
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    def meta(self, name: str) -> Any:
+        """Something noted; `None` if it is not."""
+        row = self.db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def set_meta(self, name: str, value: Any) -> None:
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    # Calls
+
+    def put(self, entry: Entry) -> int:
+        """Account for a call; one that is there under its key is replaced. Gives its number.
+
+        One of which only the key was known keeps its place among the others.
+        """
+        run = self.db.execute
+        number, uses, old = None, 0, self._row(entry.key)
+        takers: list[int] = []
+        if old is not None:
+            if old[2] == UNREAD:
+                number = old[0]
+            uses = run("SELECT uses FROM calls WHERE id = ?", (old[0],)).fetchone()[0]
+            takers = [row[0] for row in run("SELECT taker FROM edges WHERE maker = ?", (old[0],))]
+            self._release(*old)
+            self._forget(old[0])
+        function = self.function(entry.module, entry.name)
+        state = STORED if entry.is_whole else KEPT
+        tick = self.tick()
+        number = run(
+            "INSERT INTO calls (id, key, function, state, bytes, seconds, saved, used, uses) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, entry.key, function, state, entry.bytes, entry.seconds, entry.saved)
+            + (tick, uses),
+        ).lastrowid
+        assert number is not None
+        if state == STORED:
+            self._add(number, function, entry)
+        # What was computed from it then, can be computed from it again.
+        for taker in takers:
+            run("INSERT OR IGNORE INTO edges VALUES (?, ?)", (taker, number))
+        if takers:
+            run(_ABOVE, (number,))
+        if entry.made or entry.taken:
+            self._join(number, entry)
+        return number
+
+    def _add(self, call: int, function: int, entry: Entry) -> None:
+        run = self.db.execute
+        more = entry.bytes
+        counted = self._is_counted(function)
+        of_function = entry.bytes
+        for key, size in entry.needs.items():
+            row = run("SELECT id, bytes, refs FROM held WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                value = run(
+                    "INSERT INTO held (key, bytes, refs) VALUES (?, ?, 1)", (key, size)
+                ).lastrowid
+                more += size
+            else:
+                value, known, refs = row
+                if refs:
+                    size = known
+                else:
+                    more += size
+                run("UPDATE held SET refs = refs + 1, bytes = ? WHERE id = ?", (size, value))
+            run("INSERT INTO needs VALUES (?, ?)", (call, value))
+            if counted:
+                of_function += self._share(function, value, size)
+        self._count(EVERYTHING, 1, more)
+        self._count(function, 1, of_function if counted else 0)
+
+    def _share(self, function: int, value: Any, size: int) -> int:
+        run = self.db.execute
+        new = run("INSERT OR IGNORE INTO shares VALUES (?, ?, 1)", (function, value)).rowcount
+        if not new:
+            run(
+                "UPDATE shares SET refs = refs + 1 WHERE function = ? AND value = ?",
+                (function, value),
+            )
+        return size if new else 0
+
+    def _release(self, call: int, function: int, state: int, size: int) -> int:
+        """Take back what a call needs; gives the bytes that nobody needs any more."""
+        if state != STORED:
+            return 0
+        run = self.db.execute
+        counted = self._is_counted(function)
+        free = of_function = size
+        rows = run(
+            "SELECT held.id, bytes, refs FROM needs JOIN held ON held.id = value WHERE call = ?",
+            (call,),
+        ).fetchall()
+        for value, length, refs in rows:
+            run("UPDATE held SET refs = refs - 1 WHERE id = ?", (value,))
+            if refs == 1:
+                free += length
+                run("INSERT OR IGNORE INTO garbage VALUES (?)", (value,))
+            elif refs == 2 and "cheapest" in self._ordered:
+                # Who is left needs it alone.
+                run(
+                    "UPDATE calls SET cost = 0 WHERE id IN "
+                    "(SELECT call FROM needs WHERE value = ? AND call != ?)",
+                    (value, call),
+                )
+            if counted:
+                left = run(
+                    "UPDATE shares SET refs = refs - 1 WHERE function = ? AND value = ? "
+                    "RETURNING refs",
+                    (function, value),
+                ).fetchone()
+                if left is not None and left[0] == 0:
+                    of_function += length
+                    run("DELETE FROM shares WHERE function = ? AND value = ?", (function, value))
+        run("DELETE FROM needs WHERE call = ?", (call,))
+        self._count(EVERYTHING, -1, -free)
+        self._count(function, -1, -of_function if counted else 0)
+        return free
+
+    def drop(self, key: bytes) -> None:
+        """Account for a call that is not there any more."""
+        row = self._row(key)
+        if row is None or row[2] == GONE:
+            return
+        self._release(*row)
+        self._end(row[0])
+
+    def evict(self, call: int, keep_record: bool, why: str) -> int:
+        """Account for a call that a limit evicts; gives the bytes that are free for it."""
+        run = self.db.execute
+        key, function, state, size = run(
+            "SELECT key, function, state, bytes FROM calls WHERE id = ?", (call,)
+        ).fetchone()
+        free = self._release(call, function, state, size)
+        if keep_record:
+            free -= size
+            run("UPDATE calls SET state = ? WHERE id = ?", (KEPT, call))
+        else:
+            self._end(call)
+        row = run(
+            "INSERT OR REPLACE INTO evicted (key, at, why) VALUES (?, ?, ?)",
+            (key, time.time(), why),
+        ).lastrowid
+        run("DELETE FROM evicted WHERE id <= ?", ((row or 0) - _REMEMBERED,))
+        return free
+
+    def _end(self, call: int) -> None:
+        """Forget a call, unless calls that are stored were computed from it."""
+        run = self.db.execute
+        waiting = [call]
+        while waiting:
+            call = waiting.pop()
+            if run("SELECT 1 FROM edges WHERE maker = ? LIMIT 1", (call,)).fetchone():
+                run("UPDATE calls SET state = ? WHERE id = ?", (GONE, call))
+                continue
+            makers = run("SELECT maker FROM edges WHERE taker = ?", (call,)).fetchall()
+            self._forget(call)
+            for (maker,) in makers:
+                state = run("SELECT state FROM calls WHERE id = ?", (maker,)).fetchone()
+                if state is not None and state[0] == GONE:
+                    waiting.append(maker)
+
+    def _forget(self, call: int) -> None:
+        for statement in (
+            "DELETE FROM edges WHERE taker = ?",
+            "DELETE FROM edges WHERE maker = ?",
+            "DELETE FROM made WHERE call = ?",
+            "DELETE FROM calls WHERE id = ?",
+        ):
+            self.db.execute(statement, (call,))
+
+    def _row(self, key: bytes) -> Any:
+        return self.db.execute(
+            "SELECT id, function, state, bytes FROM calls WHERE key = ?", (key,)
+        ).fetchone()
+
+    # Calls of which only the key is known
+
+    def note(self, key: bytes) -> None:
+        """Note that a call has to be looked at."""
+        row = self._row(key)
+        if row is not None:
+            if row[2] == UNREAD:
+                return
+            self._release(*row)
+            self._forget(row[0])
+        self.db.execute("INSERT INTO calls (key, state) VALUES (?, 0)", (key,))
+
+    def unread(self, start: int, most: int) -> list[bytes]:
+        """Calls that have to be looked at, the one saved longest ago first.
+
+        Args:
+            start: how many to leave out.
+            most: how many to give.
+        """
+        rows = self.db.execute(
+            "SELECT key FROM calls WHERE state = 0 ORDER BY id LIMIT ? OFFSET ?", (most, start)
+        )
+        return [row[0] for row in rows]
+
+    def drop_unread(self, key: bytes) -> None:
+        """Forget a call of which only the key was known."""
+        self.db.execute("DELETE FROM calls WHERE key = ? AND state = 0", (key,))
+
+    def keys(self) -> set[bytes]:
+        """The keys of all calls whose record is there."""
+        return {row[0] for row in self.db.execute("SELECT key FROM calls WHERE state != 3")}
+
+    def has(self, key: bytes) -> bool:
+        """Whether there is a record under a key, as far as is known."""
+        row = self._row(key)
+        return row is not None and row[2] != GONE
+
+    def count(self) -> int:
+        """How many calls there are whose record is there."""
+        return int(self.db.execute("SELECT count(*) FROM calls WHERE state != 3").fetchone()[0])
+
+    # Functions, and how much there is
+
+    def function(self, module: str | None, name: str) -> int:
+        """The number of a function."""
+        run = self.db.execute
+        found = run(
+            "SELECT id FROM functions WHERE name = ? AND module = ?", (name, module or "")
+        ).fetchone()
+        if found is None:
+            added = run(
+                "INSERT INTO functions (module, name) VALUES (?, ?)", (module or "", name)
+            ).lastrowid
+            assert added is not None
+            return added
+        return int(found[0])
+
+    def function_of(self, call: int) -> tuple[str, str | None]:
+        """The name and the module of a call's function."""
+        name, module = self.db.execute(
+            "SELECT name, module FROM functions WHERE id = "
+            "(SELECT function FROM calls WHERE id = ?)",
+            (call,),
+        ).fetchone()
+        return name, module or None
+
+    def functions_named(self, name: str) -> list[int]:
+        """The functions that are written `module.name` so, or have this name and no module."""
+        rows = self.db.execute(
+            "SELECT id FROM functions WHERE id != 0 AND "
+            "CASE module WHEN '' THEN name ELSE module || '.' || name END = ?",
+            (name,),
+        )
+        return [row[0] for row in rows]
+
+    def room(self, function: int = EVERYTHING) -> tuple[int, int]:
+        """How many calls are stored, of a function or all, and their bytes with their values."""
+        row = self.db.execute("SELECT calls, bytes FROM functions WHERE id = ?", (function,))
+        calls, size = row.fetchone()
+        return calls, size
+
+    def count_bytes_of(self, function: int) -> None:
+        """Have the bytes of a function counted from now on, those that are there at once."""
+        if self._is_counted(function):
+            return
+        run = self.db.execute
+        run(
+            "INSERT INTO shares SELECT function, value, count(*) FROM needs "
+            "JOIN calls ON calls.id = call WHERE function = ? GROUP BY value",
+            (function,),
+        )
+        run(
+            "UPDATE functions SET counted = 1, bytes = "
+            "(SELECT coalesce(sum(bytes), 0) FROM calls WHERE function = ?1 AND state = 1) + "
+            "(SELECT coalesce(sum(bytes), 0) FROM shares JOIN held ON held.id = value "
+            "WHERE function = ?1) WHERE id = ?1",
+            (function,),
+        )
+
+    def _is_counted(self, function: int) -> bool:
+        row = self.db.execute("SELECT counted FROM functions WHERE id = ?", (function,)).fetchone()
+        return row is not None and bool(row[0])
+
+    def _count(self, function: int, calls: int, size: int) -> None:
+        self.db.execute(
+            "UPDATE functions SET calls = calls + ?, bytes = bytes + ? WHERE id = ?",
+            (calls, size, function),
+        )
+
+    # Which goes first
+
+    def tick(self) -> int:
+        """A number that is greater than those before: the order of uses is nobody's clock."""
+        self.db.execute(
+            "INSERT INTO meta VALUES ('tick', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+        )
+        return int(self.meta("tick"))
+
+    def use(self, key: bytes, count: int) -> None:
+        """Account for hits of a call, the last of which is the last one of all."""
+        self.db.execute(
+            "UPDATE calls SET used = ?, uses = uses + ? WHERE key = ?", (self.tick(), count, key)
+        )
+
+    def order(self, policy: str, per_function: bool) -> None:
+        """Have calls in the order of a policy at hand."""
+        name = f"by_{policy}{'_of_function' if per_function else ''}"
+        if policy == "cheapest":
+            self._ordered.add("cheapest")
+        if name in self._ordered:
+            return
+        columns = _ORDERS[policy]
+        if per_function:
+            columns = f"function, {columns}"
+        run = self.db.execute
+        run(f"CREATE INDEX IF NOT EXISTS {name} ON calls ({columns}) WHERE state = 1")
+        if policy == "cheapest":
+            run("CREATE INDEX IF NOT EXISTS needs_by_value ON needs (value)")
+        self._ordered.add(name)
+
+    def first(self, policy: str, function: int, spared: bytes | None) -> Any:
+        """The number and key of the call that goes first; `None` if there is none.
+
+        Args:
+            policy: which one that is.
+            function: of which function; `EVERYTHING`: of all.
+            spared: the key of one that stays in any case.
+        """
+        of = "" if function == EVERYTHING else "AND function = ?2"
+        # SQLite would rather read the few of a function than an order.
+        by = f"by_{policy}{'_of_function' if function != EVERYTHING else ''}"
+        statement = (
+            f"SELECT id, key, saved FROM calls INDEXED BY {by} WHERE state = 1 {of} "
+            f"AND key IS NOT ?1 ORDER BY {_ORDERS[policy]} LIMIT 1"
+        )
+        given = (spared,) if function == EVERYTHING else (spared, function)
+        while True:
+            found = self.db.execute(statement, given).fetchone()
+            if found is None or policy != "cheapest":
+                return found
+            # What is written is never more than it is: producers went, or others came to share.
+            written = self.db.execute("SELECT cost FROM calls WHERE id = ?", found[:1]).fetchone()
+            cost = self.cost(found[0])
+            if cost == written[0]:
+                return found
+            self.db.execute("UPDATE calls SET cost = ? WHERE id = ?", (cost, found[0]))
+
+    def below(self, call: int) -> dict[int, float]:
+        """The calls that are computed to get a call back, and their seconds: it and those below it
+        that are no longer stored."""
+        return dict(self.db.execute(_BELOW, (call,)).fetchall())
+
+    def cost(self, call: int) -> float:
+        """Seconds per byte that would be free."""
+        return sum(self.below(call).values()) / max(self.freed(call), 1)
+
+    def freed(self, call: int) -> int:
+        """The bytes that would be free without a call."""
+        row = self.db.execute(
+            "SELECT bytes + (SELECT coalesce(sum(held.bytes), 0) FROM needs "
+            "JOIN held ON held.id = value WHERE call = ?1 AND refs = 1) "
+            "FROM calls WHERE id = ?1",
+            (call,),
+        ).fetchone()
+        return int(row[0])
+
+    def _join(self, call: int, entry: Entry) -> None:
+        """Note what a call made, and by which calls what it took was made."""
+        run = self.db.execute
+        for content in dict.fromkeys(entry.made):
+            run("INSERT OR IGNORE INTO made VALUES (?, ?)", (content, call))
+        for contents in entry.taken:
+            for place, content in enumerate(contents):
+                maker = run(
+                    "SELECT call FROM made WHERE content = ? AND call != ? ORDER BY call DESC "
+                    "LIMIT 1",
+                    (content, call),
+                ).fetchone()
+                if maker is not None:
+                    run("INSERT OR IGNORE INTO edges VALUES (?, ?)", (call, maker[0]))
+                    if not place:
+                        # What was made as a whole is not taken apart.
+                        break
+
+    # Values that no call needs
+
+    def garbage(self, most: int) -> list[bytes]:
+        """Keys of values that no call needs any more."""
+        run = self.db.execute
+        run("DELETE FROM garbage WHERE value IN (SELECT id FROM held WHERE refs > 0)")
+        rows = run("SELECT key FROM garbage JOIN held ON held.id = value LIMIT ?", (most,))
+        return [row[0] for row in rows]
+
+    def has_garbage(self) -> int:
+        """How many values there are that no call needs any more."""
+        return int(self.db.execute("SELECT count(*) FROM garbage").fetchone()[0])
+
+    def forget_value(self, key: bytes) -> None:
+        """Account for a value that was removed."""
+        run = self.db.execute
+        row = run("SELECT id FROM held WHERE key = ? AND refs = 0", (key,)).fetchone()
+        if row is not None:
+            run("DELETE FROM garbage WHERE value = ?", row)
+            run("DELETE FROM held WHERE id = ?", row)
+
+    def known_size(self, key: bytes) -> int | None:
+        """The bytes of a value that calls need; `None` if none does."""
+        row = self.db.execute(
+            "SELECT bytes FROM held WHERE key = ? AND refs > 0", (key,)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def add_opaque(self, kind: str, key: bytes) -> None:
+        """Note an entry that cannot be read here: what it needs is told by its bytes alone."""
+        self.db.execute("INSERT OR IGNORE INTO opaque VALUES (?, ?)", (kind, key))
+
+    def opaque(self, kind: str, most: int) -> list[bytes]:
+        """The keys of such entries."""
+        rows = self.db.execute("SELECT key FROM opaque WHERE kind = ? LIMIT ?", (kind, most))
+        return [row[0] for row in rows]
+
+    def why_evicted(self, key: bytes) -> tuple[float, str] | None:
+        """When and why a limit evicted a call; `None` if none did, or so long ago that it is
+        forgotten."""
+        row = self.db.execute("SELECT at, why FROM evicted WHERE key = ?", (key,)).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def close(self) -> None:
+        self.db.close()
