@@ -251,9 +251,9 @@ class Keeper:
                 break
         if evicted and not self.rules.keep_records:
             self._catch_up(ledger, evicted)
-        garbage = ledger.has_garbage()
         # To be sure of what is stored takes long in some storages: many at once, then.
-        if garbage and not (self._source.is_slow and garbage * 100 < ledger.count()):
+        enough = max(ledger.count() // 100, 1) if self._source.is_slow else 1
+        if ledger.has_garbage(enough) == enough:
             self._remove_garbage(ledger, until)
 
     def _remove_garbage(self, ledger: Ledger, until: float) -> None:
@@ -264,31 +264,33 @@ class Keeper:
             self._catch_up(ledger)
             if not self._reader.read(ledger, until, alone=True) or not self._have_values_alone():
                 return
-            pinned = {bytes.fromhex(key) for key in values._collection.pinned()}
-            keys = [key for key in ledger.garbage(_AT_ONCE) if key not in pinned]
-            for key in self._unmentioned(ledger, keys):
-                values.evict(Digest(key.hex()))
-                ledger.forget_value(key)
+            pinned = {*values._collection.pinned()}
+            garbage = {Digest(key.hex()): number for number, key in ledger.garbage(_AT_ONCE)}
+            keys = self._unmentioned(ledger, [key for key in garbage if key not in pinned])
+            for key in keys:
+                values.evict(key)
+            ledger.forget_values(garbage[key] for key in keys)
             self._source.tidy(ledger)
 
-    def _unmentioned(self, ledger: Ledger, keys: list[bytes]) -> list[bytes]:
+    def _unmentioned(self, ledger: Ledger, keys: list[Digest]) -> list[Digest]:
         """Those that no entry mentions which cannot be read here."""
+        opaque = ledger.opaque(_FEW + 1)
+        if not opaque or not keys:
+            return keys
+        mentioned: set[Digest] | None = set()
         for kind, storage in (("call", self.cache.calls), ("value", self.cache.values)):
-            opaque = [Digest(key.hex()) for key in ledger.opaque(kind, _FEW + 1)]
-            if not opaque or not keys:
+            entries = [Digest(key.hex()) for each, key in opaque if each == kind]
+            if not entries or mentioned is None:
                 continue
-            mentioned = None
-            if len(opaque) <= _FEW:
-                mentioned = storage._mentions(opaque, [Digest(key.hex()) for key in keys])
-            if mentioned is None:
-                self._warn(
-                    "Values of calls that a limit evicted stay, as entries that cannot be read "
-                    f"here may need them ({opaque[0]}): Cache.gc() removes what nobody needs"
-                )
-                return []
-            gone = {bytes.fromhex(key) for key in mentioned}
-            keys = [key for key in keys if key not in gone]
-        return keys
+            found = storage._mentions(entries, keys) if len(opaque) <= _FEW else None
+            mentioned = None if found is None else mentioned.union(found)
+        if mentioned is None:
+            self._warn(
+                "Values of calls that a limit evicted stay, as entries that cannot be read here "
+                f"may need them ({opaque[0][1].hex()}): Cache.gc() removes what nobody needs"
+            )
+            return []
+        return [key for key in keys if key not in mentioned]
 
     def _have_values_alone(self) -> bool:
         """Whether no other cache needs the values; to be asked while nobody saves."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ UNREAD, STORED, KEPT, GONE = range(4)
 EVERYTHING = 0
 
 _VERSION = "1"
+
+# So many variables every SQLite takes in one statement.
+_VARIABLES = 500
 
 # So many evicted calls are remembered, to be told by `explain`.
 _REMEMBERED = 10_000
@@ -129,6 +132,12 @@ class Ledger:
             cached_statements=256,
         )
         self._ordered: set[str] = set()
+        # By module and name: numbers stay what they are.
+        self._functions: dict[tuple[str | None, str], int] = {}
+        # Of the transaction that goes on: what is noted, and of which functions bytes are counted.
+        self._meta: dict[str, Any] = {}
+        self._noted: set[str] = set()
+        self._counted: set[int] = set()
         run = self.db.execute
         # What a crash of the machine costs is made again.
         run("PRAGMA synchronous = OFF")
@@ -138,17 +147,18 @@ class Ledger:
         """Make the tables where there are none; whether they were there already."""
         run = self.db.execute
         if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            if self.meta("version") != _VERSION:
+            version = run("SELECT value FROM meta WHERE name = 'version'").fetchone()
+            if version != (_VERSION,):
                 raise sqlite3.DatabaseError("an account of another version")
             return True
         run(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
-        with self.turn():
-            if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                return True
+        run("BEGIN IMMEDIATE")
+        if not (is_there := run("SELECT count(*) FROM sqlite_master").fetchone()[0]):
             for statement in _SCHEMA.split(";\n"):
                 run(statement)
-            self.set_meta("version", _VERSION)
-        return False
+            run("INSERT INTO meta VALUES ('version', ?)", (_VERSION,))
+        run("COMMIT")
+        return bool(is_there)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -157,22 +167,31 @@ class Ledger:
         Raises:
             sqlite3.OperationalError: if others hold it for too long.
         """
-        self.db.execute("BEGIN IMMEDIATE")
+        run = self.db.execute
+        run("BEGIN IMMEDIATE")
         try:
+            self._meta = dict(run("SELECT name, value FROM meta"))
+            self._noted = set()
+            self._counted = {row[0] for row in run("SELECT id FROM functions WHERE counted")}
             yield
+            notes = [(name, self._meta[name]) for name in self._noted]
+            self.db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
         except BaseException:
+            self._functions.clear()
             with contextlib.suppress(sqlite3.Error):
-                self.db.execute("ROLLBACK")
+                run("ROLLBACK")
             raise
-        self.db.execute("COMMIT")
+        run("COMMIT")
 
     def meta(self, name: str) -> Any:
         """Something noted; `None` if it is not."""
-        row = self.db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if row is None else row[0]
+        return self._meta.get(name)
 
     def set_meta(self, name: str, value: Any) -> None:
-        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        """Note something."""
+        if self._meta.get(name, self) != value:
+            self._meta[name] = value
+            self._noted.add(name)
 
     # Calls
 
@@ -207,6 +226,7 @@ class Ledger:
         for taker in takers:
             run("INSERT OR IGNORE INTO edges VALUES (?, ?)", (taker, number))
         if takers:
+            # They cost less from now on.
             run(_ABOVE, (number,))
         if entry.made or entry.taken:
             self._join(number, entry)
@@ -214,28 +234,43 @@ class Ledger:
 
     def _add(self, call: int, function: int, entry: Entry) -> None:
         run = self.db.execute
-        more = entry.bytes
-        counted = self._is_counted(function)
-        of_function = entry.bytes
+        more = of_function = entry.bytes
+        counted = function in self._counted
+        known = self.held(entry.needs)
+        needs = []
         for key, size in entry.needs.items():
-            row = run("SELECT id, bytes, refs FROM held WHERE key = ?", (key,)).fetchone()
-            if row is None:
+            value, length, refs = known.get(key, (None, size, 0))
+            if value is None:
                 value = run(
                     "INSERT INTO held (key, bytes, refs) VALUES (?, ?, 1)", (key, size)
                 ).lastrowid
-                more += size
+            elif refs:
+                size = length
+                run("UPDATE held SET refs = refs + 1 WHERE id = ?", (value,))
             else:
-                value, known, refs = row
-                if refs:
-                    size = known
-                else:
-                    more += size
-                run("UPDATE held SET refs = refs + 1, bytes = ? WHERE id = ?", (size, value))
-            run("INSERT INTO needs VALUES (?, ?)", (call, value))
+                run("UPDATE held SET refs = 1, bytes = ? WHERE id = ?", (size, value))
+                run("DELETE FROM garbage WHERE value = ?", (value,))
+            if not refs:
+                more += size
+            needs.append((call, value))
             if counted:
                 of_function += self._share(function, value, size)
+        self.db.executemany("INSERT INTO needs VALUES (?, ?)", needs)
         self._count(EVERYTHING, 1, more)
         self._count(function, 1, of_function if counted else 0)
+
+    def held(self, keys: Iterable[bytes]) -> dict[bytes, tuple[int, int, int]]:
+        """Of values that are known: their numbers, their bytes, and how many calls need them."""
+        wanted = [*keys]
+        found: dict[bytes, tuple[int, int, int]] = {}
+        for start in range(0, len(wanted), _VARIABLES):
+            some = wanted[start : start + _VARIABLES]
+            marks = ",".join("?" * len(some))
+            rows = self.db.execute(
+                f"SELECT key, id, bytes, refs FROM held WHERE key IN ({marks})", some
+            )
+            found.update((key, (value, size, refs)) for key, value, size, refs in rows)
+        return found
 
     def _share(self, function: int, value: Any, size: int) -> int:
         run = self.db.execute
@@ -252,23 +287,26 @@ class Ledger:
         if state != STORED:
             return 0
         run = self.db.execute
-        counted = self._is_counted(function)
+        counted = function in self._counted
         free = of_function = size
         rows = run(
             "SELECT held.id, bytes, refs FROM needs JOIN held ON held.id = value WHERE call = ?",
             (call,),
         ).fetchall()
+        garbage = [(value,) for value, _, refs in rows if refs == 1]
+        free += sum(length for _, length, refs in rows if refs == 1)
+        run(
+            "UPDATE held SET refs = refs - 1 WHERE id IN (SELECT value FROM needs WHERE call = ?)",
+            (call,),
+        )
+        self.db.executemany("INSERT OR IGNORE INTO garbage VALUES (?)", garbage)
+        run("DELETE FROM needs WHERE call = ?", (call,))
         for value, length, refs in rows:
-            run("UPDATE held SET refs = refs - 1 WHERE id = ?", (value,))
-            if refs == 1:
-                free += length
-                run("INSERT OR IGNORE INTO garbage VALUES (?)", (value,))
-            elif refs == 2 and "cheapest" in self._ordered:
+            if refs == 2 and "cheapest" in self._ordered:
                 # Who is left needs it alone.
                 run(
-                    "UPDATE calls SET cost = 0 WHERE id IN "
-                    "(SELECT call FROM needs WHERE value = ? AND call != ?)",
-                    (value, call),
+                    "UPDATE calls SET cost = 0 WHERE id IN (SELECT call FROM needs WHERE value = ?)",
+                    (value,),
                 )
             if counted:
                 left = run(
@@ -276,10 +314,9 @@ class Ledger:
                     "RETURNING refs",
                     (function, value),
                 ).fetchone()
-                if left is not None and left[0] == 0:
+                if left == (0,):
                     of_function += length
                     run("DELETE FROM shares WHERE function = ? AND value = ?", (function, value))
-        run("DELETE FROM needs WHERE call = ?", (call,))
         self._count(EVERYTHING, -1, -free)
         self._count(function, -1, -of_function if counted else 0)
         return free
@@ -308,12 +345,16 @@ class Ledger:
             "INSERT OR REPLACE INTO evicted (key, at, why) VALUES (?, ?, ?)",
             (key, time.time(), why),
         ).lastrowid
-        run("DELETE FROM evicted WHERE id <= ?", ((row or 0) - _REMEMBERED,))
+        if row is not None and row % 100 == 0:
+            run("DELETE FROM evicted WHERE id <= ?", (row - _REMEMBERED,))
         return free
 
     def _end(self, call: int) -> None:
         """Forget a call, unless calls that are stored were computed from it."""
         run = self.db.execute
+        if not self.meta("contents"):
+            run("DELETE FROM calls WHERE id = ?", (call,))
+            return
         waiting = [call]
         while waiting:
             call = waiting.pop()
@@ -386,17 +427,19 @@ class Ledger:
 
     def function(self, module: str | None, name: str) -> int:
         """The number of a function."""
+        known = self._functions.get((module, name))
+        if known is not None:
+            return known
         run = self.db.execute
         found = run(
             "SELECT id FROM functions WHERE name = ? AND module = ?", (name, module or "")
         ).fetchone()
-        if found is None:
-            added = run(
-                "INSERT INTO functions (module, name) VALUES (?, ?)", (module or "", name)
-            ).lastrowid
-            assert added is not None
-            return added
-        return int(found[0])
+        number = int(found[0]) if found else 0
+        if not found:
+            added = run("INSERT INTO functions (module, name) VALUES (?, ?)", (module or "", name))
+            number = added.lastrowid or 0
+        self._functions[module, name] = number
+        return number
 
     def function_of(self, call: int) -> tuple[str, str | None]:
         """The name and the module of a call's function."""
@@ -424,8 +467,9 @@ class Ledger:
 
     def count_bytes_of(self, function: int) -> None:
         """Have the bytes of a function counted from now on, those that are there at once."""
-        if self._is_counted(function):
+        if function in self._counted:
             return
+        self._counted.add(function)
         run = self.db.execute
         run(
             "INSERT INTO shares SELECT function, value, count(*) FROM needs "
@@ -440,10 +484,6 @@ class Ledger:
             (function,),
         )
 
-    def _is_counted(self, function: int) -> bool:
-        row = self.db.execute("SELECT counted FROM functions WHERE id = ?", (function,)).fetchone()
-        return row is not None and bool(row[0])
-
     def _count(self, function: int, calls: int, size: int) -> None:
         self.db.execute(
             "UPDATE functions SET calls = calls + ?, bytes = bytes + ? WHERE id = ?",
@@ -454,9 +494,7 @@ class Ledger:
 
     def tick(self) -> int:
         """A number that is greater than those before: the order of uses is nobody's clock."""
-        self.db.execute(
-            "INSERT INTO meta VALUES ('tick', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
-        )
+        self.set_meta("tick", (self.meta("tick") or 0) + 1)
         return int(self.meta("tick"))
 
     def use(self, key: bytes, count: int) -> None:
@@ -547,40 +585,30 @@ class Ledger:
 
     # Values that no call needs
 
-    def garbage(self, most: int) -> list[bytes]:
-        """Keys of values that no call needs any more."""
-        run = self.db.execute
-        run("DELETE FROM garbage WHERE value IN (SELECT id FROM held WHERE refs > 0)")
-        rows = run("SELECT key FROM garbage JOIN held ON held.id = value LIMIT ?", (most,))
-        return [row[0] for row in rows]
+    def garbage(self, most: int) -> list[tuple[int, bytes]]:
+        """Numbers and keys of values that no call needs any more."""
+        return self.db.execute(
+            "SELECT held.id, key FROM garbage JOIN held ON held.id = value LIMIT ?", (most,)
+        ).fetchall()
 
-    def has_garbage(self) -> int:
-        """How many values there are that no call needs any more."""
-        return int(self.db.execute("SELECT count(*) FROM garbage").fetchone()[0])
+    def has_garbage(self, most: int) -> int:
+        """How many such values there are; counted no further than is asked for."""
+        rows = self.db.execute("SELECT 1 FROM garbage LIMIT ?", (most,))
+        return len(rows.fetchall())
 
-    def forget_value(self, key: bytes) -> None:
-        """Account for a value that was removed."""
-        run = self.db.execute
-        row = run("SELECT id FROM held WHERE key = ? AND refs = 0", (key,)).fetchone()
-        if row is not None:
-            run("DELETE FROM garbage WHERE value = ?", row)
-            run("DELETE FROM held WHERE id = ?", row)
-
-    def known_size(self, key: bytes) -> int | None:
-        """The bytes of a value that calls need; `None` if none does."""
-        row = self.db.execute(
-            "SELECT bytes FROM held WHERE key = ? AND refs > 0", (key,)
-        ).fetchone()
-        return None if row is None else int(row[0])
+    def forget_values(self, numbers: Iterable[int]) -> None:
+        """Account for values that no call needed, and that were removed."""
+        given = [(number,) for number in numbers]
+        self.db.executemany("DELETE FROM garbage WHERE value = ?", given)
+        self.db.executemany("DELETE FROM held WHERE id = ?", given)
 
     def add_opaque(self, kind: str, key: bytes) -> None:
         """Note an entry that cannot be read here: what it needs is told by its bytes alone."""
         self.db.execute("INSERT OR IGNORE INTO opaque VALUES (?, ?)", (kind, key))
 
-    def opaque(self, kind: str, most: int) -> list[bytes]:
-        """The keys of such entries."""
-        rows = self.db.execute("SELECT key FROM opaque WHERE kind = ? LIMIT ?", (kind, most))
-        return [row[0] for row in rows]
+    def opaque(self, most: int) -> list[tuple[str, bytes]]:
+        """The kinds and keys of such entries."""
+        return self.db.execute("SELECT kind, key FROM opaque LIMIT ?", (most,)).fetchall()
 
     def why_evicted(self, key: bytes) -> tuple[float, str] | None:
         """When and why a limit evicted a call; `None` if none did, or so long ago that it is

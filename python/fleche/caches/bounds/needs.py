@@ -63,16 +63,18 @@ class Needs:
         found: dict[Digest, int] = {}
         waiting = [*dict.fromkeys(wanted)]
         while waiting:
+            held = ledger.held(bytes.fromhex(key) for key in waiting)
             unknown = []
             for key in waiting:
-                size = ledger.known_size(bytes.fromhex(key))
-                if size is None:
+                known = held.get(bytes.fromhex(key))
+                if known is None or not known[2]:
                     unknown.append(key)
                 else:
-                    found[key] = size
+                    found[key] = known[1]
             if unknown:
                 found.update(self._sizes(unknown))
-            parts = [part for key in waiting if key in found for part in self._parts_of(key, found[key], ledger)]
+            here = [key for key in waiting if key in found]
+            parts = [part for key in here for part in self._parts_of(key, found[key], ledger)]
             waiting = [part for part in dict.fromkeys(parts) if part not in found]
         return found
 
