@@ -96,12 +96,10 @@ class _Rows(Source):
     """An SQLite database: what is saved, or saved again, gets the next number."""
 
     is_slow = False
-    _newest: tuple[int, str] | None = None
 
     def begin(self, ledger: Ledger) -> None:
         if self._new(ledger) is None or self.calls._store.count() != ledger.count():
             self._compare(ledger, ())
-            self.settle(ledger)
 
     def changes(self, ledger: Ledger, own: Sequence[bytes] = ()) -> Iterable[bytes]:
         new = self._new(ledger)
@@ -109,18 +107,19 @@ class _Rows(Source):
             self._compare(ledger, own)
             return ()
         if new:
-            self._newest = new[-1]
+            self._note(ledger, new[-1])
         return [key for each in new if (key := bytes.fromhex(each[1])) not in own]
-
-    def settle(self, ledger: Ledger) -> None:
-        if self._newest is not None:
-            ledger.set_meta("row", self._newest[0])
-            ledger.set_meta("newest", self._newest[1])
 
     def _compare(self, ledger: Ledger, own: Sequence[bytes]) -> None:
         # What is saved meanwhile is seen once more, the next time.
-        self._newest = self.calls._store.newest()
+        newest = self.calls._store.newest()
+        if newest is not None:
+            self._note(ledger, newest)
         self.compare(ledger, own)
+
+    def _note(self, ledger: Ledger, newest: tuple[int, str]) -> None:
+        ledger.set_meta("row", newest[0])
+        ledger.set_meta("newest", newest[1])
 
     def _new(self, ledger: Ledger) -> list[tuple[int, str]] | None:
         """What was saved since the newest call that is known; `None` if that one is gone, and its
