@@ -41,10 +41,17 @@ _PATIENCE, _ASKED = 0.2, 60.0
 # How long a step reads calls of which it knows nothing, and evicts, in seconds.
 _BUDGET = 0.1
 
+# For so many seconds values that other caches may need are taken for such.
+_SHARED = 60.0
+
 # So many values are removed at once, and so many entries looked through that cannot be read.
 _AT_ONCE, _FEW = 1000, 100
 
 _NAME = ".fleche-ledger"
+
+
+class _Busy(OSError):
+    """Another thread accounts for something, and takes long."""
 
 
 class Keeper:
@@ -63,10 +70,11 @@ class Keeper:
         self._source = source_of(cache.calls)
         self._reader = Reader(cache.values, cache.calls)
         self._ledger: Ledger | None = None
+        self._number: int | None = None
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._of_parents: list[Ledger | None] = []
-        self._are_shared = False
+        self._are_shared_until = 0.0
         self._said: set[str] = set()
 
     # What happens to the cache
@@ -87,15 +95,16 @@ class Keeper:
         raw = bytes.fromhex(key)
         with self._guarded(), self._turn() as ledger:
             self._catch_up(ledger, [raw])
-            self._reader.account(ledger, key, record, time.time(), live)
+            self._reader.account(ledger, key, record, live)
             self._keep(ledger, raw, time.monotonic() + _BUDGET)
 
     def evicted(self, key: Digest) -> None:
         """Account for a call that somebody removed."""
         if self._is_begun():
+            raw = bytes.fromhex(key)
             with self._guarded(), self._turn() as ledger:
-                self._catch_up(ledger)
-                ledger.drop(bytes.fromhex(key))
+                self._catch_up(ledger, [raw])
+                ledger.drop(raw)
 
     def flush(self) -> None:
         """Write down which calls were hits."""
@@ -139,10 +148,11 @@ class Keeper:
         try:
             yield
         except (sqlite3.Error, OSError, Rejected) as error:
-            if "locked" in str(error):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or isinstance(error, _Busy):
                 logger.debug("The limits of a cache are not kept this time: %s", error)
                 return
-            if isinstance(error, sqlite3.DatabaseError):
+            if isinstance(error, sqlite3.Error) and _is_damage(error):
                 self._make_anew()
             self._warn(
                 f"The limits of a cache are not kept at the moment: {error}. Its results are "
@@ -162,7 +172,7 @@ class Keeper:
             self._of_parents.append(self._ledger)
             self._ledger, self._process, self._lock = None, os.getpid(), threading.RLock()
         if not self._lock.acquire(timeout=patience):
-            raise sqlite3.OperationalError("locked by another thread")
+            raise _Busy("locked by another thread")
         try:
             ledger = self._opened(patience)
             with ledger.turn():
@@ -182,31 +192,34 @@ class Keeper:
 
     def _opened(self, patience: float) -> Ledger:
         if self._ledger is not None:
-            if self.path is None or self.path.exists():
+            if self.path is None or _number_of(self.path) == self._number:
                 return self._ledger
-            # The folder was removed or replaced.
+            # The folder was removed or replaced, or the account made anew.
             self._ledger.close()
             self._ledger = None
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._ledger = self._open(patience)
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise
+            logger.debug("The account of a cache is made anew: %s", error)
+            self._make_anew()
+            self._ledger = self._open(patience)
+        self._number = None if self.path is None else _number_of(self.path)
+        return self._ledger
+
+    def _open(self, patience: float) -> Ledger:
         is_local = self.path is None or _core.network_file_system(self.path.parent) is None
-        for last in (False, True):
-            ledger = Ledger(self.path, patience)
-            try:
-                ledger.begin(is_local)
-                with ledger.turn():
-                    self._begin(ledger)
-            except BaseException as error:
-                ledger.close()
-                is_useless = isinstance(error, sqlite3.DatabaseError) and not isinstance(
-                    error, sqlite3.OperationalError
-                )
-                if last or not is_useless:
-                    raise
-                self._make_anew()
-            else:
-                break
-        self._ledger = ledger
+        ledger = Ledger(self.path, patience)
+        try:
+            ledger.begin(is_local)
+            with ledger.turn():
+                self._begin(ledger)
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     def _begin(self, ledger: Ledger) -> None:
@@ -235,7 +248,7 @@ class Keeper:
 
     def _keep(self, ledger: Ledger, saved: bytes | None, until: float) -> None:
         """Evict what is too much, for as long as a step takes."""
-        if not self._reader.read(ledger, until):
+        if not self._reader.read(ledger, until) and not self._read_alone(ledger, until):
             # What others need is not known yet.
             return
         evicted = []
@@ -255,6 +268,13 @@ class Keeper:
         enough = max(ledger.count() // 100, 1) if self._source.is_slow else 1
         if ledger.has_garbage(enough) == enough:
             self._remove_garbage(ledger, until)
+
+    def _read_alone(self, ledger: Ledger, until: float) -> bool:
+        """Look at what is noted and not there: whoever is about to save it, has by then."""
+        if time.monotonic() > until:
+            return False
+        with self.cache.values._collection.collecting():
+            return self._reader.read(ledger, until, alone=True)
 
     def _remove_garbage(self, ledger: Ledger, until: float) -> None:
         """Remove values that no call needs, while nobody saves."""
@@ -297,7 +317,7 @@ class Keeper:
         values, user, place = self.cache.values, self.cache._user, place_of(self.cache.values)
         if not isinstance(place, Path):
             return len(users_of(self.cache)) == 1
-        if user is None or self._are_shared:
+        if user is None or time.monotonic() < self._are_shared_until:
             return False
         # Who saves there and is not noted yet, removes it first.
         mark = place / ".fleche-alone"
@@ -309,13 +329,32 @@ class Keeper:
             if are_all_known(values) and len(users_of(self.cache)) == 1:
                 mark.write_text(user[0])
                 return True
-        self._are_shared = True
+        self._are_shared_until = time.monotonic() + _SHARED
         self._warn(
             f"The limits of a cache evict calls, but not their values in {str(place)!r}, which "
             f"other caches may need: Cache.gc() removes what nobody needs. Give this cache values "
             f"of its own; or say by Cache.shares_values_with() that there are no others"
         )
         return False
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether an account is of no use: no database, a damaged one, or one of another version."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return code in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_ERROR,
+    )
+
+
+def _number_of(path: Path) -> int | None:
+    """What tells a file from one that takes its place; `None` if there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _path_of(cache: Any) -> Path | None:

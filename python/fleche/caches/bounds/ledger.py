@@ -93,7 +93,7 @@ class Entry:
         name: that of its function.
         bytes: those of its record.
         seconds: how long it was computed; 0 where that was not recorded.
-        saved: when it was saved, in seconds since 1970.
+        saved: when it ended, or was saved, in seconds since 1970.
         needs: the bytes of the values that it needs, by their keys.
         is_whole: whether its values are there.
         made: the digests of what is in its result and was in no argument.
@@ -131,6 +131,13 @@ class Ledger:
             check_same_thread=False,
             cached_statements=256,
         )
+        try:
+            # What a crash of the machine costs is made again.
+            self.db.execute("PRAGMA synchronous = OFF")
+            self.db.execute("PRAGMA cache_size = -16000")
+        except sqlite3.Error:
+            self.db.close()
+            raise
         self._ordered: set[str] = set()
         # By module and name: numbers stay what they are.
         self._functions: dict[tuple[str | None, str], int] = {}
@@ -138,10 +145,6 @@ class Ledger:
         self._meta: dict[str, Any] = {}
         self._noted: set[str] = set()
         self._counted: set[int] = set()
-        run = self.db.execute
-        # What a crash of the machine costs is made again.
-        run("PRAGMA synchronous = OFF")
-        run("PRAGMA cache_size = -16000")
 
     def begin(self, wal: bool) -> bool:
         """Make the tables where there are none; whether they were there already."""
@@ -387,12 +390,11 @@ class Ledger:
     def note(self, key: bytes) -> None:
         """Note that a call has to be looked at."""
         row = self._row(key)
-        if row is not None:
-            if row[2] == UNREAD:
-                return
+        if row is None:
+            self.db.execute("INSERT INTO calls (key, state) VALUES (?, 0)", (key,))
+        else:
             self._release(*row)
-            self._forget(row[0])
-        self.db.execute("INSERT INTO calls (key, state) VALUES (?, 0)", (key,))
+            self.db.execute("UPDATE calls SET state = 0 WHERE id = ?", (row[0],))
 
     def unread(self, start: int, most: int) -> list[bytes]:
         """Calls that have to be looked at, the one saved longest ago first.
@@ -408,7 +410,9 @@ class Ledger:
 
     def drop_unread(self, key: bytes) -> None:
         """Forget a call of which only the key was known."""
-        self.db.execute("DELETE FROM calls WHERE key = ? AND state = 0", (key,))
+        row = self._row(key)
+        if row is not None and row[2] == UNREAD:
+            self._end(row[0])
 
     def keys(self) -> set[bytes]:
         """The keys of all calls whose record is there."""

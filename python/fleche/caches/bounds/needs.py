@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -33,14 +34,13 @@ class Needs:
         self.calls = calls
         self._parts: dict[Digest, tuple[Digest, ...]] = {}
 
-    def of(self, key: Digest, record: Any, ledger: Ledger, saved: float) -> Entry:
+    def of(self, key: Digest, record: Any, ledger: Ledger) -> Entry:
         """A call as it is accounted for.
 
         Args:
             key: the call's.
             record: its record.
             ledger: the account, which knows some of the values.
-            saved: when it was saved.
         """
         held = [*record.arguments.values(), record.result]
         wanted = [_core.storage_key(each) for each in held if isinstance(each, Digest)]
@@ -53,7 +53,7 @@ class Needs:
             record.name,
             record_size(self.calls, key, record),
             seconds_of_record(record),
-            saved,
+            ended(record),
             {bytes.fromhex(each): size for each, size in sizes.items()},
             is_whole,
         )
@@ -162,9 +162,11 @@ def seconds_of_record(record: Any) -> float:
     return 0.0
 
 
-def ended(record: Any) -> float | None:
-    """When a call ended, in seconds since 1970, as `Runtime` recorded it."""
+def ended(record: Any) -> float:
+    """When a call ended, in seconds since 1970, as `Runtime` recorded it; now, if it did not, or by
+    a clock that was ahead."""
+    now = time.time()
     for held in record.metadata.values():
         if isinstance(held, dict) and isinstance(held.get("timestop"), int | float):
-            return float(held["timestop"])
-    return None
+            return min(float(held["timestop"]), now)
+    return now

@@ -10,7 +10,7 @@ from fleche import _core
 from fleche._foundation import seam
 from fleche._foundation.messages import no_message
 from fleche.caches.bounds.ledger import Entry, Ledger
-from fleche.caches.bounds.needs import Needs, ended, join
+from fleche.caches.bounds.needs import Needs, join
 from fleche.digest import Digest
 
 __all__ = ["Reader"]
@@ -62,7 +62,7 @@ class Reader:
             if there or alone:
                 ledger.drop_unread(key)
             return there or alone
-        self.account(ledger, digest, record, ended(record) or time.time())
+        self.account(ledger, digest, record)
         return True
 
     def account(
@@ -70,7 +70,6 @@ class Reader:
         ledger: Ledger,
         key: Digest,
         record: Any,
-        saved: float,
         live: tuple[dict[str, Any], Any] | None = None,
     ) -> None:
         """Account for a call.
@@ -79,10 +78,9 @@ class Reader:
             ledger: the account.
             key: the call's.
             record: its record.
-            saved: when it was saved.
             live: its arguments and its result, if they are at hand.
         """
-        entry = self.needs.of(key, record, ledger, saved)
+        entry = self.needs.of(key, record, ledger)
         if ledger.meta("contents"):
             self._join(entry, record, live or self._stored(record))
         ledger.put(entry)
