@@ -30,6 +30,8 @@ pub mod _core {
     #[pymodule_export]
     use super::caches::PlainCall;
     #[pymodule_export]
+    use super::caches::Uses;
+    #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
     #[pymodule_export]
     use super::config::{
@@ -52,8 +54,6 @@ pub mod _core {
     use super::keys::{resolve_prefix, shorten_keys, shrink_keys};
     #[pymodule_export]
     use super::older::OlderCall;
-    #[pymodule_export]
-    use super::caches::Uses;
     #[pymodule_export]
     use super::signing::{generate_signing_key, is_signed_by, public_key, sign_message};
     #[pymodule_export]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import multiprocessing
 import pickle
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,15 @@ POLICIES = ("oldest", "lru", "lfu", "cheapest")
 KINDS = ("memory", "pickle", "sql")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _enough_time() -> Iterator[None]:
+    """A step is as long as it takes, on a machine that does other things, too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(keepers, "_BUDGET", math.inf)
+        patched.setattr(keepers, "_PATIENCE", 60.0)
+        yield
+
+
 def config(kind: str, folder: Path, **limits: Any) -> dict[str, Any]:
     if kind == "memory":
         return {"template": "memory", **limits}
@@ -48,7 +55,10 @@ def call_of(function: int, number: int, shared: int, seconds: float) -> Call:
     """A call with an argument of its own, and one that others have, too."""
     return Call(
         f"f{function}",
-        {"x": f"argument {function} {number} " * 20, "y": f"shared {shared} " * (20 + 100 * shared)},
+        {
+            "x": f"argument {function} {number} " * 20,
+            "y": f"shared {shared} " * (20 + 100 * shared),
+        },
         metadata={"runtime": {"walltime": seconds, "timestop": 1e9 + number}},
         module="of_tests",
         result=f"result {function} {number} " * (10 + number),
@@ -301,7 +311,7 @@ def test_records_can_stay_when_their_values_go(kind: str, tmp_path: Path) -> Non
         assert made.query().count() == 3
         assert len(made.table()) == 3
         assert sorted(made.query().results()) == ["b" * 1000, "c" * 1000]
-        gone = next(call for call in made.query() if call.to_lookup_key() == double.digest("a" * 500))
+        gone = made.load(double.digest("a" * 500))
         assert gone.metadata["runtime"]["walltime"] >= 0
         with pytest.raises(KeyError):
             _ = gone.result
@@ -349,7 +359,8 @@ def test_what_it_costs_counts_what_is_gone_below(tmp_path: Path) -> None:
     made.evict(load)
     # Now it takes more, as what it was given has to be computed again, too.
     plan = made.plan(max_bytes=0)
-    assert [(each.function, each.seconds) for each in plan.calls] == [("other", 5.0), ("tidy", 52.0)]
+    assert [each.function for each in plan.calls] == ["other", "tidy"]
+    assert [each.seconds for each in plan.calls] == [5.0, 52.0]
     assert plan.seconds == 57.0
     call("load", "measurements.csv", raw, 50.0)
     assert [each.function for each in made.plan(max_bytes=0).calls] == ["tidy", "other", "load"]
@@ -459,9 +470,7 @@ for number in range(int(start), int(start) + 40):
 
 
 @pytest.mark.parametrize(("kind", "policy"), [("pickle", "lru"), ("sql", "cheapest")])
-def test_several_processes_keep_one_cache_in_bounds(
-    kind: str, policy: str, tmp_path: Path
-) -> None:
+def test_several_processes_keep_one_cache_in_bounds(kind: str, policy: str, tmp_path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", _WRITER, kind, tmp_path, policy, str(start)])
         for start in (0, 20)

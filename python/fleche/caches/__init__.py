@@ -2,6 +2,7 @@
 
 What lives here: `base` (what every cache is), `pair` (`Cache`: a storage of values and one of
 calls), `size_limited`, `bounded` (with `bounds`), `union` (stacks and pools), `views` (read-only,
+calls), `size_limited`, `bounded` (with `bounds`), `union` (stacks and pools), `views` (read-only,
 filtered, refreshing), `notebook` (what notebooks show of them), with `garbage` and `schemes`. It
 may import queries, storages and what is below. A new cache is a file here; what `BaseCache` must
 make of it goes through `fleche._foundation.seam`.

@@ -433,7 +433,7 @@ def cache_to_config(c: BaseCache) -> dict[str, Any] | list[dict[str, Any]]:
                 f"ReadOnlyCache wrapping {type(c.cache).__name__!r} cannot be serialised to config"
             )
         return {**_nested_config(c.cache), "read_only": True}
-    if type(c) in _PAIRS:
+    if isinstance(c, caches.Cache) and type(c) in _PAIRS:
         config: dict[str, Any] = {
             "values": storage_to_config(c.values),
             "calls": storage_to_config(c.calls),

@@ -32,8 +32,10 @@ def limited(values: ValueStorage, calls: CallStorage, d: Mapping[str, Any]) -> c
     given = {name: d[name] for name in _OTHERS if d.get(name) is not None}
     most = d.get("max_size")
     if not given:
-        return caches.Cache(values, calls) if most is None else (
-            caches.SizeLimitedCache(values, calls, most)
+        return (
+            caches.Cache(values, calls)
+            if most is None
+            else (caches.SizeLimitedCache(values, calls, most))
         )
     functions = {}
     for name, limits in given.pop("functions", {}).items():

@@ -90,6 +90,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
 }
 """By kind of storage and `type`: the keys besides `type`."""
 
+
 def _is_read_by(read: Callable[[Any], Any]) -> Callable[[Any], bool]:
     def fits(value: Any) -> bool:
         try:

@@ -165,8 +165,10 @@ class Keeper:
             logger.warning("%s", text)
 
     @contextlib.contextmanager
-    def _turn(self, patience: float = _PATIENCE) -> Iterator[Ledger]:
+    def _turn(self, patience: float | None = None) -> Iterator[Ledger]:
         """Nobody else changes the account meanwhile."""
+        if patience is None:
+            patience = _PATIENCE
         if self._process != os.getpid():
             # That of the parent is left as it is: it is in use there.
             self._of_parents.append(self._ledger)
@@ -183,9 +185,9 @@ class Keeper:
                 self._source.settle(ledger)
         except BaseException:
             # What was done to the store may not be written down: it is compared, the next time.
-            ledger, self._ledger = self._ledger, None
-            if ledger is not None:
-                ledger.close()
+            if self._ledger is not None:
+                self._ledger.close()
+                self._ledger = None
             raise
         finally:
             self._lock.release()
@@ -224,9 +226,9 @@ class Keeper:
 
     def _begin(self, ledger: Ledger) -> None:
         if self.rules.policy == "cheapest" and not ledger.meta("contents"):
-            if ledger.count():
-                raise sqlite3.DatabaseError("it does not know what calls were computed from")
+            # What calls were computed from is not known: all of them are looked at again.
             ledger.set_meta("contents", 1)
+            ledger.read_again()
         self._source.begin(ledger)
 
     def _make_anew(self) -> None:

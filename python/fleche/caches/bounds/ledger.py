@@ -6,15 +6,14 @@ result: it may be lost, and is made again.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["EVERYTHING", "GONE", "KEPT", "STORED", "UNREAD", "Entry", "Ledger"]
+from fleche.caches.bounds.database import Database
+from fleche.caches.bounds.entries import Entry
+
+__all__ = ["EVERYTHING", "GONE", "KEPT", "STORED", "UNREAD", "Ledger"]
 
 #: What is known of a call: its key alone; all of it; that its record is there without its values;
 #: that it was evicted, and that calls which are stored were computed from it.
@@ -23,36 +22,11 @@ UNREAD, STORED, KEPT, GONE = range(4)
 #: The row of `functions` that is about all calls.
 EVERYTHING = 0
 
-_VERSION = "1"
-
 # So many variables every SQLite takes in one statement.
 _VARIABLES = 500
 
 # So many evicted calls are remembered, to be told by `explain`.
 _REMEMBERED = 10_000
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE functions (id INTEGER PRIMARY KEY, module TEXT, name TEXT, calls INTEGER DEFAULT 0,
-    bytes INTEGER DEFAULT 0, counted INTEGER DEFAULT 0);
-CREATE UNIQUE INDEX functions_by_name ON functions (name, module);
-CREATE TABLE calls (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL,
-    function INTEGER, state INTEGER, bytes INTEGER DEFAULT 0, seconds REAL DEFAULT 0,
-    saved REAL DEFAULT 0, used INTEGER DEFAULT 0, uses INTEGER DEFAULT 0, cost REAL DEFAULT 0);
-CREATE INDEX calls_unread ON calls (id) WHERE state = 0;
-CREATE TABLE held (id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, bytes INTEGER, refs INTEGER);
-CREATE TABLE needs (call INTEGER, value INTEGER, PRIMARY KEY (call, value)) WITHOUT ROWID;
-CREATE TABLE shares (function INTEGER, value INTEGER, refs INTEGER,
-    PRIMARY KEY (function, value)) WITHOUT ROWID;
-CREATE TABLE garbage (value INTEGER PRIMARY KEY);
-CREATE TABLE opaque (kind TEXT, key BLOB, PRIMARY KEY (kind, key)) WITHOUT ROWID;
-CREATE TABLE evicted (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE, at REAL, why TEXT);
-CREATE TABLE made (content BLOB, call INTEGER, PRIMARY KEY (content, call)) WITHOUT ROWID;
-CREATE INDEX made_by_call ON made (call);
-CREATE TABLE edges (taker INTEGER, maker INTEGER, PRIMARY KEY (taker, maker)) WITHOUT ROWID;
-CREATE INDEX edges_by_maker ON edges (maker);
-INSERT INTO functions (id, module, name) VALUES (0, '', '');
-"""
 
 _ORDERS = {
     "oldest": "id",
@@ -83,118 +57,8 @@ UPDATE calls SET cost = 0 WHERE id IN above AND state = 1
 """
 
 
-@dataclass
-class Entry:
-    """A call as it is accounted for.
-
-    Args:
-        key: its key.
-        module: that of its function.
-        name: that of its function.
-        bytes: those of its record.
-        seconds: how long it was computed; 0 where that was not recorded.
-        saved: when it ended, or was saved, in seconds since 1970.
-        needs: the bytes of the values that it needs, by their keys.
-        is_whole: whether its values are there.
-        made: the digests of what is in its result and was in no argument.
-        taken: of each argument, the digests of what is in it, the outermost first.
-    """
-
-    key: bytes
-    module: str | None
-    name: str
-    bytes: int
-    seconds: float
-    saved: float
-    needs: dict[bytes, int]
-    is_whole: bool = True
-    made: Sequence[bytes] = ()
-    taken: Sequence[Sequence[bytes]] = field(default_factory=tuple)
-
-
-class Ledger:
-    """The account in a file.
-
-    Args:
-        path: the file; `None`: in memory.
-        patience: how many seconds to wait for other processes.
-
-    Raises:
-        sqlite3.Error: if it cannot be opened; `DatabaseError` if it is no such database.
-    """
-
-    def __init__(self, path: Path | None, patience: float) -> None:
-        self.db = sqlite3.connect(
-            ":memory:" if path is None else path,
-            timeout=patience,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-        try:
-            # What a crash of the machine costs is made again.
-            self.db.execute("PRAGMA synchronous = OFF")
-            self.db.execute("PRAGMA cache_size = -16000")
-        except sqlite3.Error:
-            self.db.close()
-            raise
-        self._ordered: set[str] = set()
-        # By module and name: numbers stay what they are.
-        self._functions: dict[tuple[str | None, str], int] = {}
-        # Of the transaction that goes on: what is noted, and of which functions bytes are counted.
-        self._meta: dict[str, Any] = {}
-        self._noted: set[str] = set()
-        self._counted: set[int] = set()
-
-    def begin(self, wal: bool) -> bool:
-        """Make the tables where there are none; whether they were there already."""
-        run = self.db.execute
-        if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            version = run("SELECT value FROM meta WHERE name = 'version'").fetchone()
-            if version != (_VERSION,):
-                raise sqlite3.DatabaseError("an account of another version")
-            return True
-        run(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
-        run("BEGIN IMMEDIATE")
-        if not (is_there := run("SELECT count(*) FROM sqlite_master").fetchone()[0]):
-            for statement in _SCHEMA.split(";\n"):
-                run(statement)
-            run("INSERT INTO meta VALUES ('version', ?)", (_VERSION,))
-        run("COMMIT")
-        return bool(is_there)
-
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """A transaction: nobody else changes the account meanwhile.
-
-        Raises:
-            sqlite3.OperationalError: if others hold it for too long.
-        """
-        run = self.db.execute
-        run("BEGIN IMMEDIATE")
-        try:
-            self._meta = dict(run("SELECT name, value FROM meta"))
-            self._noted = set()
-            self._counted = {row[0] for row in run("SELECT id FROM functions WHERE counted")}
-            yield
-            notes = [(name, self._meta[name]) for name in self._noted]
-            self.db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
-        except BaseException:
-            self._functions.clear()
-            with contextlib.suppress(sqlite3.Error):
-                run("ROLLBACK")
-            raise
-        run("COMMIT")
-
-    def meta(self, name: str) -> Any:
-        """Something noted; `None` if it is not."""
-        return self._meta.get(name)
-
-    def set_meta(self, name: str, value: Any) -> None:
-        """Note something."""
-        if self._meta.get(name, self) != value:
-            self._meta[name] = value
-            self._noted.add(name)
+class Ledger(Database):
+    """The account of a store."""
 
     # Calls
 
@@ -219,8 +83,10 @@ class Ledger:
         number = run(
             "INSERT INTO calls (id, key, function, state, bytes, seconds, saved, used, uses) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, entry.key, function, state, entry.bytes, entry.seconds, entry.saved)
-            + (tick, uses),
+            (
+                *(number, entry.key, function, state),
+                *(entry.bytes, entry.seconds, entry.saved, tick, uses),
+            ),
         ).lastrowid
         assert number is not None
         if state == STORED:
@@ -291,7 +157,8 @@ class Ledger:
             return 0
         run = self.db.execute
         counted = function in self._counted
-        free = of_function = size
+        free: int = size
+        of_function: int = size
         rows = run(
             "SELECT held.id, bytes, refs FROM needs JOIN held ON held.id = value WHERE call = ?",
             (call,),
@@ -308,7 +175,8 @@ class Ledger:
             if refs == 2 and "cheapest" in self._ordered:
                 # Who is left needs it alone.
                 run(
-                    "UPDATE calls SET cost = 0 WHERE id IN (SELECT call FROM needs WHERE value = ?)",
+                    "UPDATE calls SET cost = 0 WHERE id IN "
+                    "(SELECT call FROM needs WHERE value = ?)",
                     (value,),
                 )
             if counted:
@@ -407,6 +275,11 @@ class Ledger:
             "SELECT key FROM calls WHERE state = 0 ORDER BY id LIMIT ? OFFSET ?", (most, start)
         )
         return [row[0] for row in rows]
+
+    def read_again(self) -> None:
+        """Have every call looked at again, each in its place."""
+        for key in self.db.execute("SELECT key FROM calls WHERE state = 1").fetchall():
+            self.note(key[0])
 
     def drop_unread(self, key: bytes) -> None:
         """Forget a call of which only the key was known."""
@@ -619,6 +492,3 @@ class Ledger:
         forgotten."""
         row = self.db.execute("SELECT at, why FROM evicted WHERE key = ?", (key,)).fetchone()
         return None if row is None else (row[0], row[1])
-
-    def close(self) -> None:
-        self.db.close()

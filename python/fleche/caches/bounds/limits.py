@@ -21,7 +21,8 @@ for _power, _prefix in enumerate("kmgtp", 1):
     _BYTES |= {_prefix: 1000**_power, f"{_prefix}b": 1000**_power, f"{_prefix}ib": 1024**_power}
 
 _DAY = 86400.0
-_SECONDS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": _DAY, "w": 7 * _DAY, "y": 365.25 * _DAY}
+_SECONDS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
+_SECONDS |= {"d": _DAY, "w": 7 * _DAY, "y": 365.25 * _DAY}
 
 
 def bytes_of(value: Any, what: str = "max_bytes") -> int:
@@ -39,7 +40,7 @@ def bytes_of(value: Any, what: str = "max_bytes") -> int:
     """
     number = _of(value, _BYTES)
     if number is None:
-        raise ValueError(f"{what}={value!r} is no number of bytes: write 200000, '200MB' or '1.5TiB'")
+        raise ValueError(f"{what}={value!r} is no number of bytes: write 2000, '200MB' or '1.5TiB'")
     return int(number)
 
 

@@ -82,15 +82,14 @@ def plan(cache: Any, rules: Rules, account: Ledger | None) -> Plan:
         rules: what it would be kept to.
         account: one of its own in memory, which this may change; without it, one is made.
     """
-    if account is not None and rules.policy == "cheapest" and not account.meta("contents"):
-        account.close()
-        account = None
     ledger = Ledger(None, 0.0) if account is None else account
     try:
         ledger.begin(False)
         with ledger.turn():
-            if rules.policy == "cheapest":
+            if rules.policy == "cheapest" and not ledger.meta("contents"):
+                # What calls were computed from is not known: all of them are looked at again.
                 ledger.set_meta("contents", 1)
+                ledger.read_again()
             Source(cache.calls).compare(ledger)
             Reader(cache.values, cache.calls).read(ledger, float("inf"), alone=True)
             return _planned(ledger, rules)

@@ -9,7 +9,8 @@ from typing import Any
 from fleche import _core
 from fleche._foundation import seam
 from fleche._foundation.messages import no_message
-from fleche.caches.bounds.ledger import Entry, Ledger
+from fleche.caches.bounds.entries import Entry
+from fleche.caches.bounds.ledger import Ledger
 from fleche.caches.bounds.needs import Needs, join
 from fleche.digest import Digest
 

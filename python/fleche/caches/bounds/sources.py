@@ -131,7 +131,7 @@ class _Rows(Source):
         row = ledger.meta("row")
         if row is None:
             return None
-        rows = self.calls._store.since(row)
+        rows: list[tuple[int, str]] = self.calls._store.since(row)
         if not rows or rows[0] != (row, ledger.meta("newest")):
             return None
         return rows[1:]
