@@ -121,6 +121,7 @@ class BoundedCache(Cache):
 
     def save(self, call: Saveable) -> Digest:
         live = _live(call)
+        self._keeper.begin()
         key, record = self._saved(call)
         self._keeper.saved(key, record, live)
         return key
@@ -128,6 +129,7 @@ class BoundedCache(Cache):
     def _save_older(self, older: _core.OlderCall, call: Call) -> None:
         # The limits count when it is moved: while there are two, none of the others has to go.
         live = _live(call)
+        self._keeper.begin()
         key, record = self._saved(call)
         super().evict(older.older_key)
         self._keeper.saved(key, record, live)

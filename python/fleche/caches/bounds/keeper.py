@@ -79,6 +79,12 @@ class Keeper:
 
     # What happens to the cache
 
+    def begin(self) -> None:
+        """To be called before a call is saved: what changed in the store until then, others did."""
+        if self._ledger is None or self._process != os.getpid():
+            with self._guarded(), self._turn():
+                pass
+
     def saved(
         self,
         key: Digest,

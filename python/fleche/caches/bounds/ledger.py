@@ -7,7 +7,7 @@ result: it may be lost, and is made again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from fleche.caches.bounds.database import Database

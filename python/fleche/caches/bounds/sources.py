@@ -8,7 +8,7 @@ as what other packages do to a folder, is found out by a process when it begins.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,14 @@ class Source:
 
     def compare(self, ledger: Ledger, own: Sequence[bytes] = ()) -> None:
         """Compare all keys with those in the account."""
-        by_age = getattr(self.calls, "_list_by_age", self.calls.list)
-        listed = [bytes.fromhex(key) for key in [*by_age()]]
+        listed = {bytes.fromhex(key) for key in self.calls.list()}
         known = ledger.keys()
-        for key in listed:
-            if key not in known and key not in own:
-                ledger.note(key)
+        new: Collection[bytes] = listed - known - {*own}
+        if len(new) > 1:
+            by_age = getattr(self.calls, "_list_by_age", self.calls.list)
+            new = [key for each in by_age() if (key := bytes.fromhex(each)) in new]
+        for key in new:
+            ledger.note(key)
         for key in known.difference(listed):
             ledger.drop(key)
 
