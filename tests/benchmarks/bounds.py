@@ -14,6 +14,7 @@ import logging
 import os
 import resource
 import shutil
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +27,9 @@ from fleche.config import cache_from_config
 from fleche.digest import digest
 
 os.environ["FLECHE_STATISTICS"] = "0"
+
+# So many saves at a time.
+TURN = 25
 
 # How many calls share a value of the filling.
 SHARED = 1000
@@ -77,7 +81,6 @@ def measure(kind: str, calls: int, number: int, policy: str, folder: Path) -> di
     limits = {"evict": policy, "max_size": calls}
     empty = cache_from_config({**pair(kind, folder / "empty"), **limits})
     saves(empty, 0, 20)
-    of_empty = saves(empty, 20, number)
     full = folder / f"full-{kind}"
     plain = cache_from_config(pair(kind, full))
     if not (full / "filled").exists():
@@ -92,7 +95,15 @@ def measure(kind: str, calls: int, number: int, policy: str, folder: Path) -> di
     there = made._keeper._ledger
     assert there is not None
     assert there.room()[0] >= calls
-    of_full = saves(made, 10**9 + 20, number)
+    # In turns, as the machine may be busy with other things now and then.
+    turns = [
+        (saves(empty, 20 + begin, TURN), saves(made, 10**9 + 20 + begin, TURN))
+        for begin in range(0, number, TURN)
+    ]
+    of_empty, of_full = (
+        [statistics.median(turn[which][each] for turn in turns) for each in (0, 1)]
+        for which in (0, 1)
+    )
     assert there.room()[0] == calls
     again = cache_from_config({**pair(kind, full), **limits})
     started = time.perf_counter()

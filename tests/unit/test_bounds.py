@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleche import cache, fleche
+from fleche.auditing import verify
 from fleche.caches import BoundedCache, Cache, SizeLimitedCache
 from fleche.caches.bounds import keeper as keepers
 from fleche.caches.bounds import victims as victims_of
@@ -319,6 +320,8 @@ def test_records_can_stay_when_their_values_go(kind: str, tmp_path: Path) -> Non
         assert [reason.kind for reason in explained.reasons] == ["limit"]
         assert "max_size = 2" in str(explained)
         assert "record is kept" in str(explained)
+        # It was meant so.
+        assert not verify(made).problems
         # Asked for, it is computed again, and stored again.
         assert double("a" * 500) == "a" * 1000
         assert double("a" * 500) == "a" * 1000

@@ -167,6 +167,10 @@ class BoundedCache(Cache):
         """
         return self._keeper.why_evicted(Digest(key))
 
+    def kept_records(self) -> frozenset[Digest]:
+        """The keys of calls whose values a limit evicted, and whose records stayed."""
+        return self._keeper.kept_records()
+
     def plan(
         self,
         max_bytes: int | str | None = None,

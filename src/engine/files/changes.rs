@@ -5,6 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
+use std::sync::atomic::Ordering;
 
 use super::Store;
 use crate::engine::digest::Hash;
@@ -17,11 +18,14 @@ impl Store {
     /// To be called before an entry is moved to its place or removed: who finds the note and no
     /// entry looks again.
     pub(super) fn note_change(&self, key: &Hash) -> Result<()> {
+        if self.values.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let path = self.root().join(NAME);
         let mut file = match File::open_with(&path, OpenOptions::new().append(true)) {
             Ok(file) => file,
             // Whoever may not note it may not write an entry, either.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::io("open", &path)(error)),
         };
         file.write_all(key).map_err(Error::io("write", &path))

@@ -131,6 +131,13 @@ class Keeper:
                 return ledger.why_evicted(bytes.fromhex(key))
         return None
 
+    def kept_records(self) -> frozenset[Digest]:
+        """The keys of calls whose records are there without their values."""
+        if self._is_begun():
+            with self._guarded(), self._turn() as ledger:
+                return frozenset(Digest(key.hex()) for key in ledger.kept())
+        return frozenset()
+
     def copy(self) -> Ledger | None:
         """The account as it is now, as one of its own in memory; `None` if there is none."""
         if not self._is_begun():

@@ -291,6 +291,10 @@ class Ledger(Database):
         """The keys of all calls whose record is there."""
         return {row[0] for row in self.db.execute("SELECT key FROM calls WHERE state != 3")}
 
+    def kept(self) -> list[bytes]:
+        """The keys of calls whose records are there without their values."""
+        return [row[0] for row in self.db.execute("SELECT key FROM calls WHERE state = 2")]
+
     def has(self, key: bytes) -> bool:
         """Whether there is a record under a key, as far as is known."""
         row = self._row(key)
