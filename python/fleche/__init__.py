@@ -61,6 +61,7 @@ seam.fill(
     {
         "active_cache": ("fleche.state", "get_cache"),
         "cache_from_config": ("fleche.config", "cache_from_config"),
+        "content_of": ("fleche.lineage.contents", "content_of"),
         "default_metadata": ("fleche.config", "load_default_metadata"),
         "default_section": ("fleche.config", "default_section"),
         "evicted": ("fleche.statistics.tallies", "evicted"),

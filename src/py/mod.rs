@@ -31,6 +31,8 @@ pub mod _core {
     #[pymodule_export]
     use super::caches::PlainCall;
     #[pymodule_export]
+    use super::caches::Uses;
+    #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
     #[pymodule_export]
     use super::cbor::{CborSerializer, note_function_module};

@@ -131,7 +131,7 @@ MISTAKES: list[tuple[Any, str]] = [
     ({}, "missing key 'values' for a cache"),
     ({"values": {"type": "memory"}}, "missing key 'calls' for a cache"),
     ({**MEMORY, "maxsize": 3}, "unknown key 'maxsize' for a cache. Did you mean 'max_size'?"),
-    ({**MEMORY, "qqq": 3}, "unknown key 'qqq' for a cache. Valid are 'calls', 'max_size',"),
+    ({**MEMORY, "qqq": 3}, "unknown key 'qqq' for a cache. Valid are 'calls', 'evict',"),
     (pair(max_size="3"), "key 'max_size' of a cache must be an integer of at least 1, not"),
     (pair(max_size=True), "key 'max_size' of a cache must be"),
     (pair(max_size=0), "key 'max_size' of a cache must be an integer of at least 1"),

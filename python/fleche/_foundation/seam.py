@@ -20,6 +20,7 @@ __all__ = ["Slot", "fill", "look_up"]
 Slot: TypeAlias = Literal[
     "active_cache",  # () -> BaseCache
     "cache_from_config",  # (config) -> BaseCache
+    "content_of",  # (value) -> what it is told by, and what is in it
     "default_metadata",  # () -> tuple of MetaData
     "default_section",  # () -> the table [default] of the configuration in force
     "evicted",  # (cache, key): a call was removed

@@ -13,7 +13,7 @@ from fleche.auditing.content import Proof, pieces_of, proof_of_bytes, proof_of_v
 from fleche.auditing.entries import Failure, framing, looked_up, payload, raw
 from fleche.auditing.places import damaged_files, leftovers, pairs, place_name
 from fleche.auditing.report import Kind, Problem, Report
-from fleche.caches import BaseCache, Cache, Rejected
+from fleche.caches import BaseCache, BoundedCache, Cache, Rejected
 from fleche.caches.garbage.users import users_of
 from fleche.call import DigestedCall, QueryCall
 from fleche.digest import Digest
@@ -128,6 +128,7 @@ class _Verification:
         # Of which it is not known what they need.
         self.unread_records: list[Digest] = []
         self.unread_values: list[Digest] = []
+        self.kept = pair.kept_records() if isinstance(pair, BoundedCache) else frozenset[Digest]()
         self.places = {True: place_name(pair.values), False: place_name(pair.calls)}
 
     def run(self) -> None:
@@ -179,7 +180,9 @@ class _Verification:
             return
         try:
             own = {record.to_lookup_key(), *other_keys(record)}
-            self._need(record)
+            # What a limit evicted is none that is missing.
+            if key not in self.kept:
+                self._need(record)
         except Exception as error:
             self._add(Kind.DAMAGED, False, key, f"it is no record ({error})")
             return

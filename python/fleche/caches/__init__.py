@@ -1,10 +1,11 @@
 """Caches: where calls are looked up, and where they and their values are saved.
 
 What lives here: `base` (what every cache is), `pair` (`Cache`: a storage of values and one of
-calls), `size_limited`, `union` (stacks and pools), `views` (read-only, filtered, refreshing),
-`notebook` (what notebooks show of them), with `garbage` and `schemes`. It may import queries,
-storages and what is below. A new cache is a file here; what `BaseCache` must make of it goes
-through `fleche._foundation.seam`.
+calls), `size_limited`, `bounded` (with `bounds`), `union` (stacks and pools), `views` (read-only,
+calls), `size_limited`, `bounded` (with `bounds`), `union` (stacks and pools), `views` (read-only,
+filtered, refreshing), `notebook` (what notebooks show of them), with `garbage` and `schemes`. It
+may import queries, storages and what is below. A new cache is a file here; what `BaseCache` must
+make of it goes through `fleche._foundation.seam`.
 
 >>> from fleche.call import Call
 >>> from fleche.storage import CallMemory, ValueMemory
@@ -22,6 +23,7 @@ from fleche import query as query
 from fleche import storage as storage
 from fleche.caches.base import BaseCache, Rejected
 from fleche.caches.base import logger as logger
+from fleche.caches.bounded import BoundedCache
 from fleche.caches.pair import Cache
 from fleche.caches.size_limited import SizeLimitedCache, SizeLimitedMixin
 from fleche.caches.union import CachePool, CacheStack
@@ -47,6 +49,7 @@ from fleche.storage.thread_safe import PerKeyLockMixin as PerKeyLockMixin
 
 __all__ = [
     "BaseCache",
+    "BoundedCache",
     "Cache",
     "CachePool",
     "CacheStack",

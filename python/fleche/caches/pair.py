@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fleche import _core
 from fleche._foundation import seam
 from fleche.caches.base import BaseCache, Rejected, Saveable, logger
+from fleche.caches.bounds.limits import Limits
+from fleche.caches.bounds.plans import Plan, plan
+from fleche.caches.bounds.victims import Rules
 from fleche.caches.garbage.collect import collect
 from fleche.caches.garbage.places import check_pair
 from fleche.caches.garbage.users import note_of, remember, say_all
@@ -23,6 +26,8 @@ from fleche.storage.base import CallStorage, Intent, SaveError, ValueStorage
 from fleche.storage.thread_safe import PerKeyLockMixin
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from fleche.storage.claims import Claims
 
 
@@ -52,12 +57,17 @@ class Cache(PerKeyLockMixin, BaseCache):
         remember(self.values, self.calls)
 
     def save(self, call: Saveable) -> Digest:
+        return self._saved(call)[0]
+
+    def _saved(self, call: Saveable) -> tuple[Digest, DigestedCall]:
+        """Save a call; gives its key and its record."""
         key = call.to_lookup_key()
         with self._operation_context(key):
             try:
                 with self.values._collection.saving() as gate:
                     self._note_user()
-                    return self.calls.save(self._record_of(call, gate))
+                    record = self._record_of(call, gate)
+                    return self.calls.save(record), record
             except SaveError as error:
                 raise Rejected(error) from error
 
@@ -215,6 +225,42 @@ class Cache(PerKeyLockMixin, BaseCache):
         set()
         """
         say_all(self, others)
+
+    def plan(
+        self,
+        max_bytes: int | str | None = None,
+        *,
+        max_age: float | str | timedelta | None = None,
+        max_size: int | None = None,
+        evict: str | None = None,
+    ) -> Plan:
+        """What would go if the cache were limited so, and what it would cost to get it back.
+
+        Nothing is removed. Without any limit, it is about those that the cache has.
+
+        Args:
+            max_bytes: the bytes of records and values, a number or text as `"200GB"`.
+            max_age: how old calls may get: seconds, a `timedelta`, or text as `"90d"`.
+            max_size: the number of calls.
+            evict: which calls go first: `"oldest"`, `"lru"`, `"lfu"` or `"cheapest"`; `None`: as in
+                this cache.
+
+        Raises:
+            ValueError: if a limit is none, or there is no such policy.
+
+        >>> from fleche.call import Call
+        >>> from fleche.config import cache_from_config
+        >>> cache = cache_from_config({"template": "memory"})
+        >>> for x in range(3):
+        ...     _ = cache.save(Call("square", {"x": x}, result=x * x))
+        >>> plan = cache.plan(max_size=1)
+        >>> len(plan.calls), plan.stays
+        (2, 1)
+        """
+        return plan(self, self._rules_for_plan(Limits(max_bytes, max_age, max_size), evict), None)
+
+    def _rules_for_plan(self, limits: Limits, policy: str | None) -> Rules:
+        return Rules(limits, policy=policy or "oldest")
 
     def _note_user(self) -> None:
         """Have it known whose records need the values, before one is stored."""

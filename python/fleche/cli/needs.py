@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fleche import _core
 from fleche.digest import Digest
+from fleche.storage.pieces import may_be_in_pieces
 from fleche.storage.sizes import sizes_of
 
 __all__ = ["Values", "held_by"]
-
-# A shorter entry has no room for the key of another one; one up to the second length is read
-# whole, of a longer one the beginning says whether it is a value in pieces.
-_SHORTEST, _WHOLE = 100, 1 << 16
-_IN_PIECES = b"fleche.storage.destructuring"
 
 
 def held_by(call: Any) -> Iterator[Digest]:
@@ -61,7 +56,7 @@ class Values:
         return found
 
     def _parts(self, keys: list[Digest]) -> Iterable[Digest]:
-        keys = [key for key in keys if self._may_have_parts(key)]
+        keys = [key for key in keys if may_be_in_pieces(self.storage, key, self.sizes.get(key))]
         if not keys:
             return ()
         mentioned = self.storage._mentions(keys, self.keys)
@@ -69,21 +64,3 @@ class Values:
             return list(mentioned)
         parts = getattr(self.storage, "child_digests", None)
         return () if parts is None else {part for key in keys for part in parts(key)}
-
-    def _may_have_parts(self, key: Digest) -> bool:
-        size = self.sizes.get(key)
-        path = getattr(self.storage, "_path", None)
-        if size is None or path is None:
-            return True
-        if size <= _WHOLE:
-            return size >= _SHORTEST
-        try:
-            with open(path(key), "rb") as file:
-                head = file.read(_WHOLE)
-        except OSError:  # in a file with others
-            return True
-        if head.startswith(b"\x1f\x8b"):
-            head = zlib.decompressobj(31).decompress(head, _WHOLE)
-        elif head.startswith(b"\x28\xb5\x2f\xfd"):
-            return True  # by Zstandard, which Python does not have yet
-        return _IN_PIECES in head

@@ -68,10 +68,27 @@ def _place(storage: Any) -> str:
     return text if place is None else f"{text} ({hidden({'url': str(place)})['url']})"
 
 
+_FIRST = {
+    "oldest": "the oldest calls",
+    "lru": "the calls used longest ago",
+    "lfu": "the calls used least often",
+    "cheapest": "the calls that take least to compute again, per byte,",
+}
+
+
 def _limits(config: Mapping[str, Any]) -> list[str]:
     said = []
+    first = _FIRST.get(config.get("evict", "oldest"), "calls")
     if config.get("max_size") is not None:
-        said.append(f"the oldest calls go once there are more than {config['max_size']}")
+        said.append(f"{first} go once there are more than {config['max_size']}")
+    if config.get("max_bytes") is not None:
+        said.append(f"{first} go once all take more than {config['max_bytes']} (bytes)")
+    if config.get("max_age") is not None:
+        said.append(f"calls go that are older than {config['max_age']} (seconds)")
+    if config.get("functions"):
+        said.append(f"limits of its own for {', '.join(map(str, config['functions']))}")
+    if config.get("keep_records"):
+        said.append("records stay when their values go")
     if config.get("read_only"):
         said.append("never saved to")
     if config.get("once"):

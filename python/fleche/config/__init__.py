@@ -22,6 +22,7 @@ from fleche import _core, caches
 from fleche._foundation.lazy import names_of
 from fleche.caches.garbage.places import mixed_up
 from fleche.config import keys
+from fleche.config.bounds import limited, limits_of
 from fleche.config.forms import (
     escaped_places,
     expand_places,
@@ -50,6 +51,9 @@ logger = logging.getLogger("fleche.config")
 
 # What was said about files that cannot be read: once for each mistake.
 _said: dict[Path, str] = {}
+
+# The caches of one pair of storages that a configuration describes.
+_PAIRS = (caches.Cache, caches.SizeLimitedCache, caches.BoundedCache)
 
 # Every loaded cache by the name that was asked for, `None` for the default.
 _live_caches: dict[str | None, BaseCache] = {}
@@ -330,7 +334,7 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
 
             - a list: a `CacheStack` of its elements
             - `"values"` and `"calls"`, each the dict of a storage: a `Cache`; with `max_size` a
-              `SizeLimitedCache`
+              `SizeLimitedCache`; with another limit, or `evict`, a `BoundedCache`
             - `"template"` and its arguments: the same, spelled shorter
             - `read_only: true` besides either: wrapped in a `ReadOnlyCache`
             - `once: true` besides either: of all who want a call at once, one computes it
@@ -377,15 +381,15 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
         values = storage_from_config(d["values"], "value")
     with keys.at("calls"):
         calls = storage_from_config(d["calls"], "call")
-    cache: BaseCache
-    if d.get("max_size") is None:
-        cache = caches.Cache(values, calls)
-    else:
-        cache = caches.SizeLimitedCache(values, calls, d["max_size"])
+    cache = limited(values, calls, d)
     if d.get("once", False):
         # No field: it does not say which cache it is.
         vars(cache)["_once"] = True
-    return caches.ReadOnlyCache(cache) if d.get("read_only", False) else cache
+    if d.get("read_only", False):
+        # Nothing is written for it: not which calls were hits, either.
+        vars(cache).pop("_uses", None)
+        return caches.ReadOnlyCache(cache)
+    return cache
 
 
 def _caches_from_configs(configs: list[Any] | tuple[Any, ...]) -> tuple[BaseCache, ...]:
@@ -425,21 +429,20 @@ def cache_to_config(c: BaseCache) -> dict[str, Any] | list[dict[str, Any]]:
     if type(c) is caches.CachePool:
         return {"pool": [_nested_config(member) for member in c.caches]}
     if type(c) is caches.ReadOnlyCache:
-        if type(c.cache) not in (caches.Cache, caches.SizeLimitedCache):
+        if type(c.cache) not in _PAIRS:
             raise ValueError(
                 f"ReadOnlyCache wrapping {type(c.cache).__name__!r} cannot be serialised to config"
             )
         return {**_nested_config(c.cache), "read_only": True}
-    if type(c) is caches.Cache or type(c) is caches.SizeLimitedCache:
+    if isinstance(c, caches.Cache) and type(c) in _PAIRS:
         config: dict[str, Any] = {
             "values": storage_to_config(c.values),
             "calls": storage_to_config(c.calls),
         }
-        if type(c) is caches.SizeLimitedCache:
-            config["max_size"] = c.max_size
+        config |= limits_of(c)
         if c._once:
             config["once"] = True
-        if "max_size" in config:
+        if config.keys() & keys.LIMITS:
             with keys.at(f"Cannot convert cache of type {type(c).__name__!r} to config"):
                 keys.check(config, keys.CACHE, "a cache")
         return config

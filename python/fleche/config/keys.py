@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fleche.caches.bounds.limits import POLICIES, bytes_of, seconds_of
 from fleche.storage.bags import VERSION_VALIDATORS
 
 
@@ -98,8 +99,30 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
 }
 """By kind of storage and `type`: the keys besides `type`."""
 
-LIMITS = {
+
+def _is_read_by(read: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        try:
+            read(value)
+        except ValueError:
+            return False
+        return True
+
+    return lambda value: value is None or fits(value)
+
+
+BOUNDS = {
+    "max_bytes": Key("a number of bytes, as 200000 or '200GB'", _is_read_by(bytes_of)),
+    "max_age": Key("a time, as 3600 (seconds) or '90d'", _is_read_by(seconds_of)),
     "max_size": Key("an integer of at least 1", lambda v: v is None or (_is_int(v) and v >= 1)),
+}
+"""What a cache may be limited to, and what it holds of a function."""
+
+LIMITS = {
+    **BOUNDS,
+    "evict": Key("one of " + ", ".join(map(repr, POLICIES)), lambda v: v in POLICIES),
+    "keep_records": _FLAG,
+    "functions": Key("a table of functions", lambda v: isinstance(v, Mapping)),
     "read_only": _FLAG,
     "once": _FLAG,
 }

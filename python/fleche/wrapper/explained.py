@@ -6,6 +6,7 @@ not found is a function there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -237,6 +238,10 @@ def lost(lookup: Lookup) -> Iterator[Reason]:
             stored_result(call)
         except Exception as error:
             why = failure(error)
+            limit = _limit(place, key) if why is None else None
+            if limit is not None:
+                yield Reason("limit", f"{limit}{where}; its record is kept", key=key)
+                continue
             text = "is gone" if why is None else f"cannot be read ({why})"
             yield Reason("result", f"its record is there{where}, but its result {text}", key=key)
         else:
@@ -245,6 +250,29 @@ def lost(lookup: Lookup) -> Iterator[Reason]:
         kind = type(get_cache()).__name__
         text = f"record and result are there{whole[0]}, but the {kind} does not give them"
         yield Reason("cache", text, key=key)
+
+
+def _limit(place: Place, key: Digest) -> str | None:
+    """Which limit evicted a call, and when; `None` if none did, as far as is known."""
+    from fleche.caches import BoundedCache
+
+    for each in inner(place.cache):
+        evicted = each.why_evicted(key) if isinstance(each, BoundedCache) else None
+        if evicted is not None:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(evicted[0]))
+            return f"a limit evicted it at {when} ({evicted[1]})"
+    return None
+
+
+def limited(lookup: Lookup) -> Iterator[Reason]:
+    """A limit of the cache evicted it."""
+    for place in lookup.places:
+        if _contains(place.cache, lookup.key):
+            continue
+        limit = _limit(place, lookup.key)
+        if limit is not None:
+            where = f" in {place.name}" if place.name else ""
+            yield Reason("limit", f"{limit}{where}", key=lookup.key)
 
 
 def _contains(cache: BaseCache, key: Digest) -> bool:
@@ -308,4 +336,4 @@ def absent(lookup: Lookup) -> Iterator[Reason]:
 
 
 #: What is asked why a call is not found, one after the other. Each gives the reasons that it knows.
-FINDERS: list[Finder] = [rerun, failed, expired, lost, hidden, older, running, absent]
+FINDERS: list[Finder] = [rerun, failed, expired, lost, hidden, older, running, limited, absent]

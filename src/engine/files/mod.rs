@@ -5,6 +5,7 @@
 
 mod ages;
 mod aside;
+mod changes;
 mod index;
 mod list;
 mod lock;
@@ -166,6 +167,7 @@ impl Store {
             let _ = file.set_modified(SystemTime::now());
             file.close().map_err(Error::io("write", &path))?;
             let held = self.locks.take_within(key, timeout)?;
+            self.note_change(key)?;
             match temporary.move_to(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound && tries < TRIES => tries += 1,
                 moved => return moved.map_err(Error::io("write", &path)),
@@ -198,6 +200,7 @@ impl Store {
         let length = disk::metadata(&temporary).map_or(0, |metadata| metadata.len());
         let temporary = Temporary::at(temporary);
         let _held = self.locks.take(key)?;
+        self.note_change(key)?;
         temporary
             .move_to(place)
             .map_err(Error::io("write", place))?;
@@ -223,6 +226,7 @@ impl Store {
             Ok(_) => {}
         }
         let _held = self.locks.take_to_remove(key)?;
+        self.note_change(key)?;
         match disk::remove_file(place) {
             Err(error) if !is_absent(&error) => Err(Error::io("remove", place)(error)),
             _ => Ok(()),

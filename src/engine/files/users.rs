@@ -16,6 +16,9 @@ use crate::engine::error::{Error, Result};
 const ALL_NOTED: &str = ".fleche-users";
 const PREFIX: &str = ".fleche-user-";
 
+/// Stands beside the note of the only user, as long as there is no other one.
+const ALONE: &str = ".fleche-alone";
+
 /// What is known of those whose records need the values of a root.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Users {
@@ -48,6 +51,12 @@ impl Store {
             return Ok(());
         }
         self.begin_users();
+        match disk::remove_file(&self.root().join(ALONE)) {
+            Err(error) if !super::is_absent(&error) => {
+                return Err(Error::io("remove", &self.root().join(ALONE))(error));
+            }
+            _ => {}
+        }
         create(self.root(), &name, text).map_err(Error::io("write", &path))
     }
 

@@ -135,6 +135,39 @@ impl Database {
         self.keys(statement, [keep])
     }
 
+    /// The rows from this number on, with their keys: what was saved since then, whoever did it.
+    pub fn since(&self, row: i64) -> Result<Vec<(i64, String)>, Error> {
+        let statement = "SELECT rowid, key FROM calls WHERE rowid >= ?1 ORDER BY rowid";
+        self.with("listing the calls in", Intent::Read, |connection| {
+            let mut statement = connection.prepare_cached(statement)?;
+            let rows = statement.query_map([row], |row| {
+                Ok((row.get(0)?, text(row, 1)?.unwrap_or_default()))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The row that was saved last, with its key.
+    pub fn newest(&self) -> Result<Option<(i64, String)>, Error> {
+        let statement = "SELECT rowid, key FROM calls ORDER BY rowid DESC LIMIT 1";
+        self.with("listing the calls in", Intent::Read, |connection| {
+            let mut statement = connection.prepare_cached(statement)?;
+            let newest = statement.query_row([], |row| {
+                Ok((row.get(0)?, text(row, 1)?.unwrap_or_default()))
+            });
+            newest.optional()
+        })
+    }
+
+    /// How many calls there are.
+    pub fn count(&self) -> Result<u64, Error> {
+        self.with("counting the calls in", Intent::Read, |connection| {
+            let mut statement = connection.prepare_cached("SELECT count(*) FROM calls")?;
+            let count: i64 = statement.query_row([], |row| row.get(0))?;
+            Ok(u64::try_from(count).unwrap_or(0))
+        })
+    }
+
     /// What SQLite finds to be wrong with the file; nothing if all is well.
     pub fn check(&self) -> Result<Vec<String>, Error> {
         self.with("checking", Intent::Read, |connection| {

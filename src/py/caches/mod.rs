@@ -2,6 +2,7 @@
 //! ([`save`]) what a miss saves.
 
 mod save;
+mod uses;
 mod wanted;
 
 use crate::py::once::intern;
@@ -17,10 +18,12 @@ use crate::py::names::Imported;
 use crate::py::storage::{self, Backend, SqliteStore};
 
 pub use save::PlainCall;
+pub use uses::Uses;
 pub use wanted::Wanted;
 
 static CACHE: Imported = Imported::new("fleche.caches", "Cache");
 static SIZE_LIMITED: Imported = Imported::new("fleche.caches", "SizeLimitedCache");
+static BOUNDED: Imported = Imported::new("fleche.caches", "BoundedCache");
 static SQL: Imported = Imported::new("fleche.storage.sql", "Sql");
 static STACK: Imported = Imported::new("fleche.caches", "CacheStack");
 static READ_ONLY: Imported = Imported::new("fleche.caches", "ReadOnlyCache");
@@ -38,6 +41,13 @@ pub fn load_result<'py>(
     };
     if is(&CACHE)? || is(&SIZE_LIMITED)? {
         return missing_is_none(py, from_pair(cache, wanted));
+    }
+    if is(&BOUNDED)? {
+        let result = missing_is_none(py, from_pair(cache, wanted))?;
+        if result.is_some() {
+            uses::note(cache, wanted.key)?;
+        }
+        return Ok(result);
     }
     if is(&READ_ONLY)? {
         return load_result(&cache.getattr(intern!(py, "cache"))?, wanted);
@@ -72,7 +82,7 @@ pub fn may_hold(cache: &Bound<'_, PyAny>, scheme: Scheme) -> PyResult<bool> {
     if is(&READ_ONLY)? {
         return may_hold(&cache.getattr(intern!(py, "cache"))?, scheme);
     }
-    if is(&CACHE)? || is(&SIZE_LIMITED)? {
+    if is(&CACHE)? || is(&SIZE_LIMITED)? || is(&BOUNDED)? {
         let calls = cache.getattr(intern!(py, "calls"))?;
         if let Some(store) = sqlite_of(&calls)? {
             return store.get().may_hold(py, scheme);

@@ -158,6 +158,21 @@ impl SqliteStore {
         digests(py, keys)
     }
 
+    /// The rows from this number on, with their keys.
+    fn since(&self, py: Python<'_>, row: i64) -> PyResult<Vec<(i64, String)>> {
+        Ok(py.detach(|| self.database.since(row))?)
+    }
+
+    /// The row that was saved last, with its key.
+    fn newest(&self, py: Python<'_>) -> PyResult<Option<(i64, String)>> {
+        Ok(py.detach(|| self.database.newest())?)
+    }
+
+    /// How many calls there are.
+    fn count(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(py.detach(|| self.database.count())?)
+    }
+
     /// The keys that begin with `prefix`.
     fn candidates<'py>(&self, py: Python<'py>, prefix: &str) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.database.candidates(prefix))?;
