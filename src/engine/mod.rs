@@ -4,6 +4,8 @@
 
 mod admit;
 pub mod ballast;
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod bulk;
 pub mod codec;
 pub mod collection;
