@@ -66,6 +66,20 @@ _SQL = {
     "lock_timeout": _SECONDS,
 }
 
+_BUCKET = {
+    "url": Key("the URL of a bucket", lambda v: isinstance(v, str), required=True),
+    "endpoint": _TEXT,
+    "region": _TEXT,
+    "profile": _TEXT,
+    "account": _TEXT,
+    "anonymous": _FLAG,
+    "timeout": _SECONDS,
+    "secret_key": _PICKLE["secret_key"],
+    "serializer": _TEXT,
+    "compress": _FLAG,
+}
+_BUCKET_CALLS = {"mirror": _TEXT, "lease": _SECONDS}
+
 _REMAINING_DEPTH = {"remaining_depth": _DEPTH}
 
 STORAGES: dict[str, dict[str, dict[str, Key]]] = {
@@ -76,6 +90,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
         "cloudpickle": _PICKLE | _REMAINING_DEPTH,
         "dill": _PICKLE | _REMAINING_DEPTH,
         "bagofholding_hdf": _BAG | _REMAINING_DEPTH,
+        "bucket": _BUCKET | _REMAINING_DEPTH,
     },
     "call": {
         "memory": {},
@@ -85,6 +100,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
         "dill": _PICKLE,
         "bagofholding_hdf": _BAG,
         "sql": _SQL,
+        "bucket": _BUCKET | _BUCKET_CALLS,
     },
 }
 """By kind of storage and `type`: the keys besides `type`."""
@@ -99,6 +115,13 @@ LIMITS = {
 _STORAGE = Key("a table with a 'type'", lambda v: isinstance(v, Mapping), required=True)
 CACHE = {"values": _STORAGE, "calls": _STORAGE} | LIMITS
 POOL = {"pool": Key("a list of caches", lambda v: isinstance(v, (list, tuple)), required=True)}
+_MEMBER = Key("a cache's table", lambda v: isinstance(v, Mapping), required=True)
+TIERED = {
+    "local": _MEMBER,
+    "remote": _MEMBER,
+    "queue": Key("an integer of at least 1", lambda v: _is_int(v) and v >= 1),
+    "on_failure": Key("'warn' or 'raise'", lambda v: v in ("warn", "raise")),
+}
 SSH = {
     "host": Key("a string", lambda v: isinstance(v, str), required=True),
     "cache_name": _TEXT,
@@ -114,6 +137,7 @@ TEMPLATES: dict[str, dict[str, Key]] = {
     "dill": {"root": _ROOT},
     "bagofholding_hdf": {"root": _ROOT},
     "sql": {"root": _ROOT, "values": _TEXT, "url": _TEXT},
+    "bucket": _BUCKET | _BUCKET_CALLS | _REMAINING_DEPTH,
 }
 """By `template`: the keys besides `template` and those of `LIMITS`."""
 
