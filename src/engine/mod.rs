@@ -5,6 +5,8 @@
 mod admit;
 pub mod apart;
 pub mod ballast;
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod bulk;
 pub mod cbor;
 pub mod codec;

@@ -7,6 +7,8 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+#[cfg(feature = "bucket")]
+use crate::engine::bucket;
 use crate::engine::fork::{self, Attachment, NoFork, Settling};
 use crate::engine::{files, sqlite, wait};
 
@@ -54,6 +56,11 @@ pub fn tell_engine() {
         Settling {
             before: sqlite::settle,
             in_child: sqlite::leave_to_parent,
+        },
+        #[cfg(feature = "bucket")]
+        Settling {
+            before: bucket::settle,
+            in_child: bucket::leave_to_parent,
         },
     ]);
 }

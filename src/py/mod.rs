@@ -59,6 +59,9 @@ pub mod _core {
     use super::older::OlderCall;
     #[pymodule_export]
     use super::signing::{generate_signing_key, is_signed_by, public_key, sign_message};
+    #[cfg(feature = "bucket")]
+    #[pymodule_export]
+    use super::storage::bucket::{Bucket, Codec};
     #[pymodule_export]
     use super::storage::{
         SqliteStore, child_digests, has_identity, independent, independent_copy, intern_value,

@@ -31,6 +31,7 @@ def code(cell: str) -> set[str]:
     [
         ("Section `[default]`", keys.DEFAULT),
         ("Keys of a cache", keys.CACHE),
+        ("Keys of a local cache over a remote one", keys.TIERED),
         ('Keys of `type = "ssh"`', keys.SSH),
     ],
 )
@@ -61,11 +62,12 @@ def test_storage_keys() -> None:
             name: {
                 code(row[0]).pop()
                 for row in rows("Keys of a storage")
-                if name in code(row[1]) and (kind == "value" or not row[1].startswith("values"))
+                if name in code(row[1]) and not row[1].startswith(f"{others} of")
             }
             for name in names
         }
         for kind, names in keys.STORAGES.items()
+        for others in (["calls"] if kind == "value" else ["values"])
     }
     expected = {
         kind: {name: set(given) for name, given in names.items()}

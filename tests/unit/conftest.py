@@ -19,12 +19,15 @@ from fleche.config import cache_from_config
 from .calls import memory_cache
 
 
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
+@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack", "bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     """An empty cache of each kind, active while the test runs."""
     kind = request.param
     files = "pickle" if kind == "stack" else kind
     config = {"template": files} | ({} if files == "memory" else {"root": str(tmp_path)})
+    if kind == "bucket":
+        place = {"url": (tmp_path / "bucket").as_uri(), "mirror": str(tmp_path / "mirror")}
+        config = {"template": kind, **place}
     held = cache_from_config(config)
     if kind == "stack":
         held = CacheStack((memory_cache(), held))

@@ -19,6 +19,7 @@ from fleche.digest import Digest, Indigestible, digest
 from fleche.storage import (
     AmbiguousDigestError,
     CallBagOfHoldingH5File,
+    CallBucket,
     CallMemory,
     CallPickleFile,
     CallStorage,
@@ -36,6 +37,9 @@ KINDS: dict[str, Callable[[Path, Callable[[str], str]], CallStorage]] = {
     "signed": lambda folder, server: CallPickleFile(folder / "signed", secret_key=b"key"),
     "bag": lambda folder, server: CallBagOfHoldingH5File(folder / "bag"),
     "bag of several": lambda folder, server: CallBagOfHoldingH5File(folder / "bags", None, 2),
+    "bucket": lambda folder, server: CallBucket(
+        (folder / "bucket").as_uri(), mirror=str(folder / "mirror")
+    ),
     "sqlite": lambda folder, server: Sql(str(folder / "calls.db")),
     "sqlite in memory": lambda folder, server: Sql(),
     "postgresql": lambda folder, server: Sql(server("postgresql")),

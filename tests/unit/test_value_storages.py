@@ -18,7 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleche.digest import Digest, digest
-from fleche.storage import AmbiguousDigestError, ValueMemory, ValuePickleFile, ValueStorage
+from fleche.storage import (
+    AmbiguousDigestError,
+    ValueBucket,
+    ValueMemory,
+    ValuePickleFile,
+    ValueStorage,
+)
 
 
 @dataclass
@@ -42,6 +48,9 @@ KINDS: dict[str, Callable[[Path, int], ValueStorage]] = {
             "signed": {"secret_key": b"key"},
         }.items()
     },
+    "bucket": lambda folder, depth: ValueBucket(
+        (folder / "bucket").as_uri(), remaining_depth=depth
+    ),
 }
 
 VALUES = [

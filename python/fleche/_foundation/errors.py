@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["AmbiguousDigestError", "SaveError", "Unreadable"]
+__all__ = ["AmbiguousDigestError", "BucketError", "SaveError", "Unreadable"]
 
 
 class SaveError(Exception):
@@ -25,6 +25,23 @@ class Unreadable(KeyError):
 
 class AmbiguousDigestError(ValueError):
     """A shortened key stands for several keys; the message says how many characters it needs."""
+
+
+class BucketError(OSError):
+    """A bucket did not do what it was asked; the message names it, the object, and what to do.
+
+    Args:
+        text: the message.
+        kind: one of "no bucket", "denied", "expired", "credentials", "clock", "busy", "region",
+            "unreachable", "timeout", "other".
+    """
+
+    def __init__(self, text: str, kind: str = "other") -> None:
+        super().__init__(text)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type[OSError], tuple[Any, ...]]:
+        return type(self), (str(self), self.kind)
 
 
 # Pickled and shown by the names that the reference gives them.

@@ -15,7 +15,7 @@ from fleche.auditing.places import damaged_files, leftovers, pairs, place_name
 from fleche.auditing.report import Kind, Problem, Report
 from fleche.caches import BaseCache, BoundedCache, Cache, Rejected
 from fleche.caches.garbage.users import users_of
-from fleche.call import DigestedCall, QueryCall
+from fleche.call import DigestedCall
 from fleche.digest import Digest
 from fleche.query.filed import other_keys
 from fleche.state import get_cache
@@ -206,7 +206,7 @@ class _Verification:
         """What the records of other caches need of these values; whether all are known."""
         try:
             for calls in users_of(self.pair)[1:]:
-                for record in calls.query(QueryCall()):
+                for record in calls._query_all():
                     self._need(record)
         except (Rejected, OSError) as error:
             told = str(error).removeprefix("gc evicts nothing: ")

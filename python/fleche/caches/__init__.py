@@ -1,11 +1,10 @@
 """Caches: where calls are looked up, and where they and their values are saved.
 
 What lives here: `base` (what every cache is), `pair` (`Cache`: a storage of values and one of
-calls), `size_limited`, `bounded` (with `bounds`), `union` (stacks and pools), `views` (read-only,
-calls), `size_limited`, `bounded` (with `bounds`), `union` (stacks and pools), `views` (read-only,
-filtered, refreshing), `notebook` (what notebooks show of them), with `garbage` and `schemes`. It
-may import queries, storages and what is below. A new cache is a file here; what `BaseCache` must
-make of it goes through `fleche._foundation.seam`.
+calls), `size_limited`, `bounded` (with `bounds`), `union` (stacks and pools), `tiered` (a local one
+over one that is far away), `views` (read-only, filtered, refreshing), `notebook` (what notebooks
+show of them), with `garbage` and `schemes`. It may import queries, storages and what is below. A
+new cache is a file here; what `BaseCache` must make of it goes through `fleche._foundation.seam`.
 
 >>> from fleche.call import Call
 >>> from fleche.storage import CallMemory, ValueMemory
@@ -26,6 +25,7 @@ from fleche.caches.base import logger as logger
 from fleche.caches.bounded import BoundedCache
 from fleche.caches.pair import Cache
 from fleche.caches.size_limited import SizeLimitedCache, SizeLimitedMixin
+from fleche.caches.tiered import TieredCache
 from fleche.caches.union import CachePool, CacheStack
 from fleche.caches.views import (
     CacheWrapper,
@@ -62,6 +62,7 @@ __all__ = [
     "Rejected",
     "SizeLimitedCache",
     "SizeLimitedMixin",
+    "TieredCache",
 ]
 
 # They pickle by the name under which users import them, wherever they are defined.

@@ -110,6 +110,9 @@ class BaseCache(OperationContext, ABC):
         """Whether the cache holds each of the calls under these whole keys."""
         return [self.contains(key) for key in keys]
 
+    def _prefetch(self, keys: Sequence[Digest]) -> None:
+        """Calls under these whole keys are likely to be loaded next, in this order."""
+
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         """The shortest unambiguous prefix of each whole key; `None` for one that is not here."""
         held = [key for key in keys if len(key) >= DIGEST_LENGTH and self.contains(key)]

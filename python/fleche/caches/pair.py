@@ -96,6 +96,9 @@ class Cache(PerKeyLockMixin, BaseCache):
             return super()._contains_many(keys)
         return self.calls._contains_many(keys)
 
+    def _prefetch(self, keys: Sequence[Digest]) -> None:
+        self.calls._prefetch(keys)
+
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if type(self)._shrink is not Cache._shrink:
             return super()._shortest(keys)

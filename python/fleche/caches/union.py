@@ -57,6 +57,14 @@ class _MultiCache(BaseCache):
                 held[position] = found
         return held
 
+    def _prefetch(self, keys: Sequence[Digest]) -> None:
+        left = [*keys]
+        for position, member in enumerate(self._members):
+            member._prefetch(left)
+            if position + 1 < len(self._members) and left:
+                held = member._contains_many(left)
+                left = [key for key, there in zip(left, held, strict=True) if not there]
+
     @staticmethod
     def _held_by(member: BaseCache, left: list[int], keys: Sequence[Digest]) -> list[bool]:
         try:

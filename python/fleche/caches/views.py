@@ -47,6 +47,9 @@ class CacheWrapper(BaseCache):
             return super()._contains_many(keys)
         return self.cache._contains_many(keys)
 
+    def _prefetch(self, keys: Sequence[Digest]) -> None:
+        self.cache._prefetch(keys)
+
     def _shortest(self, keys: Sequence[Digest | str]) -> list[Digest | None]:
         if type(self)._shrink is not CacheWrapper._shrink:
             return super()._shortest(keys)

@@ -157,7 +157,7 @@ class Call:
                 # Never over what is there: an equal argument, or the very content that the key
                 # names, whereas an argument may have its digest by a rule of its own.
                 key = _core.storage_key(digests[name])
-                if not values.contains(key):
+                if not values._keeps(key):
                     values.save(value, key)
             except SaveError:
                 if self._unsaved is None:

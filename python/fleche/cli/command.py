@@ -33,7 +33,18 @@ DONE, FOUND, MISTAKE, CONFIRM, INTERRUPTED = 0, 1, 2, 3, 130
 #: `fleche.cli.commands`.
 COMMANDS = (
     *("init", "config", "ls", "find", "show", "du", "stats", "explain", "lineage", "report"),
-    *("evict", "gc", "plan", "transfer", "convert", "verify", "audit", "promote", "doctor"),
+    *(
+        "evict",
+        "gc",
+        "plan",
+        "flush",
+        "transfer",
+        "convert",
+        "verify",
+        "audit",
+        "promote",
+        "doctor",
+    ),
     *("export", "import", "check", "key", "completion", "remote"),
 )
 

@@ -214,6 +214,9 @@ def storage_from_config(
             - `{"type": "bagofholding_hdf", "root": "<path>"}`; also `lock_timeout`,
               `version_validator`, `prefix_length`, for values `remaining_depth`
             - `{"type": "sql", "url": "<sqlalchemy-url>"}` for calls; also `echo`
+            - `{"type": "bucket", "url": "s3://bucket/folder"}`; also `endpoint`, `region`,
+              `profile`, `account`, `anonymous`, `timeout` (seconds), `secret_key`, `serializer`,
+              `compress`, for values `remaining_depth`, for calls `mirror` and `lease` (seconds)
             - the name and settings of a class that `fleche.storage.register_storage` made known
         type: `"value"` or `"call"`.
 
@@ -339,6 +342,7 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
             - `read_only: true` besides either: wrapped in a `ReadOnlyCache`
             - `once: true` besides either: of all who want a call at once, one computes it
             - `"pool"`, a list: a `CachePool` of its elements
+            - `"local"` and `"remote"`, each a cache: a `TieredCache`; also `queue`, `on_failure`
             - `"type": "ssh"` and `"host"`: an `SshCache`
 
     Raises:
@@ -372,6 +376,11 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
         keys.check(d, keys.POOL, "a cache pool")
         with keys.at("pool"):
             return caches.CachePool(_caches_from_configs(d["pool"]))
+    if "local" in d or "remote" in d:
+        keys.check(d, keys.TIERED, "a local cache over a remote one")
+        members = _caches_from_configs([d["local"], d["remote"]], ("local", "remote"))
+        settings = {key: value for key, value in d.items() if key not in ("local", "remote")}
+        return caches.TieredCache(members, **settings)
     if "type" in d:
         return ssh_cache(d)
     if "template" in d:
@@ -392,21 +401,24 @@ def cache_from_config(d: dict[str, Any] | list[dict[str, Any]]) -> BaseCache:
     return cache
 
 
-def _caches_from_configs(configs: list[Any] | tuple[Any, ...]) -> tuple[BaseCache, ...]:
+def _caches_from_configs(
+    configs: list[Any] | tuple[Any, ...], names: tuple[str, ...] = ()
+) -> tuple[BaseCache, ...]:
     members = []
+    names = names or tuple(f"entry {place}" for place in range(1, len(configs) + 1))
     # One that is out of reach is passed over when it is used, and may come back.
     token = OPENED_LATER.set(True)
     try:
-        for place, config in enumerate(configs, 1):
-            with keys.at(f"entry {place}"):
+        for name, config in zip(names, configs, strict=True):
+            with keys.at(name):
                 members.append(cache_from_config(config))
     finally:
         OPENED_LATER.reset(token)
-    for place, member in enumerate(members, 1):
-        for before, other in enumerate(members[: place - 1], 1):
+    for place, member in enumerate(members):
+        for before, other in enumerate(members[:place]):
             problem = mixed_up(other, member)
             if problem is not None:
-                raise ValueError(f"entry {before} and entry {place}: {problem}")
+                raise ValueError(f"{names[before]} and {names[place]}: {problem}")
     return tuple(members)
 
 
@@ -426,6 +438,9 @@ def cache_to_config(c: BaseCache) -> dict[str, Any] | list[dict[str, Any]]:
     # Exact types: what a subclass does differently has no place in a config.
     if type(c) is caches.CacheStack:
         return [_nested_config(member) for member in c.stack]
+    if type(c) is caches.TieredCache:
+        members = {"local": _nested_config(c.local), "remote": _nested_config(c.far)}
+        return members | non_default_fields(c, ["queue", "on_failure"])
     if type(c) is caches.CachePool:
         return {"pool": [_nested_config(member) for member in c.caches]}
     if type(c) is caches.ReadOnlyCache:

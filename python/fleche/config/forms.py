@@ -36,8 +36,13 @@ def expand_template(d: Mapping[str, Any]) -> dict[str, Any]:
             f"Invalid arguments for cache template {name!r}: {error}. Use an explicit "
             f"'values'/'calls' config for anything the template doesn't cover."
         ) from None
-    values = {"type": name}
-    calls = {"type": name}
+    values: dict[str, Any] = {"type": name}
+    calls: dict[str, Any] = {"type": name}
+    if name == "bucket":
+        # Both in one bucket, under names of their own.
+        for kind, settings in (("value", values), ("call", calls)):
+            known = keys.STORAGES[kind][name]
+            settings |= {key: held for key, held in arguments.items() if key in known}
     if "root" in arguments:
         root = arguments["root"]
         if not isinstance(root, str):  # a path: it names no variables

@@ -74,6 +74,21 @@ _SQL = {
     "lock_timeout": _SECONDS,
 }
 
+_BUCKET = {
+    "url": Key("the URL of a bucket", lambda v: isinstance(v, str), required=True),
+    "endpoint": _TEXT,
+    "region": _TEXT,
+    "profile": _TEXT,
+    "account": _TEXT,
+    "anonymous": _FLAG,
+    "timeout": _SECONDS,
+    "secret_key": _PICKLE["secret_key"],
+    "serializer": _TEXT,
+    "compress": _PICKLE["compress"],
+    "compress_level": _PICKLE["compress_level"],
+}
+_BUCKET_CALLS = {"mirror": _TEXT, "lease": _SECONDS}
+
 _REMAINING_DEPTH = {"remaining_depth": _DEPTH}
 _PICKLED_VALUES = _REMAINING_DEPTH | {"mmap": _FLAG}
 
@@ -86,6 +101,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
         "dill": _PICKLE | _PICKLED_VALUES,
         "cbor": _CBOR | _REMAINING_DEPTH,
         "bagofholding_hdf": _BAG | _REMAINING_DEPTH,
+        "bucket": _BUCKET | _REMAINING_DEPTH,
     },
     "call": {
         "memory": {},
@@ -95,6 +111,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
         "dill": _PICKLE,
         "bagofholding_hdf": _BAG,
         "sql": _SQL,
+        "bucket": _BUCKET | _BUCKET_CALLS,
     },
 }
 """By kind of storage and `type`: the keys besides `type`."""
@@ -131,6 +148,13 @@ LIMITS = {
 _STORAGE = Key("a table with a 'type'", lambda v: isinstance(v, Mapping), required=True)
 CACHE = {"values": _STORAGE, "calls": _STORAGE} | LIMITS
 POOL = {"pool": Key("a list of caches", lambda v: isinstance(v, (list, tuple)), required=True)}
+_MEMBER = Key("a cache's table", lambda v: isinstance(v, Mapping), required=True)
+TIERED = {
+    "local": _MEMBER,
+    "remote": _MEMBER,
+    "queue": Key("an integer of at least 1", lambda v: _is_int(v) and v >= 1),
+    "on_failure": Key("'warn' or 'raise'", lambda v: v in ("warn", "raise")),
+}
 SSH = {
     "host": Key("a string", lambda v: isinstance(v, str), required=True),
     "cache_name": _TEXT,
@@ -146,6 +170,7 @@ TEMPLATES: dict[str, dict[str, Key]] = {
     "dill": {"root": _ROOT},
     "bagofholding_hdf": {"root": _ROOT},
     "sql": {"root": _ROOT, "values": _TEXT, "url": _TEXT},
+    "bucket": _BUCKET | _BUCKET_CALLS | _REMAINING_DEPTH,
 }
 """By `template`: the keys besides `template` and those of `LIMITS`."""
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         CallBagOfHoldingH5File,
         ValueBagOfHoldingH5File,
     )
+    from fleche.storage.bucket import BucketBackend, CallBucket, ValueBucket
     from fleche.storage.cbor_file import CborFileBackend, ValueCborFile
     from fleche.storage.destructuring import DestructuringMixin, register_destructurer
     from fleche.storage.file import FileStorage
@@ -58,6 +59,9 @@ _LAZY = {
     "BagOfHoldingH5FileBackend": "bagofholding_file",
     "ValueBagOfHoldingH5File": "bagofholding_file",
     "CallBagOfHoldingH5File": "bagofholding_file",
+    "BucketBackend": "bucket",
+    "ValueBucket": "bucket",
+    "CallBucket": "bucket",
     "Sql": "sql",
     "SerializingMixin": "thread_safe",
     "PerKeyLockMixin": "thread_safe",
@@ -66,7 +70,9 @@ _LAZY = {
 __all__ = [
     "AmbiguousDigestError",
     "BagOfHoldingH5FileBackend",
+    "BucketBackend",
     "CallBagOfHoldingH5File",
+    "CallBucket",
     "CallMemory",
     "CallMixin",
     "CallPickleFile",
@@ -86,6 +92,7 @@ __all__ = [
     "Sql",
     "StorageBackend",
     "ValueBagOfHoldingH5File",
+    "ValueBucket",
     "ValueCborFile",
     "ValueMemory",
     "ValueMixin",

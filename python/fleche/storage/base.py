@@ -4,6 +4,8 @@ A storage keeps objects under keys, which are digests. A *backend* ([`StorageBac
 one object is put, got, evicted and listed; a *mixin* ([`ValueMixin`], [`CallMixin`]) makes a value
 or a call storage of it. The order of the bases matters: the backend first, then the mixin.
 
+One file, as whoever writes a storage imports all of it from here.
+
 >>> class DictBackend(StorageBackend):
 ...     def __init__(self): self.objects = {}
 ...     def put(self, value, key):
@@ -63,6 +65,7 @@ _BUILT_IN = {
     "cbor": "fleche.storage.cbor_file",
     "bagofholding_hdf": "fleche.storage.bagofholding_file",
     "sql": "fleche.storage.sql",
+    "bucket": "fleche.storage.bucket",
 }
 
 
@@ -202,6 +205,10 @@ class KeyManagement(OperationContext):
         """
         return None
 
+    def _collectable(self, keys: set[Digest]) -> set[Digest]:
+        """Those of these entries that a collection of garbage may evict."""
+        return keys
+
     def _list_aside(self) -> Iterable[Digest]:
         """The keys of entries that were set aside."""
         return ()
@@ -329,6 +336,10 @@ class ValueStorage(KeyManagement):
             KeyError: if there is none, or it cannot be read.
         """
 
+    def _keeps(self, key: Digest) -> bool:
+        """Whether a value is there, and stays for a record that is about to be saved."""
+        return self.contains(key)
+
 
 class CallStorage(KeyManagement):
     """A storage of call records under their lookup keys."""
@@ -352,6 +363,13 @@ class CallStorage(KeyManagement):
     @abstractmethod
     def query(self, template: QueryCall) -> Iterable[DigestedCall]:
         """The records that match `template`, one by one."""
+
+    def _query_all(self) -> Iterable[DigestedCall]:
+        """Every record that can be read, as it is now."""
+        return self.query(QueryCall())
+
+    def _prefetch(self, keys: Sequence[Digest]) -> None:
+        """Records under these keys are likely to be loaded next, in this order."""
 
     def _claims(self) -> "Claims":
         """The claims on the calls that are kept here."""

@@ -25,6 +25,9 @@ Outcome = tuple[Any, Exception | None]
 # How many results are kept before the cache is asked which of them it has.
 _KEPT = 64
 
+# How many hits a cache is asked for at once that is far away.
+_AHEAD = 64
+
 
 class Ledger:
     """The calls of a sweep, by number.
@@ -73,6 +76,8 @@ class Ledger:
         self._most_kept = _KEPT
         self._handed_out: set[int] = set()
         self._runner: Here | There | None = None
+        # Up to here hits were asked for.
+        self._asked_for = 0
 
     @property
     def is_known(self) -> bool:
@@ -212,8 +217,19 @@ class Ledger:
             return args, kwargs
         return target.positional(args), {**target.kwargs, **kwargs}
 
+    def _ask_ahead(self, first: int) -> None:
+        """Have a cache that is far away send the hits that are likely to be wanted next."""
+        if self._cache is None or first < self._asked_for:
+            return
+        end = min(first + _AHEAD, len(self.status))
+        keys = [self.keys[each] for each in range(first, end) if self.status[each] == "hit"]
+        self._asked_for = end
+        with contextlib.suppress(Exception):
+            self._cache._prefetch([key for key in keys if key is not None])
+
     def _loaded(self, first: int) -> Outcome | None:
         """What the cache has of a call; `None` if it has to run after all."""
+        self._ask_ahead(first)
         if self._executor is None:
             # A plain call, whatever becomes of it.
             try:

@@ -26,6 +26,7 @@ static SIZE_LIMITED: Imported = Imported::new("fleche.caches", "SizeLimitedCache
 static BOUNDED: Imported = Imported::new("fleche.caches", "BoundedCache");
 static SQL: Imported = Imported::new("fleche.storage.sql", "Sql");
 static STACK: Imported = Imported::new("fleche.caches", "CacheStack");
+static TIERED: Imported = Imported::new("fleche.caches", "TieredCache");
 static READ_ONLY: Imported = Imported::new("fleche.caches", "ReadOnlyCache");
 
 /// The result that a cache holds for a call; `None` for a miss, which a record without its value
@@ -52,7 +53,7 @@ pub fn load_result<'py>(
     if is(&READ_ONLY)? {
         return load_result(&cache.getattr(intern!(py, "cache"))?, wanted);
     }
-    if is(&STACK)? {
+    if is(&STACK)? || is(&TIERED)? {
         return from_stack(cache, wanted);
     }
     let load = || -> PyResult<Option<Bound<'py, PyAny>>> {

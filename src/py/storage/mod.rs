@@ -1,6 +1,8 @@
 //! Storages: where values and records are put, and how large values are split over keys.
 
 mod backend;
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod collection;
 mod destructure;
 mod entry;

@@ -14,7 +14,7 @@ from fleche._foundation.messages import each_message_once
 from fleche.caches.base import Rejected
 from fleche.caches.garbage.places import check_pair, place_of
 from fleche.caches.garbage.users import are_all_known, users_of
-from fleche.call import DigestedCall, QueryCall
+from fleche.call import DigestedCall
 from fleche.digest import Digest
 from fleche.storage.base import CallStorage, KeyManagement, Unreadable, ValueStorage
 from fleche.storage.destructuring import DestructuringMixin, HasChildDigests
@@ -71,7 +71,7 @@ def _unreached(cache: Cache) -> tuple[set[Digest], Reach]:
     if garbage:
         reach.add_records_of(users_of(cache)[1:])
         garbage -= reach.keys
-    return garbage, reach
+    return values._collectable(garbage) if garbage else garbage, reach
 
 
 def _collect(cache: Cache) -> set[Digest]:
@@ -84,6 +84,8 @@ def _collect(cache: Cache) -> set[Digest]:
             reach.add_records_of(users_of(cache))
             reach.add(collection.pinned())
             garbage -= reach.keys
+            # Others may have saved the same meanwhile, on other machines.
+            garbage = values._collectable(garbage) if garbage else garbage
             if are_all_known(values):
                 for key in garbage:
                     values.evict(key)
@@ -201,7 +203,7 @@ class Reach:
         """Every record that can be read; what others need is added."""
         unread = set(calls.list())
         seen = 0
-        for record in calls.query(QueryCall()):
+        for record in calls._query_all():
             unread.discard(record.to_lookup_key())
             seen += 1
             yield record

@@ -409,7 +409,7 @@ impl FileStore {
 }
 
 /// What is called so, at a level; `ValueError` if there is none.
-fn compression(name: &str, level: Option<u32>) -> PyResult<Compression> {
+pub fn compression(name: &str, level: Option<u32>) -> PyResult<Compression> {
     let Some(method) = Method::named(name) else {
         let known = Method::ALL.map(Method::name).join("' and '");
         let message = format!("there is no compression {name:?}; there are '{known}'");
