@@ -18,6 +18,7 @@ __all__ = [
     "VERSION",
     "Bucket",
     "CachedFunction",
+    "CborSerializer",
     "Codec",
     "Collection",
     "DecoratedDigest",
@@ -70,6 +71,7 @@ __all__ = [
     "mend",
     "merge_configs",
     "network_file_system",
+    "note_function_module",
     "note_loaded_file",
     "path_or_url",
     "public_key",
@@ -178,6 +180,7 @@ class Uses:
     def note(self, key: str) -> None: ...
     def take(self) -> list[tuple[bytes, int]]: ...
 
+@final
 class Tally:
     def __new__(cls) -> Self: ...
     def add(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from fleche.look.markup import Markup, tag
 
@@ -42,7 +42,10 @@ def note(*text: object) -> Markup:
     return tag("div", *text)
 
 
-def shown_in_notebooks(html_of: Callable[[Any], str]) -> Callable[[Any], str]:
+_Shown = TypeVar("_Shown", bound=Callable[[Any], str])
+
+
+def shown_in_notebooks(html_of: _Shown) -> _Shown:
     """A `_repr_html_` that shows what `html_of` gives, and the `repr` where that fails."""
 
     @functools.wraps(html_of)
@@ -52,7 +55,7 @@ def shown_in_notebooks(html_of: Callable[[Any], str]) -> Callable[[Any], str]:
         except Exception as error:
             return _plain(self, error)
 
-    return shown
+    return cast(_Shown, shown)
 
 
 def _plain(held: Any, error: Exception) -> str:
