@@ -1,4 +1,7 @@
-"""The compiled core. Private: what users need is re-exported by the modules beside it."""
+"""The compiled core. Private: what users need is re-exported by the modules beside it.
+
+One file, as the core is one module.
+"""
 
 import builtins
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
