@@ -26,8 +26,6 @@ from fleche.call import Call, DigestedCall
 from fleche.config import cache_from_config
 from fleche.digest import digest
 
-os.environ["FLECHE_STATISTICS"] = "0"
-
 # So many saves at a time.
 TURN = 25
 
@@ -124,6 +122,7 @@ def measure(kind: str, calls: int, number: int, policy: str, folder: Path) -> di
 
 
 def main() -> None:
+    os.environ["FLECHE_STATISTICS"] = "0"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--saves", type=int, default=1000)

@@ -53,10 +53,8 @@ def _claims(settings: dict[str, Any], **more: Any) -> Any:
     return cache_from_config({"template": "bucket", **settings, **more})._claims()
 
 
-@pytest.mark.parametrize("kind", ["seaweedfs", "moto"])
-def test_a_claim_is_had_by_one(kind: str, request: pytest.FixtureRequest) -> None:
-    server: S3Server = request.getfixturevalue(kind)
-    settings = {"url": f"s3://{server.new_bucket()}", "endpoint": server.endpoint}
+def test_a_claim_is_had_by_one(seaweedfs: S3Server) -> None:
+    settings = {"url": f"s3://{seaweedfs.new_bucket()}", "endpoint": seaweedfs.endpoint}
     mine, other = _claims(settings), _claims(settings)
     claim = mine.take(KEY)
     assert claim is not None

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import errno
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from fleche import _core
 from fleche.call import Call
-from fleche.storage import CallMemory, CallMixin, CallPickleFile, CallStorage, CallVoid, Sql
+from fleche.storage import (
+    CallBucket,
+    CallMemory,
+    CallMixin,
+    CallPickleFile,
+    CallStorage,
+    CallVoid,
+    Sql,
+)
 from fleche.storage.memory import MemoryBackend
 from tests.unit.schemes import scheme
 from tests.unit.test_call_storages import KINDS, PERSISTENT, finish, made
 
+MARKS = (".fleche-exact", ".fleche-sha256")
 SHARED = [kind for kind in KINDS if kind != "sqlite in memory"]
-FILES = [kind for kind in PERSISTENT if kind not in ("sqlite", "postgresql", "mariadb")]
+FILES = [kind for kind in PERSISTENT if kind not in ("sqlite", "postgresql", "mariadb", "bucket")]
 
 
 @pytest.fixture(params=KINDS)
@@ -48,6 +59,9 @@ def forget(storage: CallStorage) -> None:
         )
         with engine.begin() as connection:
             connection.execute(sqlalchemy.text("DELETE FROM fleche_schemes"))
+    elif isinstance(storage, CallBucket):
+        shutil.rmtree(Path(unquote(urlsplit(storage.url).path)) / "m", ignore_errors=True)
+        vars(storage).pop("_schemes", None)
     else:
         for mark in storage.root.glob(".fleche-*"):  # type: ignore[attr-defined]
             mark.unlink()
@@ -132,7 +146,7 @@ def test_a_mark_that_cannot_be_made_is_no_reason_not_to_save(tmp_path: Path, err
     storage.root.mkdir()
 
     def fail(call: str, path: Path) -> int | None:
-        return error if call in ("open", "mkdir") and ".fleche-" in str(path) else None
+        return error if call in ("open", "mkdir") and path.name in MARKS else None
 
     _core.watch_system_calls(fail)
     try:

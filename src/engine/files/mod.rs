@@ -226,7 +226,8 @@ impl Store {
             Ok(_) => {}
         }
         let _held = self.locks.take_to_remove(key)?;
-        self.note_change(key)?;
+        // Where it cannot be noted, as on a full disk, an account counts what is gone.
+        let _ = self.note_change(key);
         match disk::remove_file(place) {
             Err(error) if !is_absent(&error) => Err(Error::io("remove", place)(error)),
             _ => Ok(()),

@@ -50,8 +50,9 @@ DRIVERS = {
     "mariadb": ("pymysql", "pymysql"),
 }
 
-#: SQLSTATEs of PostgreSQL: serialization failure, deadlock, and two that made a key or table.
-_GIVEN_WAY_STATES = {"40001", "40P01", "23505", "42P07"}
+#: SQLSTATEs of PostgreSQL: serialization failure, deadlock, and two that made a key, a table or its
+#: row type.
+_GIVEN_WAY_STATES = {"40001", "40P01", "23505", "42P07", "42710"}
 
 #: Errors of MariaDB and MySQL: deadlock, lock wait, changed record, two that made a key, a table
 #: or an index.
