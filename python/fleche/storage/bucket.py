@@ -449,6 +449,9 @@ class CallBucket(PerKeyLockMixin, CallMixin, BucketBackend):
         known: tuple[float, frozenset[str]] | None = vars(self).get("_schemes")
         if known is None or now - known[0] > _SCHEMES_KNOWN:
             names = frozenset(name.rpartition("/")[2] for name, _, _ in self._listed("m"))
+            # Records without a mark were brought here from elsewhere.
+            if not names and any(True for _ in self._listed("r")):
+                names = frozenset(_core.SCHEMES)
             known = vars(self)["_schemes"] = (now, names)
         return known
 
