@@ -115,6 +115,16 @@ def test_what_the_command_gives(folder: Path) -> None:
     assert said["seconds"] == pytest.approx(7706)
 
 
+def test_what_a_smaller_cache_would_drop(folder: Path) -> None:
+    code, _, err = run_fleche(folder, "report", "-o", "plan.html", "--plan", "1", "--no-lineage")
+    assert code == 0, err
+    part = (folder / "plan.html").read_text().partition('id="plan"')[2]
+    assert "alloys.relax" in part
+    code, _, err = run_fleche(folder, "report", "-o", "plan.html", "--plan", "much")
+    assert code == 2
+    assert "much" in err
+
+
 def test_a_report_takes_the_place_of_a_report_alone(folder: Path) -> None:
     other = folder / "results.csv"
     other.write_text("precious")

@@ -11,7 +11,7 @@ from fleche import _core
 from fleche.cli.command import DONE, Command
 from fleche.cli.output import Output
 from fleche.cli.shown import count, size
-from fleche.cli.stores import Mistake, cache_named, call_of, import_from_here
+from fleche.cli.stores import Mistake, cache_named, call_of, import_from_here, written_to
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
@@ -39,6 +39,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-bytes", action="store_true", help="leave the sizes out: many files take a while"
     )
+    parser.add_argument(
+        "--plan", metavar="SIZE", help="show what would go of a cache of this size: 200GB, 1.5TiB"
+    )
     parser.add_argument("--title", help="the heading of the page")
 
 
@@ -55,10 +58,15 @@ _positive.__name__ = "number of days"
 def _run(given: argparse.Namespace, output: Output) -> int:
     from fleche._foundation.whole_files import new_file
     from fleche.cli.report.gathering import gather
+    from fleche.cli.report.planned import by_function
     from fleche.cli.report.sections import report_page
 
     path = _path(given.output)
     cache = cache_named(given.cache)
+    try:
+        plan = None if given.plan is None else written_to(cache).plan(given.plan)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
     root = None if given.lineage is None else call_of(cache, given.lineage)
     found = gather(cache, output.progress, not given.no_bytes, given.days)
     lineage, said = None, ""
@@ -74,8 +82,7 @@ def _run(given: argparse.Namespace, output: Output) -> int:
         lineage,
         said,
         given.days,
-        # What `fleche plan` would drop goes here: rows of `fleche.cli.report.planned.Planned`.
-        plan=None,
+        None if plan is None else by_function(plan),
         end=f"Written by fleche {_core.VERSION}. Nothing is loaded from elsewhere.",
     )
     page = text.encode()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fleche.look.numbers import duration, size
 from fleche.look.pages import Section
 from fleche.look.tables import Cell, Column, table
 
-__all__ = ["Planned", "planned_section"]
+if TYPE_CHECKING:
+    from fleche.caches.bounds.plans import Plan
+
+__all__ = ["Planned", "by_function", "planned_section"]
 
 
 class Planned(Protocol):
@@ -30,6 +33,18 @@ class Planned(Protocol):
     @property
     def seconds(self) -> float:
         """What it would take to compute them again."""
+
+
+class _OfFunction(NamedTuple):
+    function: str
+    calls: int
+    bytes: int
+    seconds: float
+
+
+def by_function(plan: Plan) -> list[Planned]:
+    """What would go of each function."""
+    return [_OfFunction(name, *numbers) for name, numbers in plan.functions().items()]
 
 
 def planned_section(plan: Sequence[Planned] | None) -> Section | None:
