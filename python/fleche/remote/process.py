@@ -19,6 +19,8 @@ logger = logging.getLogger("fleche.remote")
 
 # How long the end of a process is waited for, in seconds: asked to, and made to.
 _PATIENCE = 5.0
+# And for what it still says, after it ended or was killed: an interrupt waits for the latter.
+_LISTENER, _LISTENER_OF_KILLED = 1.0, 0.05
 _KEPT_LINES = 20
 _PIPE_BYTES = 1 << 20
 # Where signals cannot be blocked: it gets none that is for the process that starts it.
@@ -124,11 +126,14 @@ class SshProcess:
         """What came last on the remote's standard error, all of it if the process has ended."""
         if self._process.returncode is not None:
             # A master that `ControlMaster` left behind may hold the pipe open.
-            self._listener.join(1.0)
+            self._listener.join(_LISTENER)
         return list(self._lines)
 
     def close(self) -> None:
         """End the server, and `ssh` with it."""
+        self._end(_LISTENER)
+
+    def _end(self, seconds: float) -> None:
         for pipe in (self.requests, self.replies):
             with contextlib.suppress(OSError):
                 pipe.close()
@@ -137,12 +142,13 @@ class SshProcess:
             if self.exit_code() is None:
                 self._process.kill()
                 self.exit_code()
-        self._listener.join(1.0)
+        self._listener.join(seconds)
 
     def kill(self) -> None:
         """End `ssh` at once; the server then ends by itself."""
         self._process.kill()
-        self.close()
+        # Where connections share a master, that one keeps the pipe until the server has ended.
+        self._end(_LISTENER_OF_KILLED)
 
     def forget(self) -> None:
         """Leave the process to the parent, in a forked child."""
