@@ -82,13 +82,11 @@ class BucketBackend(StorageBackend):
         timeout: how long to wait for a server that gives nothing, in seconds.
         secret_key: signs and verifies, as with `PickleFileBackend`.
         serializer: `"pickle"`, `"cloudpickle"`, `"dill"`, or a registered name.
-        compress: by what to compress what is written: `"gzip"`, `"zstd"`, or not at all (false);
-            true is gzip. Reading takes all.
-        compress_level: how hard that tries, from 1 to 9 (gzip, else 6) or 19 (zstd, else 3).
+        compress: by what to compress what is written, see `PickleFileBackend`.
+        compress_level: how hard that tries.
 
     Raises:
-        ValueError: for a URL of anything else, an unknown serialiser, compression or level, a key
-            that is not hex.
+        ValueError: for a URL of anything else, no such serialiser or compression, a key not in hex.
         ImportError: if the serialiser's package is not installed, or the core has no buckets.
     """
 
@@ -449,8 +447,7 @@ class CallBucket(PerKeyLockMixin, CallMixin, BucketBackend):
         known: tuple[float, frozenset[str]] | None = vars(self).get("_schemes")
         if known is None or now - known[0] > _SCHEMES_KNOWN:
             names = frozenset(name.rpartition("/")[2] for name, _, _ in self._listed("m"))
-            # Records without a mark were brought here from elsewhere.
-            if not names and any(True for _ in self._listed("r")):
+            if not names and self._listed("r"):  # brought here from elsewhere
                 names = frozenset(_core.SCHEMES)
             known = vars(self)["_schemes"] = (now, names)
         return known
