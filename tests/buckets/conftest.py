@@ -10,6 +10,8 @@ import pytest
 
 from fleche.caches import BaseCache
 from fleche.config import cache_from_config
+from fleche.storage.buckets import place as places
+from tests.buckets.proxy import Proxy, proxy_before
 from tests.s3_servers import ACCESS, SECRET, S3Server, running_moto, running_seaweedfs
 
 
@@ -58,3 +60,16 @@ def on_seaweedfs(seaweedfs: S3Server) -> dict[str, Any]:
 def bucket(settings: dict[str, Any]) -> BaseCache:
     """An empty cache in a bucket of each kind."""
     return cache_from_config({"template": "bucket", **settings})
+
+
+@pytest.fixture
+def asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that failed is asked again without a rest."""
+    monkeypatch.setattr(places, "_REST", 0.0)
+
+
+@pytest.fixture
+def proxy(seaweedfs: S3Server) -> Iterator[Proxy]:
+    """What stands between a client and the server."""
+    with proxy_before(seaweedfs.port) as made:
+        yield made

@@ -8,7 +8,6 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from fleche.call import Call
 from fleche.config import cache_from_config, cache_to_config
 from fleche.storage.bucket import BucketError
 from fleche.storage.buckets import place as places
-from tests.buckets.proxy import Fault, Proxy, proxy_before
+from tests.buckets.proxy import Fault, Proxy
 from tests.s3_servers import READER, READERS_SECRET, SECRET, S3Server
 
 RUNS: list[Any] = []
@@ -32,15 +31,8 @@ def double(x: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh(asked_at_once: None) -> None:
     RUNS.clear()
-    monkeypatch.setattr(places, "_REST", 0.0)
-
-
-@pytest.fixture
-def proxy(seaweedfs: S3Server) -> Iterator[Proxy]:
-    with proxy_before(seaweedfs.port) as made:
-        yield made
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from fleche import cache, fleche
 from fleche.caches import Rejected, TieredCache
 from fleche.call import Call
 from fleche.config import cache_from_config, cache_to_config
-from fleche.storage.buckets import place as places
-from tests.buckets.proxy import Proxy, proxy_before
+from tests.buckets.proxy import Proxy
 from tests.s3_servers import S3Server
 
 RUNS: list[Any] = []
@@ -32,15 +30,8 @@ def negated(x: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh(asked_at_once: None) -> None:
     RUNS.clear()
-    monkeypatch.setattr(places, "_REST", 0.0)
-
-
-@pytest.fixture
-def proxy(seaweedfs: S3Server) -> Iterator[Proxy]:
-    with proxy_before(seaweedfs.port) as made:
-        yield made
 
 
 @pytest.fixture

@@ -537,3 +537,40 @@ def test_limits_are_read_from_a_configuration_and_written_to_one(tmp_path: Path)
 def test_mistakes_in_limits_are_told(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         cache_from_config({"template": "memory", **wrong})
+
+
+STORED = [
+    {"type": "pickle"},
+    {"type": "pickle", "compress": "gzip"},
+    {"type": "pickle", "compress": "zstd"},
+    {"type": "dill"},
+    {"type": "cbor"},
+    {"type": "cbor", "compress": "zstd"},
+    {"type": "bagofholding_hdf"},
+    {"type": "bucket"},
+]
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda given: " ".join(given.values()))
+def test_parts_that_others_need_stay(stored: dict[str, str], tmp_path: Path) -> None:
+    """Also those of values whose list of parts is itself long."""
+    place = "url" if stored["type"] == "bucket" else "root"
+    root = (tmp_path / "values").as_uri() if place == "url" else str(tmp_path / "values")
+    number = 100 if stored["type"] == "bagofholding_hdf" else 1100
+    shared = [f"{n:05d}" * 60 for n in range(number)]
+    held = cache_from_config(
+        {
+            "values": {**stored, place: root},
+            "calls": {"type": "pickle", "root": str(tmp_path / "calls")},
+            "max_size": 1,
+            "max_bytes": "1GB",
+        }
+    )
+    for x in (1, 2):
+        held.save(Call("f", {"x": x}, result=[*shared, f"{x}" * 300]))
+    held.enforce()
+    (key,) = held.calls.list()
+    assert held.gc() == set()
+    assert held.load(key).result == [*shared, "2" * 300]
+    # All parts of the one that stays, and none of the one that went.
+    assert len(list(held.values.list())) == len(shared) + 3

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from fleche import cache, cli, config, fleche
-from fleche.cli import command, output, shown, stores
+from fleche.cli import command, output, stores
 from fleche.config import cache_from_config
+from fleche.look import numbers
 
 from .commands import run_fleche
 
@@ -168,7 +169,7 @@ def test_json_is_all_that_is_printed() -> None:
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    assert shown.duration(seconds) == text
+    assert numbers.duration(seconds) == text
 
 
 def test_calls_by_the_beginning_of_their_key(folder: Path) -> None:

@@ -14,7 +14,6 @@ from fleche import _core
 from fleche.caches.base import Saveable
 from fleche.caches.bounds.keeper import Keeper
 from fleche.caches.bounds.limits import Limits
-from fleche.caches.bounds.plans import Plan, plan
 from fleche.caches.bounds.victims import Rules
 from fleche.caches.pair import Cache
 from fleche.call import Call, LazyCall, PreparedCall
@@ -22,6 +21,8 @@ from fleche.digest import Digest
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    from fleche.caches.bounds.ledger import Ledger
 
 __all__ = ["BoundedCache"]
 
@@ -171,16 +172,8 @@ class BoundedCache(Cache):
         """The keys of calls whose values a limit evicted, and whose records stayed."""
         return self._keeper.kept_records()
 
-    def plan(
-        self,
-        max_bytes: int | str | None = None,
-        *,
-        max_age: float | str | timedelta | None = None,
-        max_size: int | None = None,
-        evict: str | None = None,
-    ) -> Plan:
-        limits = Limits(max_bytes, max_age, max_size)
-        return plan(self, self._rules_for_plan(limits, evict), self._keeper.copy())
+    def _account(self) -> Ledger | None:
+        return self._keeper.copy()
 
     def _rules_for_plan(self, limits: Limits, policy: str | None) -> Rules:
         own = self._keeper.rules

@@ -28,6 +28,7 @@ from fleche.storage.thread_safe import PerKeyLockMixin
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from fleche.caches.bounds.ledger import Ledger
     from fleche.storage.claims import Claims
 
 
@@ -260,7 +261,12 @@ class Cache(PerKeyLockMixin, BaseCache):
         >>> len(plan.calls), plan.stays
         (2, 1)
         """
-        return plan(self, self._rules_for_plan(Limits(max_bytes, max_age, max_size), evict), None)
+        rules = self._rules_for_plan(Limits(max_bytes, max_age, max_size), evict)
+        return plan(self, rules, self._account())
+
+    def _account(self) -> Ledger | None:
+        """What is known already of what the records need."""
+        return None
 
     def _rules_for_plan(self, limits: Limits, policy: str | None) -> Rules:
         return Rules(limits, policy=policy or "oldest")

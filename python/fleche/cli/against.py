@@ -21,8 +21,8 @@ from fleche.caches.garbage.places import place_of
 from fleche.cli.checks import Finding
 from fleche.cli.named import cannot_be_imported
 from fleche.cli.requirements import Requirement, name_in, normalised
-from fleche.cli.shown import count
 from fleche.cli.stores import pairs
+from fleche.look.numbers import count
 from fleche.storage.raw import names_in, reader
 
 if TYPE_CHECKING:

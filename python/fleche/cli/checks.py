@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleche import _core
-from fleche.cli.shown import count, size
 from fleche.cli.stores import pairs
+from fleche.look.numbers import count, size
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fleche import _core
 from fleche.cli.output import Output
-from fleche.cli.shown import count
 from fleche.cli.stores import Mistake, pairs
+from fleche.look.numbers import count
 from fleche.storage.raw import reader, with_pieces, writer
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fleche.call.ages import runtime_of, stopped_at
 from fleche.cli.selection import name_of
-from fleche.cli.stores import pairs, runtime_of, stopped_at
+from fleche.cli.stores import pairs
 from fleche.cli.survey import plain, room_of, survey_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from fleche.cli.stores import Mistake, call_of, runtime_of, stopped_at
+from fleche.call.ages import runtime_of, stopped_at
+from fleche.cli.stores import Mistake, call_of
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
@@ -25,6 +26,7 @@ __all__ = [
     "literal",
     "name_of",
     "names_function",
+    "number_of_days",
     "selected",
     "whole_number",
 ]
@@ -71,6 +73,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--slower", metavar="TIME", help="took at least so long: 10s, 2h")
     group.add_argument("--limit", type=whole_number, metavar="N", help="the newest N of them")
+
+
+def number_of_days(text: str) -> int:
+    """Of days that end today."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give 1 for today, 7 for a week")
+    return number
+
+
+number_of_days.__name__ = "number of days"
 
 
 def whole_number(text: str) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleche.look.numbers import age, count, duration, size, when
-
-__all__ = ["age", "count", "duration", "short", "size", "when"]
+__all__ = ["short"]
 
 
 def short(value: Any, width: int = 60) -> str:

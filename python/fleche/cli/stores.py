@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fleche._foundation.errors import AmbiguousDigestError
 from fleche._foundation.messages import no_message
-from fleche.call.ages import runtime_of, stopped_at
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache
@@ -23,8 +22,6 @@ __all__ = [
     "import_from_here",
     "key_of",
     "pairs",
-    "runtime_of",
-    "stopped_at",
     "written_to",
 ]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fleche import _core
-from fleche.cli.stores import runtime_of, stopped_at
+from fleche.call.ages import runtime_of, stopped_at
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache, Cache

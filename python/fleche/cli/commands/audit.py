@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Column, Output
-from fleche.cli.shown import count, duration
 from fleche.cli.stores import Mistake, cache_named
+from fleche.look.numbers import count, duration
 
 if TYPE_CHECKING:
     from fleche.auditing import Audit

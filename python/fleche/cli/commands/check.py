@@ -7,8 +7,8 @@ import re
 
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Column, Output
-from fleche.cli.shown import count, duration
 from fleche.cli.stores import import_from_here
+from fleche.look.numbers import count, duration
 
 __all__ = ["COMMAND"]
 

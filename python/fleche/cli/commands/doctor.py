@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Output
 from fleche.cli.selection import whole_number
-from fleche.cli.shown import count
 from fleche.cli.stores import Mistake, cache_named
+from fleche.look.numbers import count
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from fleche.cli.command import DONE, Command
 from fleche.cli.output import Column, Output
 from fleche.cli.selection import name_of
-from fleche.cli.shown import size
 from fleche.cli.stores import Mistake, cache_named, pairs
 from fleche.cli.survey import records_of, room_of, survey_of
+from fleche.look.numbers import size
 
 if TYPE_CHECKING:
     from fleche.caches import Cache

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from fleche.cli.command import CONFIRM, DONE, FOUND, Command
 from fleche.cli.output import Output
 from fleche.cli.selection import add_options, is_given, selected
-from fleche.cli.shown import count
 from fleche.cli.stores import Mistake, cache_named, key_of
+from fleche.look.numbers import count
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Output
-from fleche.cli.shown import count, size
 from fleche.cli.stores import Mistake, cache_named, call_of, import_from_here
+from fleche.look.numbers import count, size
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache

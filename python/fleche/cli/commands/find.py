@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from fleche.call.ages import runtime_of, stopped_at
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Column, Output
 from fleche.cli.selection import add_options, selected
-from fleche.cli.shown import age, duration
-from fleche.cli.stores import cache_named, runtime_of, stopped_at
+from fleche.cli.stores import cache_named
+from fleche.look.numbers import age, duration
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache

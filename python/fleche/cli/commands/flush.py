@@ -6,8 +6,8 @@ import argparse
 
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Output
-from fleche.cli.shown import count
 from fleche.cli.stores import Mistake, cache_named
+from fleche.look.numbers import count
 
 __all__ = ["COMMAND"]
 

@@ -6,8 +6,8 @@ import argparse
 
 from fleche.cli.command import CONFIRM, DONE, Command
 from fleche.cli.output import Output
-from fleche.cli.shown import count, size
 from fleche.cli.stores import cache_named, written_to
+from fleche.look.numbers import count, size
 
 __all__ = ["COMMAND"]
 

@@ -10,8 +10,8 @@ from fleche.cli.command import DONE, Command
 from fleche.cli.functions import Function, functions_of
 from fleche.cli.output import Column, Output
 from fleche.cli.selection import whole_number
-from fleche.cli.shown import age, duration, size
 from fleche.cli.stores import cache_named
+from fleche.look.numbers import age, duration, size
 
 __all__ = ["COMMAND"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fleche.cli.command import DONE, Command
 from fleche.cli.output import Column, Output
 from fleche.cli.selection import whole_number
-from fleche.cli.shown import count, duration, size
 from fleche.cli.stores import Mistake, cache_named, written_to
+from fleche.look.numbers import count, duration, size
 
 if TYPE_CHECKING:
     from fleche.caches.bounds.plans import Plan

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from fleche import _core
 from fleche.cli.command import DONE, Command
 from fleche.cli.output import Output
-from fleche.cli.shown import count, size
+from fleche.cli.selection import number_of_days
 from fleche.cli.stores import Mistake, cache_named, call_of, import_from_here, written_to
+from fleche.look.numbers import count, size
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache
@@ -34,7 +35,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--no-lineage", action="store_true", help="leave the lineage out: no value is loaded"
     )
     parser.add_argument(
-        "--days", type=_positive, metavar="N", help="statistics of the last N days alone"
+        "--days", type=number_of_days, metavar="N", help="statistics of the last N days alone"
     )
     parser.add_argument(
         "--no-bytes", action="store_true", help="leave the sizes out: many files take a while"
@@ -43,16 +44,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--plan", metavar="SIZE", help="show what would go of a cache of this size: 200GB, 1.5TiB"
     )
     parser.add_argument("--title", help="the heading of the page")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("give 1 for today, 7 for a week")
-    return number
-
-
-_positive.__name__ = "number of days"
 
 
 def _run(given: argparse.Namespace, output: Output) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fleche.cli.command import DONE, FOUND, Command
 from fleche.cli.output import Output
-from fleche.cli.shown import duration, size, when
 from fleche.cli.stores import cache_named, call_of, pairs
+from fleche.look.numbers import duration, size, when
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache

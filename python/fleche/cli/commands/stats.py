@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from fleche.cli.command import DONE, Command
 from fleche.cli.output import Column, Output
-from fleche.cli.shown import count, duration, size
+from fleche.cli.selection import number_of_days
 from fleche.cli.stores import cache_named
+from fleche.look.numbers import count, duration, size
 
 if TYPE_CHECKING:
     from fleche.statistics import Statistics
@@ -18,18 +19,8 @@ __all__ = ["COMMAND"]
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--days", type=_positive, metavar="N", help="of the last N days, today among them"
+        "--days", type=number_of_days, metavar="N", help="of the last N days, today among them"
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("give 1 for today, 7 for a week")
-    return number
-
-
-_positive.__name__ = "number of days"
 
 
 def _run(given: argparse.Namespace, output: Output) -> int:

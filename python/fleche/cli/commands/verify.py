@@ -7,8 +7,8 @@ import argparse
 from fleche.auditing.report import Report
 from fleche.cli.command import CONFIRM, DONE, FOUND, Command
 from fleche.cli.output import Column, Output
-from fleche.cli.shown import count
 from fleche.cli.stores import cache_named
+from fleche.look.numbers import count
 
 __all__ = ["COMMAND"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from fleche.call.ages import runtime_of
 from fleche.cli.needs import held_by
-from fleche.cli.stores import pairs, runtime_of
+from fleche.cli.stores import pairs
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache

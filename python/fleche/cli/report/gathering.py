@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fleche.call.ages import runtime_of, stopped_at
 from fleche.cli.functions import Function, Progress, functions_of
-from fleche.cli.stores import runtime_of, stopped_at
 
 if TYPE_CHECKING:
     from fleche.caches import BaseCache

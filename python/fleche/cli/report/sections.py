@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from fleche.call.ages import runtime_of, stopped_at
 from fleche.cli.functions import Function
 from fleche.cli.report.gathering import Gathered
 from fleche.cli.report.planned import Planned, planned_section
 from fleche.cli.selection import name_of
-from fleche.cli.stores import runtime_of, stopped_at
 from fleche.look.bars import drawn_by_period
 from fleche.look.layers import Arrow, Box, drawn_in_layers
 from fleche.look.markup import Markup, tag

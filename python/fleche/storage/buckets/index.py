@@ -93,10 +93,12 @@ class Index:
         try:
             data = self._entries.encode(self._entries.dumps(waiting, name))
             self._place.ask(lambda bucket: bucket.overwrite(name, data))
-        except BucketError as error:
-            logger.info("Queries elsewhere do not find %d calls yet: %s", len(waiting), error)
+        except BaseException as error:
             with self._lock:
                 self._waiting = [*waiting, *self._waiting][:_MOST]
+            if not isinstance(error, BucketError):
+                raise
+            logger.info("Queries elsewhere do not find %d calls yet: %s", len(waiting), error)
 
     def _run(self) -> None:
         while True:
