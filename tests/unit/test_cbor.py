@@ -45,7 +45,12 @@ from fleche.storage.cbor import dumps, fallback, loads, serializer
 
 HERE = serializer(allow=["tests.*"])
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = (pd.core.base.PandasObject, pl.DataFrame, pl.Series, pa.lib._Weakrefable)
+PANDAS = (
+    pd.core.base.PandasObject,
+    pd.api.extensions.ExtensionArray,
+    pd.api.extensions.ExtensionDtype,
+)
+LIBRARIES = (*PANDAS, pl.DataFrame, pl.Series, pa.lib._Weakrefable)
 
 
 class View(promises.View):
