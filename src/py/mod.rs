@@ -56,8 +56,8 @@ pub mod _core {
     use super::signing::{generate_signing_key, is_signed_by, public_key, sign_message};
     #[pymodule_export]
     use super::storage::{
-        SqliteStore, child_digests, has_identity, independent, independent_copy, intern_value,
-        load_value, mend, put_newest, result_digest, save_value,
+        SqliteStore, SqliteValues, child_digests, close_databases, has_identity, independent,
+        independent_copy, intern_value, load_value, mend, put_newest, result_digest, save_value,
     };
     #[pymodule_export]
     use super::storage::{

@@ -18,7 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleche.digest import Digest, digest
-from fleche.storage import AmbiguousDigestError, ValueMemory, ValuePickleFile, ValueStorage
+from fleche.storage import (
+    AmbiguousDigestError,
+    ValueMemory,
+    ValuePickleFile,
+    ValueSqlite,
+    ValueStorage,
+)
 
 
 @dataclass
@@ -42,6 +48,7 @@ KINDS: dict[str, Callable[[Path, int], ValueStorage]] = {
             "signed": {"secret_key": b"key"},
         }.items()
     },
+    "sqlite": lambda folder, depth: ValueSqlite(folder / "cache.db", depth, secret_key=b"key"),
 }
 
 VALUES = [

@@ -38,6 +38,8 @@ def _is_secret_key(value: Any) -> bool:
     return isinstance(value, (str, bytes))
 
 
+SERIALIZERS = ("pickle", "cloudpickle", "dill")
+
 _TEXT = Key("a string", lambda v: isinstance(v, str))
 _FLAG = Key("true or false", lambda v: isinstance(v, bool))
 _SECONDS = Key("a number of seconds", lambda v: _is_int(v) or (isinstance(v, float) and v == v))
@@ -66,6 +68,14 @@ _SQL = {
     "lock_timeout": _SECONDS,
 }
 
+_SQLITE = {
+    "url": Key("the path of a database", lambda v: isinstance(v, (str, os.PathLike)), required=True),
+    "serializer": Key("one of " + ", ".join(map(repr, SERIALIZERS)), lambda v: v in SERIALIZERS),
+    "compress": _PICKLE["compress"],
+    "lock_timeout": _SECONDS,
+    "secret_key": _PICKLE["secret_key"],
+}
+
 _REMAINING_DEPTH = {"remaining_depth": _DEPTH}
 
 STORAGES: dict[str, dict[str, dict[str, Key]]] = {
@@ -76,6 +86,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
         "cloudpickle": _PICKLE | _REMAINING_DEPTH,
         "dill": _PICKLE | _REMAINING_DEPTH,
         "bagofholding_hdf": _BAG | _REMAINING_DEPTH,
+        "sqlite": _SQLITE | _REMAINING_DEPTH,
     },
     "call": {
         "memory": {},
@@ -114,6 +125,7 @@ TEMPLATES: dict[str, dict[str, Key]] = {
     "dill": {"root": _ROOT},
     "bagofholding_hdf": {"root": _ROOT},
     "sql": {"root": _ROOT, "values": _TEXT, "url": _TEXT},
+    "sqlite": {"root": _ROOT, "serializer": _SQLITE["serializer"]},
 }
 """By `template`: the keys besides `template` and those of `LIMITS`."""
 

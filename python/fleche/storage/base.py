@@ -64,6 +64,7 @@ _BUILT_IN = {
     "dill": "fleche.storage.pickle_file",
     "bagofholding_hdf": "fleche.storage.bagofholding_file",
     "sql": "fleche.storage.sql",
+    "sqlite": "fleche.storage.sqlite",
 }
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import builtins
 import os
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,16 +42,9 @@ if TYPE_CHECKING:
     from fleche.storage.filters import Filter
 
 
-# The SQLite databases that this process has open.
-_OPEN: weakref.WeakSet[_core.SqliteStore] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    # Who closes a database last folds the write-ahead log into it. A forked child closes nothing
-    # of its parent's.
-    for store in list(_OPEN):
-        store.close()
+# Who closes a database last folds the write-ahead log into it. A forked child closes nothing of its
+# parent's.
+atexit.register(_core.close_databases)
 
 
 class _Store(Protocol):
@@ -247,9 +239,7 @@ class Sql(PerKeyLockMixin, CallStorage):
 def _store(url: Any, echo: bool, lock_timeout: float) -> _Store:
     if scheme_of(url) == "sqlite":
         log = (lambda statement: logger.info("%s", statement)) if echo else None
-        store = _core.SqliteStore(sqlite_path(url), lock_timeout, log)
-        _OPEN.add(store)
-        return store
+        return _core.SqliteStore(sqlite_path(url), lock_timeout, log)
     from fleche.storage.databases.alchemy import SqlAlchemyStore
 
     return SqlAlchemyStore(url, echo, lock_timeout)

@@ -36,6 +36,18 @@ impl Store {
             read => read.map(|()| search.found).map_err(Error::io("read", path)),
         }
     }
+
+    /// The same in the bytes of an entry.
+    pub fn mentions_in(bytes: &[u8], wanted: &HashSet<Hash>) -> HashSet<Hash> {
+        let mut search = Search::new(wanted);
+        if bytes.starts_with(&GZIP_MAGIC) {
+            // What it cannot make out was torn.
+            let _ = search.read(MultiGzDecoder::new(bytes));
+        } else {
+            search.take(bytes);
+        }
+        search.found
+    }
 }
 
 /// A search for keys in a stream of bytes.

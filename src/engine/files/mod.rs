@@ -126,10 +126,15 @@ impl Store {
     }
 
     pub fn contains(&self, key: &Hash) -> Result<bool> {
+        self.length(key).map(|length| length.is_some())
+    }
+
+    /// How many bytes an entry has; `None` if there is none.
+    pub fn length(&self, key: &Hash) -> Result<Option<u64>> {
         let path = self.path(key);
         match disk::metadata(&path) {
-            Ok(metadata) => Ok(metadata.is_file()),
-            Err(error) if is_absent(&error) => Ok(false),
+            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(Error::io("look at", &path)(error)),
         }
     }

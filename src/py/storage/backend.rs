@@ -9,6 +9,7 @@ use super::entry::{Entry, pickled};
 use super::file::FileStore;
 use super::memory::{independent, independent_copy};
 use super::pieces::holds_digests_only;
+use super::sqlite_values::SqliteValues;
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::to_digest;
 use crate::py::names::Imported;
@@ -16,6 +17,7 @@ use crate::py::names::Imported;
 static VALUE_MEMORY: Imported = Imported::new("fleche.storage.memory", "ValueMemory");
 static CALL_MEMORY: Imported = Imported::new("fleche.storage.memory", "CallMemory");
 static VALUE_FILE: Imported = Imported::new("fleche.storage.pickle_file", "ValuePickleFile");
+static VALUE_SQLITE: Imported = Imported::new("fleche.storage.sqlite", "ValueSqlite");
 static CALL_FILE: Imported = Imported::new("fleche.storage.pickle_file", "CallPickleFile");
 
 /// The entries of a storage.
@@ -24,6 +26,8 @@ pub enum Backend<'py> {
     Memory(Bound<'py, PyDict>),
     /// The files of a storage of the pickle family.
     File(Bound<'py, FileStore>),
+    /// The database of values, with the files beside it.
+    Sqlite(Bound<'py, SqliteValues>),
     /// A storage of another class, subclasses included: through its own `get` and `put`.
     Python(Bound<'py, PyAny>),
 }
@@ -45,6 +49,10 @@ impl<'py> Backend<'py> {
             let handle = storage.getattr(intern!(py, "_handle"))?;
             return Ok(Self::File(handle.cast_into()?));
         }
+        if is(&VALUE_SQLITE)? {
+            let handle = storage.getattr(intern!(py, "_handle"))?;
+            return Ok(Self::Sqlite(handle.cast_into()?));
+        }
         Ok(Self::Python(storage.clone()))
     }
 
@@ -59,6 +67,7 @@ impl<'py> Backend<'py> {
                 }
             }
             Self::File(files) => files.get().get(py, key),
+            Self::Sqlite(values) => SqliteValues::get(values, key),
             Self::Python(storage) => {
                 storage.call_method1(intern!(py, "get"), (to_digest(py, key)?,))
             }
@@ -70,6 +79,7 @@ impl<'py> Backend<'py> {
         match self {
             Self::Memory(entries) => entries.contains(PyString::new(py, Hex::of(key).as_str())),
             Self::File(files) => files.get().contains_key(py, key),
+            Self::Sqlite(values) => SqliteValues::contains(values, key),
             Self::Python(_) => Ok(false),
         }
     }
@@ -79,6 +89,7 @@ impl<'py> Backend<'py> {
     pub fn payload(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         match self {
             Self::File(files) => files.get().payload(value).map(Some),
+            Self::Sqlite(values) => values.as_super().get().payload(value).map(Some),
             Self::Memory(_) | Self::Python(_) => pickled(value),
         }
     }
@@ -90,6 +101,9 @@ impl<'py> Backend<'py> {
                 entries.set_item(to_digest(py, key)?, independent_copy(value)?)
             }
             Self::File(files) => files.get().put(py, key, value),
+            Self::Sqlite(values) => {
+                SqliteValues::put_many(values, &[Entry::new(*key, value.clone())])
+            }
             Self::Python(storage) => storage
                 .call_method1(intern!(py, "put"), (value, to_digest(py, key)?))
                 .map(drop),
@@ -98,8 +112,10 @@ impl<'py> Backend<'py> {
 
     /// Stores several entries, in this order.
     pub fn put_many(&self, py: Python<'py>, entries: &[Entry<'py>]) -> PyResult<()> {
-        if let Self::File(files) = self {
-            return files.get().put_many(py, entries);
+        match self {
+            Self::File(files) => return files.get().put_many(py, entries),
+            Self::Sqlite(values) => return SqliteValues::put_many(values, entries),
+            Self::Memory(_) | Self::Python(_) => {}
         }
         for Entry { key, value, .. } in entries {
             match self {
@@ -118,7 +134,7 @@ impl<'py> Backend<'py> {
         match self {
             Self::Memory(_) => independent(&value),
             // Unpickled just now: nobody else has it.
-            Self::File(_) | Self::Python(_) => Ok(value),
+            Self::File(_) | Self::Sqlite(_) | Self::Python(_) => Ok(value),
         }
     }
 }

@@ -15,13 +15,15 @@ pub mod root;
 pub mod signatures;
 mod sqlite;
 pub mod survey;
+mod sqlite_values;
 pub mod undo;
 
 pub use backend::Backend;
 pub use collection::{Collection, Flight};
 pub use destructure::{
-    child_digests, has_identity, intern_value, load_from, load_value, mend, result_digest, save,
-    save_result, save_value,
+    child_digests, entries_of, has_identity, intern_value, load_found, load_from, load_value, mend,
+    result_digest, result_entries, save, save_result, save_value,
 };
 pub use memory::{independent, independent_copy, put_newest};
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, close_databases};
+pub use sqlite_values::SqliteValues;

@@ -1,9 +1,9 @@
 //! Folders of pickled objects.
 
-mod failure;
+pub(super) mod failure;
 mod large;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ const SLOW: Duration = Duration::from_micros(500);
 const BATCH_BYTES: usize = 1 << 22;
 
 /// A folder of pickled objects.
-#[pyclass(frozen, extends = FileRoot, module = "fleche._core")]
+#[pyclass(frozen, subclass, extends = FileRoot, module = "fleche._core")]
 pub struct FileStore {
     store: Arc<Store>,
     lock_timeout: f64,
@@ -84,7 +84,7 @@ enum Found {
 #[pymethods]
 impl FileStore {
     #[new]
-    fn new(
+    pub fn new(
         root: PathBuf,
         lock_timeout: f64,
         keys: Vec<Vec<u8>>,
@@ -153,12 +153,12 @@ impl FileStore {
     }
 
     /// Compresses every entry that is not compressed.
-    fn compress_all(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn compress_all(&self, py: Python<'_>) -> PyResult<()> {
         self.rewrite_all(py, codec::compressed)
     }
 
     /// Decompresses every entry that is compressed.
-    fn decompress_all(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn decompress_all(&self, py: Python<'_>) -> PyResult<()> {
         self.rewrite_all(py, codec::decompressed)
     }
 }
@@ -201,6 +201,34 @@ impl FileStore {
             written = py.detach(|| write(self.store.lock_timeout()));
         }
         written.map_err(|error| self.unsaved(py, key, &error))
+    }
+
+    /// The bytes to store for a payload.
+    pub fn framed(&self, py: Python<'_>, payload: &[u8]) -> PyResult<Vec<u8>> {
+        let encode = || codec::encode(payload, &self.keys, self.compress);
+        let encoded = if self.compress {
+            py.detach(encode)
+        } else {
+            encode()
+        };
+        Ok(encoded?)
+    }
+
+    /// The payload of framed bytes; `KeyError` if they are of no use.
+    pub fn unframed<'py>(
+        &self,
+        py: Python<'py>,
+        bytes: Vec<u8>,
+        path: &Path,
+    ) -> PyResult<PayloadBytes<'py>> {
+        let decoded = codec::decode(bytes, &self.keys);
+        decoded
+            .map(PayloadBytes::Read)
+            .map_err(|fault| faulty(py, path, &fault))
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// As `put` for each of them, in this order; small ones that are there already are left alone:
@@ -331,11 +359,11 @@ impl FileStore {
 
     /// Unpickles. Whatever goes wrong in there makes a miss: the entry is damaged, or of a class
     /// that is no more.
-    fn load<'py>(
+    pub fn load<'py>(
         &self,
         py: Python<'py>,
         payload: &PayloadBytes<'py>,
-        path: &std::path::Path,
+        path: &Path,
     ) -> PyResult<Bound<'py, PyAny>> {
         let bytes = match payload {
             PayloadBytes::Read(payload) => bytes_of(py, payload)?,
@@ -378,7 +406,7 @@ impl FileStore {
             .map_err(|error| unserialised(value, error, self.store.root()))
     }
 
-    fn dump_for<'py>(
+    pub fn dump_for<'py>(
         &self,
         key: &Hash,
         value: &Bound<'py, PyAny>,
@@ -416,7 +444,7 @@ impl FileStore {
 }
 
 /// A `bytes` object; `MemoryError`, and no panic, if there is no memory for it.
-fn bytes_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+pub fn bytes_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, bytes.len(), |room| {
         room.copy_from_slice(bytes);
         Ok(())
