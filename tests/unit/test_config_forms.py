@@ -251,6 +251,8 @@ class TestRoundTrip:
         given = {"type": name}
         if "root" in STORAGES[kind][name]:
             given["root"] = str(tmp_path)
+        if "url" in STORAGES[kind][name]:
+            given["url"] = f"sqlite:///{tmp_path}/cache.db"
         storage = storage_from_config(given, kind)
         written = storage_to_config(storage)
         assert storage_from_config(written, kind) == storage

@@ -15,6 +15,7 @@ _STORED = {
     "dill": "in files written by dill",
     "bagofholding_hdf": "in HDF5 files",
     "sql": "in a database",
+    "sqlite": "in a database, large ones in files beside it",
 }
 
 

@@ -40,6 +40,8 @@ from fleche.call.patterns import finder
 from fleche.digest import DIGEST_LENGTH, Digest, digest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fleche.storage.claims import Claims
 
 logger = logging.getLogger("fleche.storage")
@@ -196,6 +198,15 @@ class KeyManagement(OperationContext):
     def _place(self) -> Any:
         """Where entries are kept: a path, something else that tells places apart, or `None`."""
         return None
+
+    def _back_up(self, folder: "Path") -> Iterable["Path"]:
+        """Copy all that is kept here to a folder, while it is used; gives what is there then.
+
+        Raises:
+            NotImplementedError: if it cannot be copied so.
+            FileExistsError: if something of that name is in the folder already.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no copies of its own")
 
     def _set_aside(self, keys: Sequence[Digest]) -> int | None:
         """Evict entries so that who loads one brings it back; gives their length in bytes.

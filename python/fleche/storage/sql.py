@@ -209,6 +209,15 @@ class Sql(PerKeyLockMixin, CallStorage):
         path = sqlite_path(str(self.url)) if scheme_of(str(self.url)) == "sqlite" else None
         return self.url if path is None else Path(os.path.realpath(path))
 
+    def _back_up(self, folder: Path) -> Iterable[Path]:
+        from fleche.storage.copies import copy_database
+
+        place = self._place()
+        if not isinstance(place, Path):
+            return super()._back_up(folder)
+        store: Any = self._store
+        return [copy_database(store, place, folder)]
+
     def _claims(self) -> Claims:
         place = self._place()
         if isinstance(place, Path):

@@ -19,10 +19,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fleche import _core
 from fleche.digest import Digest
-from fleche.storage.base import OPENED_LATER, OperationContext, ValueMixin, register_storage
+from fleche.storage.base import (
+    OPENED_LATER,
+    CallStorage,
+    OperationContext,
+    ValueMixin,
+    register_storage,
+)
 from fleche.storage.destructuring import DestructuringMixin
 from fleche.storage.file import FileStorage
 from fleche.storage.pickle_file import PickleFileBackend
+from fleche.storage.sql import Sql
 from fleche.storage.thread_safe import PerKeyLockMixin
 from fleche.storage.urls import IN_MEMORY, normalized, scheme_of, sqlite_path
 
@@ -43,7 +50,7 @@ atexit.register(_core.close_databases)
 @register_storage("sqlite", "value")
 @dataclass(frozen=True, init=False)
 class ValueSqlite(PerKeyLockMixin, DestructuringMixin, ValueMixin, PickleFileBackend):
-    """Values in an SQLite database: small ones in a table, large ones as files in a folder beside it.
+    """Values in an SQLite database: small ones in a table, large ones in files beside it.
 
     Together with a `Sql` of the same database as the storage of the calls, a call is saved in one
     transaction, and found by one statement. Shared by any number of threads and processes.
@@ -65,6 +72,7 @@ class ValueSqlite(PerKeyLockMixin, DestructuringMixin, ValueMixin, PickleFileBac
     """
 
     url: str = field(kw_only=True)
+    root: Path = field(init=False)
     lock_timeout: float = field(default=60.0, kw_only=True, compare=False)
 
     # Up to so many bytes a value lies in the table.
@@ -158,6 +166,18 @@ class ValueSqlite(PerKeyLockMixin, DestructuringMixin, ValueMixin, PickleFileBac
         if (kind.contains, kind._contains) != (ValueSqlite.contains, ValueSqlite._contains):
             return super(FileStorage, self)._contains_many(keys)
         return self._handle.contains_many(keys)  # type: ignore[no-any-return]
+
+    def is_beside(self, calls: CallStorage) -> bool:
+        """Whether a storage of records keeps them in the same database."""
+        return isinstance(calls, Sql) and calls.url == self.url
+
+    def _back_up(self, folder: Path) -> Iterable[Path]:
+        from fleche.storage.copies import copy_database, copy_folder
+
+        # The rows name files: these are written before them, and copied after them.
+        database = Path(str(sqlite_path(self.url)))
+        copied = copy_database(self._handle, database, folder)
+        return [copied, copy_folder(self.root, folder)]
 
     def _mentions(
         self, keys: Sequence[Digest], wanted: Iterable[Digest]

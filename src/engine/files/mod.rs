@@ -27,7 +27,7 @@ use super::system;
 use ages::Ages;
 use index::{Index, Moment};
 use lock::Locks;
-pub use lock::{Held, Mode, leave_to_parent, lock_file};
+pub use lock::{Held, Mode, is_locked, leave_to_parent, lock_file};
 use temporary::Temporary;
 pub use users::Users;
 

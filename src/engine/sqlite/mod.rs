@@ -13,6 +13,7 @@ mod records;
 mod reserve;
 mod schemes;
 mod survey;
+mod turns;
 mod values;
 #[cfg(all(debug_assertions, target_os = "linux"))]
 pub mod watch;
@@ -241,10 +242,18 @@ impl Database {
         intent: Intent,
         mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        let writes = intent != Intent::Read;
         let mut wait = Wait::new(self.timeout);
+        if writes {
+            wait = wait.in_pauses_of(turns::LONGEST_PAUSE);
+        }
+        let mut turn = None;
         let mut released = false;
         loop {
-            let tried = {
+            let lets_go_first = writes && turn.is_none() && wait.waited() < turns::COURTESY;
+            let tried = if lets_go_first && self.is_turn_taken() {
+                Err(Failure::Busy)
+            } else {
                 let running = Running::new(NoFork::enter());
                 self.try_with(&running, action, intent, &mut work)
             };
@@ -254,6 +263,7 @@ impl Database {
                     if released {
                         self.restore_reserve();
                     }
+                    drop(turn);
                     self.fold_log();
                     return Ok(done);
                 }
@@ -265,17 +275,25 @@ impl Database {
                     }
                 }
                 // Nothing is held while it waits: neither a connection, nor a fork.
-                Err(Failure::Busy | Failure::Moved) => match wait.pause() {
-                    Pause::Over => {}
-                    Pause::TimedOut => {
-                        return Err(Error::Locked {
-                            action,
-                            path: self.shown(),
-                            waited: self.timeout,
-                        });
+                Err(Failure::Busy | Failure::Moved) => {
+                    if writes && turn.is_none() && wait.waited() >= turns::PATIENCE {
+                        turn = self.take_turn();
                     }
-                    Pause::Interrupted => return Err(Error::Interrupted),
-                },
+                    if turn.is_some() && wait.waited() < turns::COURTESY {
+                        wait.hurry();
+                    }
+                    match wait.pause() {
+                        Pause::Over => {}
+                        Pause::TimedOut => {
+                            return Err(Error::Locked {
+                                action,
+                                path: self.shown(),
+                                waited: self.timeout,
+                            });
+                        }
+                        Pause::Interrupted => return Err(Error::Interrupted),
+                    }
+                }
             }
         }
     }
@@ -297,7 +315,9 @@ impl Database {
             return None;
         }
         let running = Running::new(NoFork::try_enter()?);
-        if self.idle.connections.lock().is_empty() {
+        if self.idle.connections.lock().is_empty()
+            || (intent != Intent::Read && self.is_turn_taken())
+        {
             return None;
         }
         match self.try_with(&running, action, intent, &mut work) {

@@ -148,6 +148,14 @@ impl Database {
         })
     }
 
+    /// Copies the database, as it is at one moment, to a file that is empty or not there, while
+    /// others go on.
+    pub fn copy_to(&self, path: &str) -> Result<(), Error> {
+        self.with("copying", Intent::Read, |connection| {
+            connection.execute("VACUUM INTO ?", [path]).map(drop)
+        })
+    }
+
     /// The keys that begin with `prefix`.
     pub fn candidates(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let statement = "SELECT key FROM calls WHERE key >= ?1 AND key < ?2 ORDER BY key";

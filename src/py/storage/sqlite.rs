@@ -184,6 +184,11 @@ impl SqliteStore {
         Ok(py.detach(|| self.database.check())?)
     }
 
+    /// Copies the database, as it is at one moment, to a new file.
+    fn copy_to(&self, py: Python<'_>, path: &str) -> PyResult<()> {
+        Ok(py.detach(|| self.database.copy_to(path))?)
+    }
+
     /// Closes the connections that are not in use.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.database.close());

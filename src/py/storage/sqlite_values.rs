@@ -72,6 +72,11 @@ impl SqliteValues {
         Ok(py.detach(|| self.database.open())?)
     }
 
+    /// Copies the database, as it is at one moment, to a new file.
+    fn copy_to(&self, py: Python<'_>, path: &str) -> PyResult<()> {
+        Ok(py.detach(|| self.database.copy_to(path))?)
+    }
+
     /// Closes the connections that are not in use.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.database.close());
