@@ -69,6 +69,7 @@ pub mod _core {
         root::FileRoot,
         signatures::{sign, verify},
         survey::{Room, Survey, measure_folder},
+        together::Together,
         undo::{UndoableFile, undo_change},
     };
     #[pymodule_export]

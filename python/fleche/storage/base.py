@@ -321,6 +321,10 @@ class StorageBackend(KeyManagement):
 class ValueStorage(KeyManagement):
     """A storage of values under the digests of their content."""
 
+    def _together(self, calls: "CallStorage") -> contextlib.AbstractContextManager[Any]:
+        """The context in which values are saved at once, with the record of a call that needs them."""
+        return NO_CONTEXT
+
     @abstractmethod
     def save(self, value: Any, key: Digest | None = None) -> Digest:
         """Store `value`.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import builtins
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fleche import _core
 from fleche.digest import Digest
 from fleche.storage.base import (
+    NO_CONTEXT,
     OPENED_LATER,
     CallStorage,
     OperationContext,
@@ -166,6 +168,9 @@ class ValueSqlite(PerKeyLockMixin, DestructuringMixin, ValueMixin, PickleFileBac
         if (kind.contains, kind._contains) != (ValueSqlite.contains, ValueSqlite._contains):
             return super(FileStorage, self)._contains_many(keys)
         return self._handle.contains_many(keys)  # type: ignore[no-any-return]
+
+    def _together(self, calls: CallStorage) -> AbstractContextManager[Any]:
+        return _core.Together(self._handle) if self.is_beside(calls) else NO_CONTEXT
 
     def is_beside(self, calls: CallStorage) -> bool:
         """Whether a storage of records keeps them in the same database."""

@@ -16,6 +16,7 @@ pub mod signatures;
 mod sqlite;
 pub mod survey;
 mod sqlite_values;
+pub mod together;
 pub mod undo;
 
 pub use backend::Backend;

@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 
 use super::filter::{FilterParts, filter_of};
 use super::root::seconds;
+use super::together::waiting_for;
 use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::engine::mounts::network_file_system;
 use crate::engine::record::Row;
@@ -76,8 +77,8 @@ impl SqliteStore {
     fn save(&self, py: Python<'_>, record: &Bound<'_, PyAny>, key: String) -> PyResult<()> {
         let row = row_of(record, key)?;
         let scheme = digest::active_scheme(py)?;
-        py.detach(|| self.database.save(&row, scheme))?;
-        Ok(())
+        let values = waiting_for(self);
+        Ok(py.detach(|| self.database.save_call(&row, scheme, &values))?)
     }
 
     /// Whether there may be calls under keys of this digest scheme.

@@ -12,6 +12,7 @@ use super::file::failure::useless;
 use super::file::{FileStore, PayloadBytes, bytes_of};
 use super::root::{digests, full_key};
 use super::sqlite::{SqliteStore, database_at, row_of};
+use super::together;
 use crate::engine::codec;
 use crate::engine::digest::{DIGEST_LENGTH, Hash, Hex, parse_hex};
 use crate::engine::files::Store;
@@ -258,6 +259,9 @@ impl SqliteValues {
     pub fn contains(slf: &Bound<'_, Self>, key: &Hash) -> PyResult<bool> {
         let py = slf.py();
         let this = slf.get();
+        if together::is_waiting(slf, key) {
+            return Ok(true);
+        }
         let found = match this.database.find_value_at_once(key) {
             Some(found) => found?,
             None => py.detach(|| this.database.find_values(&[*key]))?[0],
@@ -271,7 +275,10 @@ impl SqliteValues {
     /// Stores entries, in this order, in one transaction.
     pub fn put_many(slf: &Bound<'_, Self>, entries: &[Entry<'_>]) -> PyResult<()> {
         let staged = Self::stage(slf, entries)?;
-        slf.get().save(slf.py(), &staged)
+        match together::wait(slf, staged) {
+            Some(staged) => slf.get().save(slf.py(), &staged),
+            None => Ok(()),
+        }
     }
 
     /// As `stage`, of the parts of a value, itself the last one, of which nothing takes the place
