@@ -363,6 +363,8 @@ impl Database {
         // Who waits, waits outside: for no longer than it is allowed to, and in nobody's way.
         connection.busy_timeout(Duration::ZERO)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Else some statements are prepared anew whenever they get other parameters.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         if self.echo.is_some() {
             let said = std::sync::Arc::clone(&self.said);
             let note = move |event: TraceEvent<'_>| {
