@@ -124,6 +124,7 @@ def test_a_thousand_forks(kind: str, request: pytest.FixtureRequest, tmp_path: P
     if kind in ("sqlite", "postgresql"):
         store.calls._store.close()  # type: ignore[attr-defined]
     if kind == "sqlite":
-        assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["calls.db", "calls.db-values"]
+        names = sorted(path.name for path in tmp_path.glob("[!.]*"))
+        assert names == ["calls.db", "calls.db-values"]
         with closing(sqlite3.connect(tmp_path / "calls.db")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -36,7 +36,9 @@ def test_init_asks_two_questions(tmp_path: Path) -> None:
     assert run_fleche(tmp_path, "doctor")[0] == 0
 
 
-@pytest.mark.parametrize("template", ["sqlite", "pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"])
+@pytest.mark.parametrize(
+    "template", ["sqlite", "pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"]
+)
 def test_init_asks_nothing(tmp_path: Path, template: str) -> None:
     assert run_fleche(tmp_path, "init", "--yes", "--template", template, "--root", 'a "b"')[0] == 0
     script = "import fleche\n@fleche.fleche\ndef f(x):\n    return [x]\nf(1)\n"

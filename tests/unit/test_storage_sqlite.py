@@ -146,7 +146,7 @@ def test_rows_and_files_are_compressed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", [":memory:", "postgresql://host/db", ""])
 def test_only_files_hold_values(url: str) -> None:
-    with pytest.raises(ValueError, match="SQLite|empty"):
+    with pytest.raises(ValueError, match=r"SQLite|empty"):
         ValueSqlite(url)
 
 

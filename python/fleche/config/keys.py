@@ -69,7 +69,7 @@ _SQL = {
 }
 
 _SQLITE = {
-    "url": Key("the path of a database", lambda v: isinstance(v, (str, os.PathLike)), required=True),
+    "url": Key("the path of a file", lambda v: isinstance(v, (str, os.PathLike)), required=True),
     "serializer": Key("one of " + ", ".join(map(repr, SERIALIZERS)), lambda v: v in SERIALIZERS),
     "compress": _PICKLE["compress"],
     "lock_timeout": _SECONDS,

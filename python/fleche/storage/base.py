@@ -322,7 +322,7 @@ class ValueStorage(KeyManagement):
     """A storage of values under the digests of their content."""
 
     def _together(self, calls: "CallStorage") -> contextlib.AbstractContextManager[Any]:
-        """The context in which values are saved at once, with the record of a call that needs them."""
+        """The context in which values are saved together with the record that needs them."""
         return NO_CONTEXT
 
     @abstractmethod
