@@ -33,8 +33,6 @@ DONE, FOUND, MISTAKE, CONFIRM, INTERRUPTED = 0, 1, 2, 3, 130
 #: `fleche.cli.commands`.
 COMMANDS = (
     *("init", "config", "ls", "find", "show", "du", "stats", "explain", "lineage", "report"),
-    *("evict", "gc", "transfer", "convert", "verify", "audit", "promote", "doctor"),
-    *("init", "config", "ls", "find", "show", "du", "stats", "explain", "lineage"),
     *("evict", "gc", "transfer", "convert", "backup", "verify", "audit", "promote", "doctor"),
     *("export", "import", "check", "key", "completion", "remote"),
 )

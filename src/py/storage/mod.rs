@@ -14,8 +14,8 @@ pub mod records;
 pub mod root;
 pub mod signatures;
 mod sqlite;
-pub mod survey;
 mod sqlite_values;
+pub mod survey;
 pub mod together;
 pub mod undo;
 
