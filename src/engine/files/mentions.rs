@@ -39,7 +39,7 @@ impl Store {
 
     /// The same in the bytes of an entry.
     pub fn mentions_in(bytes: &[u8], wanted: &HashSet<Hash>) -> HashSet<Hash> {
-        let mut search = Search::new(wanted);
+        let mut search = Search::new(|key: &Hash| wanted.contains(key));
         if bytes.starts_with(&GZIP_MAGIC) {
             // What it cannot make out was torn.
             let _ = search.read(MultiGzDecoder::new(bytes));
