@@ -39,8 +39,10 @@ __all__ = [
     "Room",
     "Signature",
     "SqliteStore",
+    "SqliteValues",
     "Survey",
     "Tally",
+    "Together",
     "UndoableFile",
     "Uses",
     "add_hook",
@@ -49,6 +51,7 @@ __all__ = [
     "bytes_written",
     "check_files",
     "child_digests",
+    "close_databases",
     "config_paths",
     "decided_digest",
     "digest",
@@ -396,7 +399,6 @@ class KeyLock:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exc_info: object) -> None: ...
 
-@final
 class FileStore(FileRoot):
     def __new__(
         cls,
@@ -426,6 +428,35 @@ class CborSerializer:
     def loads(self, data: bytes) -> Any: ...
 
 def note_function_module(name: str) -> None: ...
+
+class SqliteValues(FileStore):
+    def __new__(
+        cls,
+        path: Path,
+        root: Path,
+        lock_timeout: float,
+        keys: Sequence[bytes],
+        compress: str | None,
+        level: int | None,
+        serializer: str,
+        dumps: Callable[..., bytes],
+        loads: Callable[..., Any],
+        apart: bool,
+        mapped: bool,
+        largest: int,
+    ) -> Self: ...
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+    def check(self) -> builtins.list[str]: ...
+    def copy_to(self, path: str) -> None: ...
+    def sizes(self, keys: Sequence[str]) -> builtins.list[int | None]: ...
+    def mentioned(self, keys: Sequence[str], wanted: Sequence[str]) -> builtins.list[Digest]: ...
+
+@final
+class Together:
+    def __new__(cls, values: SqliteValues) -> Self: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(self, error: object = None, *_more: object) -> None: ...
 
 @final
 class RecordScan:
@@ -495,8 +526,10 @@ class SqliteStore:
         self, filter: Filter, after: str
     ) -> tuple[builtins.list[DigestedCall], str | None]: ...
     def check(self) -> builtins.list[str]: ...
+    def copy_to(self, path: str) -> None: ...
     def close(self) -> None: ...
 
+def close_databases() -> None: ...
 def generate_signing_key() -> bytes: ...
 def public_key(key: bytes) -> bytes: ...
 def sign_message(key: bytes, message: bytes) -> bytes: ...

@@ -37,6 +37,7 @@ pub struct Wait {
     since: Instant,
     timeout: Duration,
     next: Duration,
+    longest: Duration,
     looks: Looks,
 }
 
@@ -46,8 +47,25 @@ impl Wait {
             since: Instant::now(),
             timeout,
             next: FIRST_PAUSE,
+            longest: LONGEST_PAUSE,
             looks: Looks::default(),
         }
+    }
+
+    /// With pauses of no more than `longest`.
+    pub fn in_pauses_of(mut self, longest: Duration) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    /// How long it has waited.
+    pub fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Makes the next pause as short as the first one.
+    pub fn hurry(&mut self) {
+        self.next = FIRST_PAUSE;
     }
 
     /// Waits a little.
@@ -60,7 +78,7 @@ impl Wait {
             return Pause::Interrupted;
         }
         std::thread::sleep(self.next.min(left));
-        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        self.next = (self.next * 2).min(self.longest);
         Pause::Over
     }
 }

@@ -64,8 +64,9 @@ pub mod _core {
     use super::storage::bucket::{Bucket, Codec};
     #[pymodule_export]
     use super::storage::{
-        SqliteStore, child_digests, has_identity, independent, independent_copy, intern_value,
-        load_value, mend, put_newest, result_digest, result_digests, save_value,
+        SqliteStore, SqliteValues, child_digests, close_databases, has_identity, independent,
+        independent_copy, intern_value, load_value, mend, put_newest, result_digest,
+        result_digests, save_value,
     };
     #[pymodule_export]
     use super::storage::{
@@ -77,6 +78,7 @@ pub mod _core {
         root::FileRoot,
         signatures::{sign, verify},
         survey::{Room, Survey, measure_folder},
+        together::Together,
         undo::{UndoableFile, undo_change},
     };
     #[pymodule_export]

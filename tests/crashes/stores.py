@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from fleche import cache as use_cache
 from fleche import fleche, meta
 from fleche.caches import Cache, SizeLimitedCache
 from fleche.call import Call
 from fleche.digest import Digest, digest
-from fleche.storage import CallPickleFile, Sql, ValuePickleFile
+from fleche.storage import CallPickleFile, Sql, ValuePickleFile, ValueSqlite
 from tests.unit.schemes import scheme
 
 KEY = b"secret of the tests"
@@ -42,7 +43,9 @@ def pickles(root: Path, **options: Any) -> Cache:
 
 
 def sqlite(root: Path) -> Cache:
-    return Cache(ValuePickleFile(root / "values"), Sql(str(root / "calls.db")))
+    # Of what is saved here, some lies in the database and some in files.
+    with patch.object(ValueSqlite, "_largest", 100):
+        return Cache(ValueSqlite(root / "calls.db"), Sql(str(root / "calls.db")))
 
 
 KINDS: dict[str, Callable[[Path], Cache]] = {

@@ -44,7 +44,9 @@ def made(kind: str, root: Path) -> Cache:
     calls = {**settings, "root": str(root / "calls")}
     if kind == "sqlite":
         calls = {"type": "sql", "url": str(root / "calls.db")}
-    values = {**settings, "root": str(root / "values")}
+        values = {**calls, "type": "sqlite"}
+    else:
+        values = {**settings, "root": str(root / "values")}
     return cache_from_config({"values": values, "calls": calls})  # type: ignore[return-value]
 
 

@@ -45,7 +45,9 @@ def made(kind: str, folder: Path) -> Cache:
     calls = {**settings, "root": str(folder / "store" / "calls")}
     if kind == "sqlite":
         calls = {"type": "sql", "url": str(folder / "store" / "calls.db")}
-    values = {**settings, "root": str(folder / "store" / "values")}
+        values = {**calls, "type": "sqlite"}
+    else:
+        values = {**settings, "root": str(folder / "store" / "values")}
     return cache_from_config({"values": values, "calls": calls})  # type: ignore[return-value]
 
 

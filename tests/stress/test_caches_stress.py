@@ -41,7 +41,7 @@ def configured(kind: str, request: pytest.FixtureRequest, folder: str) -> dict[s
             return pair({**bag, "root": values}, {**bag, "root": calls})
         case "sqlite":
             url = f"sqlite:///{folder}/calls.db"
-            return pair({"type": "pickle", "root": values}, {"type": "sql", "url": url})
+            return pair({"type": "sqlite", "url": url}, {"type": "sql", "url": url})
         case _:
             url = request.getfixturevalue("postgresql").new_database()
             return pair({"type": "pickle", "root": values}, {"type": "sql", "url": url})

@@ -43,7 +43,8 @@ def configured(kind: str, folder: Path, request: pytest.FixtureRequest) -> dict[
             bags["prefix_length"] = int(kind != "bags")
             return pair({**bags, "root": values}, {**bags, "root": calls})
         case "sqlite":
-            return pair(files, {"type": "sql", "url": f"{folder}/calls.db"})
+            url = f"{folder}/calls.db"
+            return pair({"type": "sqlite", "url": url}, {"type": "sql", "url": url})
         case "postgresql":
             url = request.getfixturevalue("postgresql").new_database()
             return pair(files, {"type": "sql", "url": url})
@@ -123,6 +124,7 @@ def test_a_thousand_forks(kind: str, request: pytest.FixtureRequest, tmp_path: P
     if kind in ("sqlite", "postgresql"):
         store.calls._store.close()  # type: ignore[attr-defined]
     if kind == "sqlite":
-        assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["calls.db", "values"]
+        names = sorted(path.name for path in tmp_path.glob("[!.]*"))
+        assert names == ["calls.db", "calls.db-values"]
         with closing(sqlite3.connect(tmp_path / "calls.db")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

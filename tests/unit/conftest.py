@@ -19,7 +19,7 @@ from fleche.config import cache_from_config
 from .calls import memory_cache
 
 
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack", "bucket"])
+@pytest.fixture(params=["memory", "pickle", "sql", "sqlite", "bagofholding_hdf", "stack", "bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     """An empty cache of each kind, active while the test runs."""
     kind = request.param

@@ -161,7 +161,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     sys.modules.pop("fleche_lab", None)
 
 
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
+@pytest.fixture(params=["memory", "pickle", "sql", "sqlite", "bagofholding_hdf", "stack"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     made: BaseCache = Cache(ValueMemory({}), CallMemory({}))
     if request.param == "stack":

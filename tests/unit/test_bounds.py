@@ -27,7 +27,7 @@ from fleche.config import cache_from_config, cache_to_config
 from fleche.digest import Digest
 
 POLICIES = ("oldest", "lru", "lfu", "cheapest")
-KINDS = ("memory", "pickle", "sql")
+KINDS = ("memory", "pickle", "sql", "sqlite")
 
 
 @pytest.fixture(autouse=True, scope="module")

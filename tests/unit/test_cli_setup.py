@@ -22,7 +22,7 @@ from .commands import run_fleche
 
 
 def test_init_asks_two_questions(tmp_path: Path) -> None:
-    code, out, err = run_fleche(tmp_path, "init", answers="my results\nx\n2\n")
+    code, out, err = run_fleche(tmp_path, "init", answers="my results\nx\n3\n")
     assert (code, out) == (0, "")
     assert "(recommended)" in err
     assert "'x' is none of them" in err
@@ -36,7 +36,9 @@ def test_init_asks_two_questions(tmp_path: Path) -> None:
     assert run_fleche(tmp_path, "doctor")[0] == 0
 
 
-@pytest.mark.parametrize("template", ["pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"])
+@pytest.mark.parametrize(
+    "template", ["sqlite", "pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"]
+)
 def test_init_asks_nothing(tmp_path: Path, template: str) -> None:
     assert run_fleche(tmp_path, "init", "--yes", "--template", template, "--root", 'a "b"')[0] == 0
     script = "import fleche\n@fleche.fleche\ndef f(x):\n    return [x]\nf(1)\n"
@@ -163,7 +165,7 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     assert completed(tmp_path, "ls", "--cache", "m") == {"mine", "many"}
     assert completed(tmp_path, "evict", "--function", "") == {"relax"}
     assert completed(tmp_path, "find", "re") == {"relax"}
-    assert completed(tmp_path, "convert", "--template", "s") == {"sql"}
+    assert completed(tmp_path, "convert", "--template", "s") == {"sql", "sqlite"}
     assert completed(tmp_path, "completion", "") >= {"bash", "zsh", "fish"}
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from .commands import run_fleche
 
-TEMPLATES = ["pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"]
+TEMPLATES = ["pickle", "cloudpickle", "dill", "sql", "sqlite", "bagofholding_hdf"]
 
 ALLOYS = """
 import dataclasses

@@ -252,7 +252,8 @@ class TestRoundTrip:
         if "root" in STORAGES[kind][name]:
             given["root"] = str(tmp_path)
         if "url" in STORAGES[kind][name]:
-            given["url"] = tmp_path.as_uri()
+            database = f"sqlite:///{tmp_path}/cache.db"
+            given["url"] = tmp_path.as_uri() if name == "bucket" else database
         storage = storage_from_config(given, kind)
         written = storage_to_config(storage)
         assert storage_from_config(written, kind) == storage

@@ -41,7 +41,7 @@ def calls() -> Calls:
     return Calls()
 
 
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf"])
+@pytest.fixture(params=["memory", "pickle", "sql", "sqlite", "bagofholding_hdf"])
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     config = {"template": request.param}
     if request.param != "memory":

@@ -17,7 +17,7 @@ from fleche.caches import BaseCache
 from fleche.config import cache_from_config
 from fleche.storage import CallMemory
 
-STORES = ("memory", "pickle", "cloudpickle", "sql", "bagofholding_hdf")
+STORES = ("memory", "pickle", "cloudpickle", "sql", "sqlite", "bagofholding_hdf")
 
 
 @pytest.fixture(params=STORES)

@@ -34,7 +34,9 @@ from .test_differences import values
 Log = pytest.LogCaptureFixture
 
 
-@pytest.fixture(params=["memory", "pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"])
+@pytest.fixture(
+    params=["memory", "pickle", "cloudpickle", "dill", "sql", "sqlite", "bagofholding_hdf"]
+)
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cache]:
     config = {"template": request.param}
     if request.param != "memory":

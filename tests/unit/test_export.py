@@ -45,7 +45,16 @@ KEY = SigningKey.generate()
 TRUSTED = {"ada": KEY.public}
 RUN: list[str] = []
 
-TEMPLATES = ["memory", "pickle", "cloudpickle", "sql", "bagofholding_hdf", "signed", "stack"]
+TEMPLATES = [
+    "memory",
+    "pickle",
+    "cloudpickle",
+    "sql",
+    "sqlite",
+    "bagofholding_hdf",
+    "signed",
+    "stack",
+]
 
 
 def store(template: str, root: Path) -> BaseCache:

@@ -41,7 +41,9 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=["memory", "pickle", "cloudpickle", "sql", "bagofholding_hdf", "stack"])
+@pytest.fixture(
+    params=["memory", "pickle", "cloudpickle", "sql", "sqlite", "bagofholding_hdf", "stack"]
+)
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     def of(template: str) -> BaseCache:
         config = {"template": template}

@@ -15,7 +15,7 @@ import fleche
 
 STORES = {
     "pickle": '{"template": "pickle", "root": "store"}',
-    "sqlite": '{"template": "sql", "root": "store", "values": "pickle"}',
+    "sqlite": '{"template": "sqlite", "root": "store"}',
     "bags": '{"template": "bagofholding_hdf", "root": "store"}',
 }
 
@@ -54,7 +54,7 @@ def run(code: str, folder: Path, store: str = "sqlite") -> str:
 
 def check(folder: Path, count: int) -> None:
     """The database in a folder is whole, and holds so many calls."""
-    with closing(sqlite3.connect(folder / "store" / "calls.db")) as connection:
+    with closing(sqlite3.connect(folder / "store" / "cache.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("SELECT count(*) FROM calls").fetchone() == (count,)
 

@@ -22,7 +22,7 @@ from fleche.lineage import index as index_module
 from fleche.lineage.contents import content_of, is_telling
 
 
-@pytest.fixture(params=["memory", "pickle", "dill", "sql", "bagofholding_hdf", "stack"])
+@pytest.fixture(params=["memory", "pickle", "dill", "sql", "sqlite", "bagofholding_hdf", "stack"])
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     if request.param == "stack":
         files = cache_from_config({"template": "pickle", "root": str(tmp_path / "store")})

@@ -32,7 +32,7 @@ from .calls import memory_cache
 CALLERS = 12
 
 
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
+@pytest.fixture(params=["memory", "pickle", "sql", "sqlite", "bagofholding_hdf", "stack"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BaseCache:
     if request.param == "memory":
         return memory_cache()

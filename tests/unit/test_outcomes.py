@@ -43,7 +43,7 @@ def _fresh() -> Iterator[None]:
         each.cache_clear()
 
 
-@pytest.fixture(params=["memory", "pickle", "cloudpickle", "sql", "bagofholding_hdf"])
+@pytest.fixture(params=["memory", "pickle", "cloudpickle", "sql", "sqlite", "bagofholding_hdf"])
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     config = {"template": request.param}
     if request.param != "memory":

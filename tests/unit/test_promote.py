@@ -27,7 +27,7 @@ def memory() -> Cache:
     return Cache(ValueMemory({}), CallMemory({}))
 
 
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
+@pytest.fixture(params=["memory", "pickle", "sql", "sqlite", "bagofholding_hdf", "stack"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     made: BaseCache = memory()
     if request.param == "stack":

@@ -31,7 +31,7 @@ from fleche.statistics.files import StatisticsFile
 from fleche.statistics.tallies import enabled
 from fleche.storage import CallMemory
 
-STORES = ("memory", "pickle", "cloudpickle", "sql", "bagofholding_hdf")
+STORES = ("memory", "pickle", "cloudpickle", "sql", "sqlite", "bagofholding_hdf")
 
 
 def made(kind: str, folder: Path) -> BaseCache:

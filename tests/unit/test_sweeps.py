@@ -107,7 +107,7 @@ class Later(Executor):
         future.set_result(work())
 
 
-@pytest.fixture(params=["memory", "pickle", "sql", "bagofholding_hdf", "stack"])
+@pytest.fixture(params=["memory", "pickle", "sql", "sqlite", "bagofholding_hdf", "stack"])
 def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]:
     """A cache of each kind, active."""
     ran.clear()

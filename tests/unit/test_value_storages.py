@@ -23,6 +23,7 @@ from fleche.storage import (
     ValueBucket,
     ValueMemory,
     ValuePickleFile,
+    ValueSqlite,
     ValueStorage,
 )
 
@@ -51,6 +52,7 @@ KINDS: dict[str, Callable[[Path, int], ValueStorage]] = {
     "bucket": lambda folder, depth: ValueBucket(
         (folder / "bucket").as_uri(), remaining_depth=depth
     ),
+    "sqlite": lambda folder, depth: ValueSqlite(folder / "cache.db", depth, secret_key=b"key"),
 }
 
 VALUES = [

@@ -65,7 +65,8 @@ class Cache(PerKeyLockMixin, BaseCache):
         key = call.to_lookup_key()
         with self._operation_context(key):
             try:
-                with self.values._collection.saving() as gate:
+                values = self.values
+                with values._collection.saving() as gate, values._together(self.calls):
                     self._note_user()
                     record = self._record_of(call, gate)
                     return self.calls.save(record), record
@@ -136,8 +137,9 @@ class Cache(PerKeyLockMixin, BaseCache):
     def prepare(self, call: Call) -> PreparedCall:
         digests = call._argument_digests()
         flight = self.values._collection.begin([*digests.values()])
-        call._store_arguments(self.values, digests)
-        result = None if call.result is None else call._stash_result(self.values)
+        with self.values._together(self.calls):
+            call._store_arguments(self.values, digests)
+            result = None if call.result is None else call._stash_result(self.values)
         prepared = PreparedCall(call._to_digested(digests, result), self)
         prepared._flight, prepared._live = flight, call.arguments
         return prepared

@@ -40,6 +40,7 @@ COMMANDS = (
         "flush",
         "transfer",
         "convert",
+        "backup",
         "verify",
         "audit",
         "promote",

@@ -16,6 +16,7 @@ _STORED = {
     "cbor": "in files of CBOR",
     "bagofholding_hdf": "in HDF5 files",
     "sql": "in a database",
+    "sqlite": "in a database, large ones in files beside it",
 }
 
 

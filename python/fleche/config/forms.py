@@ -49,6 +49,11 @@ def expand_template(d: Mapping[str, Any]) -> dict[str, Any]:
             root = _core.escape_variables(os.fspath(root))
         checked = {"root": root}
         expand_places(checked, f"cache template {name!r}")
+        if name == "sqlite":
+            url = f"sqlite:///{_core.escape_variables(quoted(checked['root']))}/cache.db"
+            values |= {"url": url} | {k: v for k, v in arguments.items() if k != "root"}
+            calls |= {"type": "sql", "url": url}
+            return {"values": values, "calls": calls, **limits}
         if name == "sql":
             values["type"] = arguments.get("values", "bagofholding_hdf")
             # What the variables in it stand for may need quotes.

@@ -39,6 +39,8 @@ def _is_secret_key(value: Any) -> bool:
     return isinstance(value, (str, bytes))
 
 
+SERIALIZERS = ("pickle", "cloudpickle", "dill", "cbor")
+
 _TEXT = Key("a string", lambda v: isinstance(v, str))
 _FLAG = Key("true or false", lambda v: isinstance(v, bool))
 _SECONDS = Key("a number of seconds", lambda v: _is_int(v) or (isinstance(v, float) and v == v))
@@ -88,9 +90,14 @@ _BUCKET = {
     "compress_level": _PICKLE["compress_level"],
 }
 _BUCKET_CALLS = {"mirror": _TEXT, "lease": _SECONDS}
-
 _REMAINING_DEPTH = {"remaining_depth": _DEPTH}
 _PICKLED_VALUES = _REMAINING_DEPTH | {"mmap": _FLAG}
+
+# A file of this storage is beside its database.
+_SQLITE = {key: held for key, held in _CBOR.items() if key != "root"} | {
+    "url": Key("the path of a file", lambda v: isinstance(v, (str, os.PathLike)), required=True),
+    "serializer": Key("one of " + ", ".join(map(repr, SERIALIZERS)), lambda v: v in SERIALIZERS),
+}
 
 STORAGES: dict[str, dict[str, dict[str, Key]]] = {
     "value": {
@@ -102,6 +109,7 @@ STORAGES: dict[str, dict[str, dict[str, Key]]] = {
         "cbor": _CBOR | _REMAINING_DEPTH,
         "bagofholding_hdf": _BAG | _REMAINING_DEPTH,
         "bucket": _BUCKET | _REMAINING_DEPTH,
+        "sqlite": _SQLITE | _PICKLED_VALUES,
     },
     "call": {
         "memory": {},
@@ -171,6 +179,8 @@ TEMPLATES: dict[str, dict[str, Key]] = {
     "bagofholding_hdf": {"root": _ROOT},
     "sql": {"root": _ROOT, "values": _TEXT, "url": _TEXT},
     "bucket": _BUCKET | _BUCKET_CALLS | _REMAINING_DEPTH,
+    "sqlite": {key: held for key, held in (_SQLITE | _PICKLED_VALUES).items() if key != "url"}
+    | {"root": _ROOT},
 }
 """By `template`: the keys besides `template` and those of `LIMITS`."""
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from fleche.storage.memory import CallMemory, MemoryBackend, ValueMemory
     from fleche.storage.pickle_file import CallPickleFile, PickleFileBackend, ValuePickleFile
     from fleche.storage.sql import Sql
+    from fleche.storage.sqlite import ValueSqlite
     from fleche.storage.thread_safe import PerKeyLockMixin, SerializingMixin
     from fleche.storage.void import CallVoid, ValueVoid, VoidBackend
 
@@ -63,6 +64,7 @@ _LAZY = {
     "ValueBucket": "bucket",
     "CallBucket": "bucket",
     "Sql": "sql",
+    "ValueSqlite": "sqlite",
     "SerializingMixin": "thread_safe",
     "PerKeyLockMixin": "thread_safe",
 }
@@ -97,6 +99,7 @@ __all__ = [
     "ValueMemory",
     "ValueMixin",
     "ValuePickleFile",
+    "ValueSqlite",
     "ValueStorage",
     "ValueVoid",
     "VoidBackend",

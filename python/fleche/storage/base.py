@@ -42,6 +42,8 @@ from fleche.call.patterns import finder
 from fleche.digest import DIGEST_LENGTH, Digest, digest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fleche.storage.claims import Claims
 
 logger = logging.getLogger("fleche.storage")
@@ -66,6 +68,7 @@ _BUILT_IN = {
     "bagofholding_hdf": "fleche.storage.bagofholding_file",
     "sql": "fleche.storage.sql",
     "bucket": "fleche.storage.bucket",
+    "sqlite": "fleche.storage.sqlite",
 }
 
 
@@ -198,6 +201,15 @@ class KeyManagement(OperationContext):
         """Where entries are kept: a path, something else that tells places apart, or `None`."""
         return None
 
+    def _back_up(self, folder: "Path") -> Iterable["Path"]:
+        """Copy all that is kept here to a folder, while it is used; gives what is there then.
+
+        Raises:
+            NotImplementedError: if it cannot be copied so.
+            FileExistsError: if something of that name is in the folder already.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no copies of its own")
+
     def _set_aside(self, keys: Sequence[Digest]) -> int | None:
         """Evict entries so that who loads one brings it back; gives their length in bytes.
 
@@ -314,6 +326,10 @@ class StorageBackend(KeyManagement):
 
 class ValueStorage(KeyManagement):
     """A storage of values under the digests of their content."""
+
+    def _together(self, calls: "CallStorage") -> contextlib.AbstractContextManager[Any]:
+        """The context in which values are saved together with the record that needs them."""
+        return NO_CONTEXT
 
     @abstractmethod
     def save(self, value: Any, key: Digest | None = None) -> Digest:

@@ -152,6 +152,11 @@ class FileStorage(StorageBackend):
     def _has_a_file_a_key(self) -> bool:
         return type(self)._path is FileStorage._path
 
+    def _back_up(self, folder: Path) -> Iterable[Path]:
+        from fleche.storage.copies import copy_folder
+
+        return [copy_folder(self.root, folder)]
+
     def _set_aside(self, keys: Sequence[Digest]) -> int | None:
         if not self._has_a_file_a_key():
             return None

@@ -196,17 +196,16 @@ class PickleFileBackend(FileStorage):
         object.__setattr__(self, "loads", loads)
 
     def _new_handle(self) -> _core.FileRoot:
-        return _core.FileStore(
-            self.root,
-            self.lock_timeout,
-            self.secret_key,
-            "gzip" if self.compress is True else self.compress or None,
-            self.compress_level,
-            self.dumps,
-            self.loads,
-            self._has_buffers_apart(),
-            getattr(self, "mmap", True),
-        )
+        apart = self._has_buffers_apart()
+        return self._handle_by(self.dumps, self.loads, apart, getattr(self, "mmap", True))
+
+    def _handle_by(self, dumps: Dumps, loads: Loads, apart: bool, mapped: bool) -> _core.FileStore:
+        """The same entries, serialised by these."""
+        return _core.FileStore(self.root, *self._framing(), dumps, loads, apart, mapped)
+
+    def _framing(self) -> tuple[float, tuple[bytes, ...], str | None, int | None]:
+        method = "gzip" if self.compress is True else self.compress or None
+        return self.lock_timeout, self.secret_key, method, self.compress_level
 
     def _has_buffers_apart(self) -> bool:
         # Records have none.
@@ -297,7 +296,7 @@ class PickleFileBackend(FileStorage):
             config["compress_level"] = self.compress_level
         if isinstance(self, DestructuringMixin):
             config["remaining_depth"] = self.remaining_depth
-        if isinstance(self, ValuePickleFile) and not self.mmap:
+        if not getattr(self, "mmap", True):
             config["mmap"] = False
         if self.secret_key:
             config["secret_key"] = [key.hex() for key in self.secret_key]

@@ -66,17 +66,7 @@ def _files(storage: Any, *, looks: bool = False) -> _core.FileStore | None:
         return None
     if storage.serializer not in _READS:
         return None
-    files = _core.FileStore(
-        storage.root,
-        storage.lock_timeout,
-        storage.secret_key,
-        "gzip" if storage.compress is True else storage.compress or None,
-        storage.compress_level,
-        bytes,
-        _stream if looks else bytes,
-        looks,
-        looks,
-    )
+    files = storage._handle_by(bytes, _stream if looks else bytes, looks, looks)
     files.keeps_values()
     return files
 

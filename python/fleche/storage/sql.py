@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import builtins
 import os
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,16 +42,9 @@ if TYPE_CHECKING:
     from fleche.storage.filters import Filter
 
 
-# The SQLite databases that this process has open.
-_OPEN: weakref.WeakSet[_core.SqliteStore] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    # Who closes a database last folds the write-ahead log into it. A forked child closes nothing
-    # of its parent's.
-    for store in list(_OPEN):
-        store.close()
+# Who closes a database last folds the write-ahead log into it. A forked child closes nothing of its
+# parent's.
+atexit.register(_core.close_databases)
 
 
 class _Store(Protocol):
@@ -217,6 +209,15 @@ class Sql(PerKeyLockMixin, CallStorage):
         path = sqlite_path(str(self.url)) if scheme_of(str(self.url)) == "sqlite" else None
         return self.url if path is None else Path(os.path.realpath(path))
 
+    def _back_up(self, folder: Path) -> Iterable[Path]:
+        from fleche.storage.copies import copy_database
+
+        place = self._place()
+        if not isinstance(place, Path):
+            return super()._back_up(folder)
+        store: Any = self._store
+        return [copy_database(store, place, folder)]
+
     def _claims(self) -> Claims:
         place = self._place()
         if isinstance(place, Path):
@@ -247,9 +248,7 @@ class Sql(PerKeyLockMixin, CallStorage):
 def _store(url: Any, echo: bool, lock_timeout: float) -> _Store:
     if scheme_of(url) == "sqlite":
         log = (lambda statement: logger.info("%s", statement)) if echo else None
-        store = _core.SqliteStore(sqlite_path(url), lock_timeout, log)
-        _OPEN.add(store)
-        return store
+        return _core.SqliteStore(sqlite_path(url), lock_timeout, log)
     from fleche.storage.databases.alchemy import SqlAlchemyStore
 
     return SqlAlchemyStore(url, echo, lock_timeout)

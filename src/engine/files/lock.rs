@@ -371,7 +371,8 @@ impl Drop for Queued {
     }
 }
 
-fn is_locked(path: &Path) -> bool {
+/// Whether somebody has the lock that a file is.
+pub fn is_locked(path: &Path) -> bool {
     let lock = LockFile::open(path, OpenOptions::new().read(true));
     lock.is_ok_and(|lock| lock.file.try_lock(false).is_ok_and(|free| !free))
 }

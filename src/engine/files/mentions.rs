@@ -34,6 +34,18 @@ impl Store {
             read => read.map(|()| search.found).map_err(Error::io("read", path)),
         }
     }
+
+    /// The same in the bytes of an entry.
+    pub fn mentions_in(bytes: &[u8], wanted: &HashSet<Hash>) -> HashSet<Hash> {
+        let mut search = Search::new(|key: &Hash| wanted.contains(key));
+        if let Some(method) = Method::of(bytes) {
+            // What it cannot make out was torn.
+            let _ = method.reader(bytes).and_then(|reader| search.read(reader));
+        } else {
+            search.take(bytes);
+        }
+        search.found
+    }
 }
 
 /// A search for keys in a stream of bytes.

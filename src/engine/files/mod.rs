@@ -28,7 +28,7 @@ use super::system;
 use ages::Ages;
 use index::{Index, Moment};
 use lock::Locks;
-pub use lock::{Held, Mode, leave_to_parent, lock_file};
+pub use lock::{Held, Mode, is_locked, leave_to_parent, lock_file};
 use temporary::Temporary;
 pub use users::Users;
 
@@ -127,10 +127,15 @@ impl Store {
     }
 
     pub fn contains(&self, key: &Hash) -> Result<bool> {
+        self.length(key).map(|length| length.is_some())
+    }
+
+    /// How many bytes an entry has; `None` if there is none.
+    pub fn length(&self, key: &Hash) -> Result<Option<u64>> {
         let path = self.path(key);
         match disk::metadata(&path) {
-            Ok(metadata) => Ok(metadata.is_file()),
-            Err(error) if is_absent(&error) => Ok(false),
+            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(Error::io("look at", &path)(error)),
         }
     }

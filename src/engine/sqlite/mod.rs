@@ -1,10 +1,11 @@
-//! Call records in an SQLite file, in the tables of the reference package.
+//! Call records in an SQLite file, in the tables of the reference package, and values beside them.
 //!
 //! A database may be used by many threads and processes at once. Each operation takes a
 //! connection from a pool; writers queue (`BEGIN IMMEDIATE`, tried again and again), readers never
 //! wait (write-ahead log). Before a fork all connections are closed: what SQLite knows of open
 //! files and their locks would be wrong in the child, and in the end its parent's.
 
+mod folding;
 mod left_over;
 mod open;
 mod query;
@@ -12,18 +13,22 @@ mod records;
 mod reserve;
 mod schemes;
 mod survey;
+mod turns;
+mod values;
 #[cfg(all(debug_assertions, target_os = "linux"))]
 pub mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
+use folding::Log;
 use open::Opened;
 pub use query::{PAGE, Page};
+pub use values::{Content, Found, Hit, NewValue, Serializer, Size};
 
 use crate::engine::disk::reach;
 use crate::engine::fork::{Lock, NoFork};
@@ -97,6 +102,10 @@ enum Intent {
     Free,
 }
 
+/// What tells databases of different files apart, as long as they are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity(usize);
+
 pub struct Database {
     /// `None`: private to this object, in memory.
     path: Option<PathBuf>,
@@ -109,11 +118,18 @@ pub struct Database {
     said: Arc<Lock<Vec<String>>>,
 }
 
-/// Connections that nobody uses at the moment.
-type Idle = Lock<Vec<Opened>>;
+/// Connections that nobody uses at the moment, and how long the log was when one last wrote.
+#[derive(Default)]
+struct Idle {
+    connections: Lock<Vec<Opened>>,
+    /// Whether statements are not told: who is told of them has connections of its own.
+    shared: bool,
+    log: Arc<Log>,
+}
 
-/// Those of all databases in files.
-static EVERY: Lock<Vec<Weak<Idle>>> = Lock::new(Vec::new());
+/// Those of all databases in files: two that are used in the same way share them, so that records
+/// and values of one file are written by one connection, in one transaction.
+static EVERY: Lock<Vec<(PathBuf, Weak<Idle>)>> = Lock::new(Vec::new());
 
 /// Before a fork, when no operation runs: closes every connection.
 pub fn settle() {
@@ -121,15 +137,28 @@ pub fn settle() {
         // Somebody did not get out of there in time: the child is not going to use any.
         return;
     };
-    every.retain(|idle| {
+    every.retain(|(_, idle)| {
         let Some(idle) = idle.upgrade() else {
             return false;
         };
-        if let Some(mut idle) = idle.try_lock() {
-            idle.clear();
+        if let Some(mut connections) = idle.connections.try_lock() {
+            connections.clear();
         }
         true
     });
+}
+
+/// Closes the connections that nobody uses, of every database: who closes one last folds its log in.
+pub fn close_all() {
+    let _running = Running::new(NoFork::enter());
+    let every: Vec<_> = EVERY
+        .lock()
+        .iter()
+        .filter_map(|(_, idle)| idle.upgrade())
+        .collect();
+    for idle in every {
+        idle.connections.lock().clear();
+    }
 }
 
 /// In a child: where an operation of its parent's was still going on, what SQLite knows of open
@@ -182,12 +211,10 @@ impl Database {
         echo: Option<Echo>,
         timeout: Duration,
     ) -> Self {
-        let idle = Arc::new(Idle::default());
-        if path.is_some() {
-            let mut every = EVERY.lock();
-            every.retain(|idle| idle.strong_count() > 0);
-            every.push(Arc::downgrade(&idle));
-        }
+        let idle = match &path {
+            Some(path) => Idle::of(path, echo.is_none()),
+            None => Arc::default(),
+        };
         Self {
             path,
             journal,
@@ -219,10 +246,18 @@ impl Database {
         intent: Intent,
         mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        let writes = intent != Intent::Read;
         let mut wait = Wait::new(self.timeout);
+        if writes {
+            wait = wait.in_pauses_of(turns::LONGEST_PAUSE);
+        }
+        let mut turn = None;
         let mut released = false;
         loop {
-            let tried = {
+            let lets_go_first = writes && turn.is_none() && wait.waited() < turns::COURTESY;
+            let tried = if lets_go_first && self.is_turn_taken() {
+                Err(Failure::Busy)
+            } else {
                 let running = Running::new(NoFork::enter());
                 self.try_with(&running, action, intent, &mut work)
             };
@@ -232,6 +267,8 @@ impl Database {
                     if released {
                         self.restore_reserve();
                     }
+                    drop(turn);
+                    self.fold_log();
                     return Ok(done);
                 }
                 Err(Failure::Other(error)) => {
@@ -242,35 +279,57 @@ impl Database {
                     }
                 }
                 // Nothing is held while it waits: neither a connection, nor a fork.
-                Err(Failure::Busy | Failure::Moved) => match wait.pause() {
-                    Pause::Over => {}
-                    Pause::TimedOut => {
-                        return Err(Error::Locked {
-                            action,
-                            path: self.shown(),
-                            waited: self.timeout,
-                        });
+                Err(Failure::Busy | Failure::Moved) => {
+                    if writes && turn.is_none() && wait.waited() >= turns::PATIENCE {
+                        turn = self.take_turn();
                     }
-                    Pause::Interrupted => return Err(Error::Interrupted),
-                },
+                    if turn.is_some() && wait.waited() < turns::COURTESY {
+                        wait.hurry();
+                    }
+                    match wait.pause() {
+                        Pause::Over => {}
+                        Pause::TimedOut => {
+                            return Err(Error::Locked {
+                                action,
+                                path: self.shown(),
+                                waited: self.timeout,
+                            });
+                        }
+                        Pause::Interrupted => return Err(Error::Interrupted),
+                    }
+                }
             }
         }
     }
 
-    /// As `with` for reading, if it can be done without waiting for anybody.
+    /// Whether both use the same connections: what they store can be one transaction.
+    pub fn is_one_with(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+
+    /// What tells it from the databases of other files.
+    pub fn identity(&self) -> Identity {
+        Identity(Arc::as_ptr(&self.idle).addr())
+    }
+
+    /// As `with`, if it can be done without waiting for anybody. Who writes looks after the log
+    /// (`fold_log`) afterwards.
     fn with_at_once<T>(
         &self,
         action: &'static str,
+        intent: Intent,
         mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Option<Result<T, Error>> {
         if self.journal == Journal::Rollback || self.echo.is_some() {
             return None;
         }
         let running = Running::new(NoFork::try_enter()?);
-        if self.idle.lock().is_empty() {
+        if self.idle.connections.lock().is_empty()
+            || (intent != Intent::Read && self.is_turn_taken())
+        {
             return None;
         }
-        match self.try_with(&running, action, Intent::Read, &mut work) {
+        match self.try_with(&running, action, intent, &mut work) {
             Ok(done) => Some(Ok(done)),
             Err(Failure::Other(error)) => Some(Err(error)),
             Err(Failure::Busy | Failure::Moved) => None,
@@ -290,7 +349,7 @@ impl Database {
         }
         if self.path.is_none() {
             // In memory there is one connection, which holds the data.
-            let mut idle = self.idle.lock();
+            let mut idle = self.idle.connections.lock();
             if idle.is_empty() {
                 idle.push(self.connect()?);
             }
@@ -320,7 +379,7 @@ impl Database {
         }
         let done = worked.map_err(|error| self.failure(action, error));
         if matches!(done, Ok(_) | Err(Failure::Busy)) {
-            self.idle.lock().push(opened);
+            self.idle.connections.lock().push(opened);
         }
         done
     }
@@ -329,7 +388,7 @@ impl Database {
     /// who could not write before, if it is to be written.
     fn idle_connection(&self, intent: Intent) -> Option<Opened> {
         loop {
-            let mut kept = self.idle.lock().pop()?;
+            let mut kept = self.idle.connections.lock().pop()?;
             let will_do = intent == Intent::Read || !kept.is_snapshot();
             if will_do && kept.was_current() {
                 return Some(kept);
@@ -368,16 +427,41 @@ impl Database {
     pub fn close(&self) {
         if self.path.is_some() {
             let _running = Running::new(NoFork::enter());
-            self.idle.lock().clear();
+            self.idle.connections.lock().clear();
         }
+    }
+}
+
+impl Idle {
+    /// Those of a file; `shared`: with whoever uses them in the same way.
+    fn of(path: &Path, shared: bool) -> Arc<Self> {
+        let mut every = EVERY.lock();
+        every.retain(|(_, idle)| idle.strong_count() > 0);
+        if shared
+            && let Some(idle) = every.iter().find_map(|(known, idle)| {
+                let idle = (known == path).then(|| idle.upgrade()).flatten()?;
+                idle.shared.then_some(idle)
+            })
+        {
+            return idle;
+        }
+        let idle = Arc::new(Self {
+            shared,
+            ..Self::default()
+        });
+        every.push((path.to_owned(), Arc::downgrade(&idle)));
+        idle
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Its connections are closed in a section, as everything else is done with them.
+        // Its connections are closed in a section, as everything else is done with them; by the last
+        // one who uses them.
         let _running = Running::new(NoFork::enter());
-        self.idle.lock().clear();
+        if Arc::strong_count(&self.idle) == 1 {
+            self.idle.connections.lock().clear();
+        }
     }
 }
 

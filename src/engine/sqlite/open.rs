@@ -20,9 +20,6 @@ use crate::engine::wait::Looks;
 
 const PAGE_BYTES: u32 = 2048;
 
-/// How long the write-ahead log grows before it is folded in.
-const LOG_BYTES: u32 = 32 << 20;
-
 /// How many steps a statement takes between two looks for an interrupt: about a millisecond.
 const STEPS: std::ffi::c_int = 10_000;
 
@@ -299,8 +296,8 @@ impl Database {
                 Journal::Rollback => "FULL",
             };
             connection.pragma_update(None, "synchronous", synchronous)?;
-            // Folded in less often than by default, as that is what waits for the disk.
-            connection.pragma_update(None, "wal_autocheckpoint", LOG_BYTES / PAGE_BYTES)?;
+            // Folded in by us, when nobody waits for what was written.
+            self.watch_log(&mut connection)?;
             create_tables(&mut connection)?;
             Ok(connection)
         };
@@ -366,6 +363,8 @@ impl Database {
         // Who waits, waits outside: for no longer than it is allowed to, and in nobody's way.
         connection.busy_timeout(Duration::ZERO)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Else some statements are prepared anew whenever they get other parameters.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         if self.echo.is_some() {
             let said = std::sync::Arc::clone(&self.said);
             let note = move |event: TraceEvent<'_>| {

@@ -78,7 +78,9 @@ impl Database {
 
     /// As `load_result`, if it can be done without waiting for anybody.
     pub fn load_result_at_once(&self, key: &str) -> Option<Result<Option<Option<String>>, Error>> {
-        self.with_at_once(LOADING, |connection| load_result_in(connection, key))
+        self.with_at_once(LOADING, Intent::Read, |connection| {
+            load_result_in(connection, key)
+        })
     }
 
     pub fn contains(&self, key: &str) -> Result<bool, Error> {
@@ -176,6 +178,14 @@ impl Database {
             let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
             found.retain(|line| line != "ok");
             Ok(found)
+        })
+    }
+
+    /// Copies the database, as it is at one moment, to a file that is empty or not there, while
+    /// others go on.
+    pub fn copy_to(&self, path: &str) -> Result<(), Error> {
+        self.with("copying", Intent::Read, |connection| {
+            connection.execute("VACUUM INTO ?", [path]).map(drop)
         })
     }
 
@@ -302,7 +312,10 @@ pub(super) fn save_in(connection: &Connection, record: &Row) -> rusqlite::Result
     clippy::option_option,
     reason = "no record differs from one without a result"
 )]
-fn load_result_in(connection: &Connection, key: &str) -> rusqlite::Result<Option<Option<String>>> {
+pub(super) fn load_result_in(
+    connection: &Connection,
+    key: &str,
+) -> rusqlite::Result<Option<Option<String>>> {
     let mut statement = connection.prepare_cached("SELECT result FROM calls WHERE key = ?")?;
     statement.query_row([key], |row| text(row, 0)).optional()
 }

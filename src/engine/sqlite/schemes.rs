@@ -26,7 +26,9 @@ impl Database {
 
     /// As `may_hold`, if it can be found out without waiting for anybody.
     pub fn may_hold_at_once(&self, scheme: Scheme) -> Option<bool> {
-        let held = self.with_at_once(READING, |connection| may_hold_in(connection, scheme))?;
+        let held = self.with_at_once(READING, Intent::Read, |connection| {
+            may_hold_in(connection, scheme)
+        })?;
         Some(held.unwrap_or(UNKNOWN))
     }
 

@@ -15,7 +15,7 @@ use crate::engine::pickle;
 use crate::py::digest::{Scheme, hash_of_text, to_digest};
 use crate::py::errors::is_missing;
 use crate::py::names::Imported;
-use crate::py::storage::{self, Backend, SqliteStore};
+use crate::py::storage::{self, Backend, SqliteStore, SqliteValues};
 
 pub use save::PlainCall;
 pub use uses::Uses;
@@ -150,11 +150,21 @@ fn from_pair<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = cache.py();
     let calls = cache.getattr(intern!(py, "calls"))?;
+    let values = cache.getattr(intern!(py, "values"))?;
+    let backend = Backend::of(&values)?;
+    if let Backend::Sqlite(database) = &backend
+        && let Some(records) = sqlite_of(&calls)?
+        && database.get().is_beside(records.get())
+    {
+        let Some((result, stored)) = SqliteValues::load_hit(database, wanted.key)? else {
+            return Ok(None);
+        };
+        return storage::load_found(&values, backend, &result, stored).map(Some);
+    }
     let Some(result) = result_digest(&calls, wanted)? else {
         return Ok(None);
     };
-    let values = cache.getattr(intern!(py, "values"))?;
-    match Backend::of(&values)? {
+    match backend {
         Backend::Python(values) => values
             .call_method1(intern!(py, "load"), (to_digest(py, &result)?,))
             .map(Some),
@@ -186,7 +196,7 @@ fn result_digest<'py>(
         Backend::Python(calls) => {
             calls.call_method1(intern!(py, "load"), (to_digest(py, wanted.key)?,))?
         }
-        backend @ Backend::Memory(_) => {
+        backend @ (Backend::Memory(_) | Backend::Sqlite(_)) => {
             // Nobody but this process reaches it.
             return result_in(&backend.get(py, wanted.key)?);
         }

@@ -6,11 +6,14 @@ use crate::py::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use super::{CACHE, SQL};
+use super::{CACHE, SQL, sqlite_of};
+use crate::engine::sqlite::NewValue;
 use crate::py::digest::{self, hash_of_text, is_digest, to_digest};
 use crate::py::names::Imported;
 use crate::py::storage::key_locks::KeyLocks;
-use crate::py::storage::{self, Backend, Collection, Flight, independent_copy, put_newest};
+use crate::py::storage::{
+    self, Backend, Collection, Flight, SqliteValues, independent_copy, put_newest,
+};
 
 static STORE_AGAIN: Imported = Imported::new("fleche.call", "store_again");
 static SAVE_ERROR: Imported = Imported::new("fleche.storage.base", "SaveError");
@@ -22,6 +25,8 @@ pub struct PlainCall {
     values: Py<PyAny>,
     calls: Py<PyAny>,
     key: Py<PyString>,
+    /// What is stored of the arguments together with the record.
+    staged: Mutex<Vec<NewValue>>,
     /// Who is noted as a user of the values: a name and a description.
     user: Option<(Py<PyString>, Py<PyBytes>)>,
     /// Until the record is stored, or the call given up.
@@ -68,7 +73,7 @@ impl PlainCall {
             )?,
             Err(_) => return Ok(None),
         };
-        let mut failed = Vec::new();
+        let (mut failed, mut staged) = (Vec::new(), Vec::new());
         for ((name, value), digest) in arguments.iter().zip(digests.values()) {
             if is_digest(&value)? {
                 continue;
@@ -76,10 +81,18 @@ impl PlainCall {
             let hash = digest::storage_key(digest.cast()?)?;
             // Never over what is there: an equal argument, or the very content that the key
             // names, whereas an argument may have its digest by a rule of its own.
-            if backend.contains(py, &hash)? {
+            let saved = if let Backend::Sqlite(database) = &backend {
+                let entries = storage::entries_of(&values, &backend, &value, &hash, depth);
+                entries.and_then(|entries| {
+                    staged.extend(SqliteValues::stage_new(database, entries)?);
+                    Ok(())
+                })
+            } else if backend.contains(py, &hash)? {
                 continue;
-            }
-            match storage::save(&values, &backend, &value, &hash, depth) {
+            } else {
+                storage::save(&values, &backend, &value, &hash, depth)
+            };
+            match saved {
                 Err(error)
                     if error
                         .matches(py, SAVE_ERROR.get(py)?)
@@ -94,6 +107,7 @@ impl PlainCall {
             values: values.unbind(),
             calls: calls.unbind(),
             key: key.clone().unbind(),
+            staged: Mutex::new(staged),
             user: cache.getattr(intern!(py, "_user"))?.extract()?,
             flight: Mutex::new(Some(flight)),
         };
@@ -161,8 +175,33 @@ impl PlainCall {
             collection.note_user(py, name.bind(py).to_str()?, text.as_bytes(py))?;
         }
         let backend = Backend::of(values)?;
+        let calls = self.calls.bind(py);
+        let key = self.key.bind(py);
+        if let Backend::Sqlite(database) = &backend {
+            let depth = remaining_depth(values)?;
+            let (hash, entries) = storage::result_entries(values, &backend, result, depth)?;
+            let mut staged = std::mem::take(&mut *locked(&self.staged));
+            staged.extend(SqliteValues::stage(database, entries)?);
+            record.setattr(intern!(py, "result"), to_digest(py, &hash)?)?;
+            if let (Some(records), Some(key)) = (sqlite_of(calls)?, hash_of_text(key))
+                && database.get().is_beside(records.get())
+            {
+                return database.get().save_call(record, &key, &staged);
+            }
+            database.get().save(py, &staged)?;
+            return self.save_record(record, own);
+        }
         let hash = storage::save_result(values, &backend, result, remaining_depth(values)?)?;
         record.setattr(intern!(py, "result"), to_digest(py, &hash)?)?;
+        self.save_record(record, own)
+    }
+
+    fn save_record<'py>(
+        &self,
+        record: &Bound<'py, PyAny>,
+        own: impl Fn(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let py = record.py();
         let calls = self.calls.bind(py);
         let key = self.key.bind(py);
         match (Backend::of(calls)?, hash_of_text(key)) {
@@ -180,8 +219,12 @@ impl PlainCall {
     }
 
     fn flight(&self) -> MutexGuard<'_, Option<Flight>> {
-        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.flight)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_sql(calls: &Bound<'_, PyAny>) -> PyResult<bool> {

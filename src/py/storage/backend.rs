@@ -10,6 +10,7 @@ use super::file::FileStore;
 use super::memory::{independent, independent_copy};
 use super::pieces::holds_digests_only;
 use super::serialised::Serialised;
+use super::sqlite_values::SqliteValues;
 use crate::engine::digest::{Hash, Hex};
 use crate::py::digest::to_digest;
 use crate::py::names::Imported;
@@ -18,6 +19,7 @@ static VALUE_MEMORY: Imported = Imported::new("fleche.storage.memory", "ValueMem
 static CALL_MEMORY: Imported = Imported::new("fleche.storage.memory", "CallMemory");
 static VALUE_FILE: Imported = Imported::new("fleche.storage.pickle_file", "ValuePickleFile");
 static VALUE_CBOR: Imported = Imported::new("fleche.storage.cbor_file", "ValueCborFile");
+static VALUE_SQLITE: Imported = Imported::new("fleche.storage.sqlite", "ValueSqlite");
 static CALL_FILE: Imported = Imported::new("fleche.storage.pickle_file", "CallPickleFile");
 
 /// The entries of a storage.
@@ -26,6 +28,8 @@ pub enum Backend<'py> {
     Memory(Bound<'py, PyDict>),
     /// The files of a storage of the pickle family.
     File(Bound<'py, FileStore>),
+    /// The database of values, with the files beside it.
+    Sqlite(Bound<'py, SqliteValues>),
     /// A storage of another class, subclasses included: through its own `get` and `put`.
     Python(Bound<'py, PyAny>),
 }
@@ -47,6 +51,10 @@ impl<'py> Backend<'py> {
             let handle = storage.getattr(intern!(py, "_handle"))?;
             return Ok(Self::File(handle.cast_into()?));
         }
+        if is(&VALUE_SQLITE)? {
+            let handle = storage.getattr(intern!(py, "_handle"))?;
+            return Ok(Self::Sqlite(handle.cast_into()?));
+        }
         Ok(Self::Python(storage.clone()))
     }
 
@@ -61,6 +69,7 @@ impl<'py> Backend<'py> {
                 }
             }
             Self::File(files) => files.get().get(py, key),
+            Self::Sqlite(values) => SqliteValues::get(values, key),
             Self::Python(storage) => {
                 storage.call_method1(intern!(py, "get"), (to_digest(py, key)?,))
             }
@@ -72,6 +81,7 @@ impl<'py> Backend<'py> {
         match self {
             Self::Memory(entries) => entries.contains(PyString::new(py, Hex::of(key).as_str())),
             Self::File(files) => files.get().contains_key(py, key),
+            Self::Sqlite(values) => SqliteValues::contains(values, key),
             Self::Python(_) => Ok(false),
         }
     }
@@ -81,6 +91,7 @@ impl<'py> Backend<'py> {
     pub fn payload(&self, value: &Bound<'py, PyAny>) -> PyResult<Option<Serialised<'py>>> {
         match self {
             Self::File(files) => files.get().payload(value).map(Some),
+            Self::Sqlite(values) => values.as_super().get().payload(value).map(Some),
             Self::Memory(_) | Self::Python(_) => pickled(value),
         }
     }
@@ -92,6 +103,9 @@ impl<'py> Backend<'py> {
                 entries.set_item(to_digest(py, key)?, independent_copy(value)?)
             }
             Self::File(files) => files.get().put(py, key, value),
+            Self::Sqlite(values) => {
+                SqliteValues::put_many(values, vec![Entry::new(*key, value.clone())])
+            }
             Self::Python(storage) => storage
                 .call_method1(intern!(py, "put"), (value, to_digest(py, key)?))
                 .map(drop),
@@ -99,11 +113,13 @@ impl<'py> Backend<'py> {
     }
 
     /// Stores several entries, in this order.
-    pub fn put_many(&self, py: Python<'py>, entries: &[Entry<'py>]) -> PyResult<()> {
-        if let Self::File(files) = self {
-            return files.get().put_many(py, entries);
+    pub fn put_many(&self, py: Python<'py>, entries: Vec<Entry<'py>>) -> PyResult<()> {
+        match self {
+            Self::File(files) => return files.get().put_many(py, &entries),
+            Self::Sqlite(values) => return SqliteValues::put_many(values, entries),
+            Self::Memory(_) | Self::Python(_) => {}
         }
-        for Entry { key, value, .. } in entries {
+        for Entry { key, value, .. } in &entries {
             match self {
                 // A parent made just now, which nobody else has.
                 Self::Memory(held) if holds_digests_only(value)? => {
@@ -120,7 +136,7 @@ impl<'py> Backend<'py> {
         match self {
             Self::Memory(_) => independent(&value),
             // Unpickled just now: nobody else has it.
-            Self::File(_) | Self::Python(_) => Ok(value),
+            Self::File(_) | Self::Sqlite(_) | Self::Python(_) => Ok(value),
         }
     }
 }

@@ -17,14 +17,18 @@ pub mod root;
 mod serialised;
 pub mod signatures;
 mod sqlite;
+mod sqlite_values;
 pub mod survey;
+pub mod together;
 pub mod undo;
+mod waiting;
 
 pub use backend::Backend;
 pub use collection::{Collection, Flight};
 pub use destructure::{
-    child_digests, has_identity, intern_value, load_from, load_value, mend, result_digest,
-    result_digests, save, save_result, save_value,
+    child_digests, entries_of, has_identity, intern_value, load_found, load_from, load_value, mend,
+    result_digest, result_digests, result_entries, save, save_result, save_value,
 };
 pub use memory::{independent, independent_copy, put_newest};
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, close_databases};
+pub use sqlite_values::SqliteValues;

@@ -181,7 +181,7 @@ impl FileRoot {
     }
 
     /// Removes the entry of `key`, kept at `place`; it may be absent.
-    fn evict(&self, py: Python<'_>, key: &Bound<'_, PyString>, place: PathBuf) -> PyResult<()> {
+    pub fn evict(&self, py: Python<'_>, key: &Bound<'_, PyString>, place: PathBuf) -> PyResult<()> {
         let Some(key) = hash_of_text(key) else {
             return Ok(());
         };
@@ -245,7 +245,7 @@ pub fn locked(
     errors::save_error(py, &message, None)
 }
 
-fn digests(py: Python<'_>, keys: Vec<Hash>) -> PyResult<Bound<'_, PyList>> {
+pub fn digests(py: Python<'_>, keys: Vec<Hash>) -> PyResult<Bound<'_, PyList>> {
     let list = PyList::empty(py);
     for key in keys {
         list.append(to_digest(py, &key)?)?;

@@ -10,10 +10,11 @@ use pyo3::types::{PyDict, PyList, PyString};
 
 use super::filter::{FilterParts, filter_of};
 use super::root::seconds;
+use super::waiting::waiting_for;
 use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::engine::mounts::network_file_system;
 use crate::engine::record::Row;
-use crate::engine::sqlite::{Database, Error, Journal};
+use crate::engine::sqlite::{self, Database, Echo, Error, Journal};
 use crate::engine::survey::Survey;
 use crate::py::digest::{self, Scheme, hash_of_text, is_digest, to_digest};
 use crate::py::errors::{self, Log};
@@ -42,7 +43,7 @@ impl SqliteStore {
 }
 
 /// A database of call records.
-#[pyclass(frozen, weakref, module = "fleche._core")]
+#[pyclass(frozen, module = "fleche._core")]
 pub struct SqliteStore {
     database: Database,
 }
@@ -54,14 +55,7 @@ impl SqliteStore {
     #[new]
     #[pyo3(signature = (path, lock_timeout, echo = None))]
     fn new(path: Option<PathBuf>, lock_timeout: f64, echo: Option<Py<PyAny>>) -> PyResult<Self> {
-        let timeout = seconds(lock_timeout)?;
-        let network = path.as_deref().and_then(network_file_system);
-        let journal = if network.is_some() {
-            Journal::Rollback
-        } else {
-            Journal::WriteAhead
-        };
-        let echo = echo.map(|callable| -> crate::engine::sqlite::Echo {
+        let echo = echo.map(|callable| -> Echo {
             Arc::new(move |statement| {
                 Python::attach(|py| {
                     if let Err(error) = callable.bind(py).call1((statement,)) {
@@ -70,15 +64,7 @@ impl SqliteStore {
                 });
             })
         });
-        if let (Some(kind), Some(path)) = (&network, &path) {
-            log::warn!(
-                target: "fleche.storage",
-                "The database {} lies on a network file system ({kind}): its journal is one that \
-                 needs no shared memory, so that writers and readers wait for each other",
-                path.display()
-            );
-        }
-        let database = Database::new(path, journal, echo, timeout);
+        let database = database_at(path, lock_timeout, echo)?;
         Ok(Self { database })
     }
 
@@ -91,8 +77,8 @@ impl SqliteStore {
     fn save(&self, py: Python<'_>, record: &Bound<'_, PyAny>, key: String) -> PyResult<()> {
         let row = row_of(record, key)?;
         let scheme = digest::active_scheme(py)?;
-        py.detach(|| self.database.save(&row, scheme))?;
-        Ok(())
+        let values = waiting_for(&self.database);
+        Ok(py.detach(|| self.database.save_call(&row, scheme, &values))?)
     }
 
     /// Whether there may be calls under keys of this digest scheme.
@@ -214,13 +200,52 @@ impl SqliteStore {
         Ok(py.detach(|| self.database.check())?)
     }
 
+    /// Copies the database, as it is at one moment, to a new file.
+    fn copy_to(&self, py: Python<'_>, path: &str) -> PyResult<()> {
+        Ok(py.detach(|| self.database.copy_to(path))?)
+    }
+
     /// Closes the connections that are not in use.
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.database.close());
     }
 }
 
+/// Closes the connections to databases that are not in use.
+#[pyfunction]
+pub fn close_databases(py: Python<'_>) {
+    py.detach(sqlite::close_all);
+}
+
+/// A database in a file, or in memory; nothing is touched yet.
+pub fn database_at(
+    path: Option<PathBuf>,
+    lock_timeout: f64,
+    echo: Option<Echo>,
+) -> PyResult<Database> {
+    let timeout = seconds(lock_timeout)?;
+    let network = path.as_deref().and_then(network_file_system);
+    let journal = if network.is_some() {
+        Journal::Rollback
+    } else {
+        Journal::WriteAhead
+    };
+    if let (Some(kind), Some(path)) = (&network, &path) {
+        log::warn!(
+            target: "fleche.storage",
+            "The database {} lies on a network file system ({kind}): its journal is one that \
+             needs no shared memory, so that writers and readers wait for each other",
+            path.display()
+        );
+    }
+    Ok(Database::new(path, journal, echo, timeout))
+}
+
 impl SqliteStore {
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Whether there may be calls under keys of this scheme.
     pub fn may_hold(&self, py: Python<'_>, scheme: Scheme) -> PyResult<bool> {
         match self.database.may_hold_at_once(scheme) {
@@ -265,7 +290,7 @@ fn json(value: &Bound<'_, PyAny>, what: impl FnOnce() -> String) -> PyResult<Str
     })
 }
 
-fn row_of(record: &Bound<'_, PyAny>, key: String) -> PyResult<Row> {
+pub fn row_of(record: &Bound<'_, PyAny>, key: String) -> PyResult<Row> {
     let py = record.py();
     let version = record.getattr(intern!(py, "version"))?;
     let mut row = Row {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND"]
 
-_TEMPLATES = ("pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf")
+_TEMPLATES = ("sqlite", "pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

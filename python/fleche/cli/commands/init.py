@@ -17,7 +17,8 @@ _ROOT = ".fleche"
 
 # What each template is for, the recommended one first.
 _TEMPLATES = {
-    "pickle": "files; fast, and needs no package",
+    "sqlite": "an SQLite database, large results in files beside it; fast, few files",
+    "pickle": "a file for each value and call; for network file systems, too",
     "sql": "results in files, calls in an SQLite database; for many calls, and many queries",
     "cloudpickle": "files; takes functions and classes of scripts and notebooks, too",
     "dill": "files; as cloudpickle, by dill",
@@ -43,7 +44,7 @@ root = {root} # relative to this file; $VARIABLES and ~ are expanded
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", metavar="FOLDER", help=f"where the results are (default {_ROOT})")
     parser.add_argument(
-        "--template", choices=_TEMPLATES, help="how they are stored (default pickle)"
+        "--template", choices=_TEMPLATES, help="how they are stored (default sqlite)"
     )
     parser.add_argument(
         "--yes", action="store_true", help="ask nothing; what is not given is the default"
@@ -63,7 +64,7 @@ def _run(given: argparse.Namespace, output: Output) -> int:
             return CONFIRM
         root = root or _ask(f"Where should the results be? [{_ROOT}] ", output)
         template = template or _choose(output)
-    root, template = root or _ROOT, template or "pickle"
+    root, template = root or _ROOT, template or "sqlite"
     text = _TEXT.format(
         about=_TEMPLATES[template],
         template=template,

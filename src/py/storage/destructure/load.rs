@@ -43,6 +43,17 @@ pub fn load_from<'py>(
     Mender::new(storage, backend).load(key)
 }
 
+/// The same, where what is stored under the key is known as well.
+pub fn load_found<'py>(
+    storage: &Bound<'py, PyAny>,
+    backend: Backend<'py>,
+    key: &Hash,
+    stored: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mended = Mender::new(storage, backend).whole(stored);
+    mended.map_err(|error| unmendable(storage.py(), key, error))
+}
+
 /// A stored value with its children in place.
 #[pyfunction]
 pub fn mend<'py>(

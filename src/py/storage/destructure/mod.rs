@@ -6,6 +6,9 @@ mod save;
 mod sharing;
 mod split;
 
-pub use load::{child_digests, load_from, load_value, mend};
-pub use save::{intern_value, result_digest, result_digests, save, save_result, save_value};
+pub use load::{child_digests, load_found, load_from, load_value, mend};
+pub use save::{
+    entries_of, intern_value, result_digest, result_digests, result_entries, save, save_result,
+    save_value,
+};
 pub use sharing::has_identity;

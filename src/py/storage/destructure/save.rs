@@ -54,6 +54,18 @@ pub fn save<'py>(
     key: &Hash,
     remaining_depth: i64,
 ) -> PyResult<()> {
+    let entries = entries_of(storage, backend, value, key, remaining_depth)?;
+    backend.put_many(storage.py(), entries)
+}
+
+/// What `save` stores, children first.
+pub fn entries_of<'py>(
+    storage: &Bound<'py, PyAny>,
+    backend: &Backend<'py>,
+    value: &Bound<'py, PyAny>,
+    key: &Hash,
+    remaining_depth: i64,
+) -> PyResult<Vec<Entry<'py>>> {
     let py = storage.py();
     let under_key = || -> PyResult<Splitter<'_, 'py>> {
         let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
@@ -68,7 +80,7 @@ pub fn save<'py>(
         node = splitter.node(value)?;
     }
     splitter.children.push(Entry::new(*key, node.stored));
-    backend.put_many(py, &splitter.children)
+    Ok(splitter.children)
 }
 
 /// Saves a result under the digest of exactly its content, which the one walk over it gives.
@@ -78,6 +90,18 @@ pub fn save_result<'py>(
     value: &Bound<'py, PyAny>,
     remaining_depth: i64,
 ) -> PyResult<Hash> {
+    let (hash, entries) = result_entries(storage, backend, value, remaining_depth)?;
+    backend.put_many(storage.py(), entries)?;
+    Ok(hash)
+}
+
+/// The digest of a result, and what `save_result` stores, children first.
+pub fn result_entries<'py>(
+    storage: &Bound<'py, PyAny>,
+    backend: &Backend<'py>,
+    value: &Bound<'py, PyAny>,
+    remaining_depth: i64,
+) -> PyResult<(Hash, Vec<Entry<'py>>)> {
     let py = storage.py();
     let mut splitter = Splitter::new(py, Some(storage), Some(backend), remaining_depth)?;
     let Node {
@@ -91,8 +115,7 @@ pub fn save_result<'py>(
         value: stored,
         payload,
     });
-    backend.put_many(py, &splitter.children)?;
-    Ok(hash)
+    Ok((hash, splitter.children))
 }
 
 /// The digest under which a result is stored, where nothing but `pickle` serialises it.
@@ -144,7 +167,7 @@ pub fn intern_value<'py>(
     let mut splitter = Splitter::new(py, Some(storage), Some(&backend), remaining_depth)?;
     let (mut deepest, mut split) = (None, false);
     let held = splitter.child(value.clone(), &mut deepest, &mut Vec::new(), &mut split)?;
-    backend.put_many(py, &splitter.children)?;
+    backend.put_many(py, splitter.children)?;
     #[expect(clippy::cast_precision_loss, reason = "depths are small")]
     let depth = deepest
         .filter(|depth| *depth != OPAQUE)

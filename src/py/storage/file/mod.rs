@@ -1,11 +1,11 @@
 //! Folders of pickled objects.
 
 mod apart;
-mod failure;
+pub(super) mod failure;
 mod large;
 mod writing;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ const DIRECT: u64 = 1 << 20;
 const SLOW: Duration = Duration::from_micros(500);
 
 /// A folder of pickled objects.
-#[pyclass(frozen, extends = FileRoot, module = "fleche._core")]
+#[pyclass(frozen, subclass, extends = FileRoot, module = "fleche._core")]
 pub struct FileStore {
     store: Arc<Store>,
     lock_timeout: f64,
@@ -93,7 +93,7 @@ enum Found {
 impl FileStore {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "the fields of a storage")]
-    fn new(
+    pub fn new(
         root: PathBuf,
         lock_timeout: f64,
         keys: Vec<Vec<u8>>,
@@ -146,7 +146,10 @@ impl FileStore {
     }
 
     /// The same without large buffers that lie apart, which are not read unless they are signed.
-    fn stream_of<'py>(&self, key: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    pub fn stream_of<'py>(
+        &self,
+        key: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let py = key.py();
         let key = full_key(key)?;
         let path = self.store.path(&key);
@@ -187,15 +190,13 @@ impl FileStore {
     }
 
     /// Compresses every entry that is not compressed.
-    fn compress_all(&self, py: Python<'_>) -> PyResult<()> {
-        let by = self
-            .compression
-            .map_or_else(|| compression("gzip", None), Ok)?;
+    pub fn compress_all(&self, py: Python<'_>) -> PyResult<()> {
+        let by = self.chosen_compression()?;
         self.rewrite_all(py, |bytes| codec::compressed(bytes, by))
     }
 
     /// Decompresses every entry that is compressed.
-    fn decompress_all(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn decompress_all(&self, py: Python<'_>) -> PyResult<()> {
         self.rewrite_all(py, codec::decompressed)
     }
 }
@@ -252,6 +253,40 @@ impl FileStore {
     pub fn put(&self, py: Python<'_>, key: &Hash, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let payload = self.dump_for(key, value)?;
         self.write(py, key, &payload)
+    }
+
+    /// The bytes to store for a payload.
+    pub fn framed(&self, py: Python<'_>, payload: &[u8]) -> PyResult<Vec<u8>> {
+        let encode = || codec::encode(payload, &self.keys, self.compression);
+        let encoded = if self.compression.is_some() {
+            py.detach(encode)
+        } else {
+            encode()
+        };
+        Ok(encoded?)
+    }
+
+    /// The payload of framed bytes; `KeyError` if they are of no use.
+    pub fn unframed<'py>(
+        &self,
+        py: Python<'py>,
+        bytes: Vec<u8>,
+        path: &Path,
+    ) -> PyResult<PayloadBytes<'py>> {
+        let decoded = codec::decode(bytes, &self.keys);
+        decoded
+            .map(PayloadBytes::Read)
+            .map_err(|fault| faulty(py, path, &fault))
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// By what everything is compressed that is not.
+    pub fn chosen_compression(&self) -> PyResult<Compression> {
+        self.compression
+            .map_or_else(|| compression("gzip", None), Ok)
     }
 
     /// Whether there is an entry, of use or not.
@@ -334,11 +369,11 @@ impl FileStore {
 
     /// Unpickles. Whatever goes wrong in there makes a miss: the entry is damaged, or of a class
     /// that is no more.
-    fn load<'py>(
+    pub fn load<'py>(
         &self,
         py: Python<'py>,
         payload: &PayloadBytes<'py>,
-        path: &std::path::Path,
+        path: &Path,
     ) -> PyResult<Bound<'py, PyAny>> {
         let bytes = match payload {
             PayloadBytes::Read(payload) => bytes_of(py, payload)?,
@@ -386,7 +421,11 @@ impl FileStore {
             .map_err(|error| unserialised(value, error, self.store.root()))
     }
 
-    fn dump_for<'py>(&self, key: &Hash, value: &Bound<'py, PyAny>) -> PyResult<Serialised<'py>> {
+    pub fn dump_for<'py>(
+        &self,
+        key: &Hash,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Serialised<'py>> {
         self.dump(value)
             .map_err(|error| unserialised(value, error, &self.store.path(key)))
     }
@@ -423,7 +462,7 @@ pub fn compression(name: &str, level: Option<u32>) -> PyResult<Compression> {
 }
 
 /// A `bytes` object; `MemoryError`, and no panic, if there is no memory for it.
-fn bytes_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+pub fn bytes_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, bytes.len(), |room| {
         room.copy_from_slice(bytes);
         Ok(())

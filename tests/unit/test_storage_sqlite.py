@@ -1,0 +1,184 @@
+"""Calls and values in one SQLite database."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from fleche import cache, fleche, meta
+from fleche.caches import Cache
+from fleche.config import cache_from_config
+from fleche.metadata import Tags
+from fleche.storage import Sql, ValuePickleFile, ValueSqlite
+
+from .commands import run_fleche
+
+LARGE = b"x" * 100_000
+
+
+@fleche(hash_code=False)
+def f(x: Any) -> Any:
+    return [x, "result"]
+
+
+def opened(root: Path) -> Cache:
+    return cache_from_config({"template": "sqlite", "root": str(root)})  # type: ignore[return-value]
+
+
+def rows(root: Path, statement: str) -> list[Any]:
+    """What another program sees, in a process of its own."""
+    code = (
+        "import json, sqlite3, sys; "
+        "print(json.dumps(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall()))"
+    )
+    order = [sys.executable, "-c", code, str(root / "cache.db"), statement]
+    found: list[Any] = json.loads(subprocess.run(order, capture_output=True, check=True).stdout)
+    return found
+
+
+def test_a_call_is_one_transaction(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    with cache(store):
+        f(0)
+        said = rows(tmp_path, "PRAGMA data_version")
+        assert len(said) == 1
+        f(1)
+    assert rows(tmp_path, "SELECT count(*) FROM calls") == [[2]]
+    # Its argument, its result and the record; the result "result" is shared.
+    assert rows(tmp_path, "SELECT count(*) FROM fleche_values WHERE data IS NOT NULL") == [[4]]
+
+
+def test_large_values_are_files_that_the_database_names(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    with cache(store):
+        assert f(LARGE) == [LARGE, "result"]
+        assert f.contains(LARGE)
+        assert f(LARGE) == [LARGE, "result"]
+    [[name]] = rows(tmp_path, "SELECT file FROM fleche_values WHERE data IS NULL")
+    # The folder is one of pickle files, like any other.
+    assert ValuePickleFile(tmp_path / "cache.db-values").load(name) == LARGE
+    assert name in store.values.list()
+    store.query(name="f").evict()
+    assert name in store.gc()
+    assert not (tmp_path / "cache.db-values" / name).exists()
+    assert rows(tmp_path, "SELECT count(*) FROM fleche_values") == [[0]]
+
+
+def test_a_database_of_before_gets_the_table_of_values(tmp_path: Path) -> None:
+    before = Cache(ValuePickleFile(tmp_path / "values"), Sql(str(tmp_path / "cache.db")))
+    with cache(before):
+        f(1)
+    assert rows(tmp_path, "SELECT name FROM sqlite_schema WHERE name = 'fleche_values'") == []
+    store = opened(tmp_path)
+    with cache(store):
+        assert not list(store.values.list())
+        assert f(1) == [1, "result"]
+        assert f(2) == [2, "result"]
+    assert len(list(before.calls.list())) == 2
+    assert len(rows(tmp_path, "SELECT * FROM calls")) == 2
+    assert {call.result[0] for call in store.query(name="f")} == {1, 2}
+
+
+def test_a_file_without_a_row_is_an_entry(tmp_path: Path) -> None:
+    values = ValueSqlite(tmp_path / "cache.db")
+    key = ValuePickleFile(values.root).save(LARGE)
+    assert values.contains(key)
+    assert values.load(key[:12]) == LARGE
+    assert [*values.list()] == [key]
+    values.evict(key)
+    assert not values.contains(key)
+
+
+def test_a_row_whose_file_is_gone_is_a_miss_that_saving_mends(tmp_path: Path) -> None:
+    values = ValueSqlite(tmp_path / "cache.db")
+    key = values.save(LARGE)
+    (values.root / key).unlink()
+    assert not values.contains(key)
+    with pytest.raises(KeyError):
+        values.load(key)
+    assert values.save(LARGE) == key
+    assert values.load(key) == LARGE
+
+
+def test_an_unknown_serializer_is_a_miss_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = ValueSqlite(tmp_path / "cache.db")
+    key = values.save([1])
+    values._handle.close()
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as other, other:
+        other.execute("UPDATE fleche_values SET serializer = 'later'")
+    with pytest.raises(KeyError), caplog.at_level(logging.WARNING):
+        values.load(key)
+    assert "serializer that this version does not know" in caplog.text
+    assert values.contains(key)
+
+
+def test_signed_rows_that_were_changed_are_misses(tmp_path: Path) -> None:
+    values = ValueSqlite(tmp_path / "cache.db", secret_key=b"key")
+    key = values.save([1])
+    values._handle.close()
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as other, other:
+        other.execute("UPDATE fleche_values SET data = replace(data, x'4b01', x'4b02')")
+    with pytest.raises(KeyError, match="signature"):
+        values.load(key)
+
+
+def test_rows_and_files_are_compressed(tmp_path: Path) -> None:
+    values = ValueSqlite(tmp_path / "cache.db")
+    keys = [values.save(value) for value in (b"y" * 9_000, LARGE)]
+    before = values._sizes(keys)
+    values.compress_all()
+    assert all(values._sizes(keys)[key] < before[key] / 9 for key in keys)
+    assert [values.load(key) for key in keys] == [b"y" * 9_000, LARGE]
+    values.decompress_all()
+    assert values._sizes(keys) == before
+
+
+@pytest.mark.parametrize("url", [":memory:", "postgresql://host/db", ""])
+def test_only_files_hold_values(url: str) -> None:
+    with pytest.raises(ValueError, match=r"SQLite|empty"):
+        ValueSqlite(url)
+
+
+def test_a_copy_of_a_store_in_use(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    text = '[default]\nroot = true\ncache = "a"\n[a]\ntemplate = "sqlite"\nroot = "store"\n'
+    (tmp_path / "fleche.toml").write_text(text)
+    with cache(store):
+        f(1)
+        f(LARGE)
+        code, out, err = run_fleche(tmp_path, "backup", "copy", "--json")
+        assert code == 0, err
+        f(2)
+    names = [Path(name).name for name in json.loads(out)["files"]]
+    assert names == ["cache.db", "cache.db-values"]
+    copied = opened(tmp_path / "copy")
+    with cache(copied):
+        assert f.contains(1)
+        assert f.contains(LARGE)
+        assert not f.contains(2)
+        assert f(LARGE) == [LARGE, "result"]
+    assert copied.gc() == set()
+    code, _, err = run_fleche(tmp_path, "backup", "copy")
+    assert code == 2
+    assert "there already" in err
+
+
+@pytest.mark.parametrize("largest", [10, 1 << 14])
+def test_what_is_saved_with_more_metadata_is_whole(tmp_path: Path, largest: int) -> None:
+    with patch.object(ValueSqlite, "_largest", largest):
+        store = opened(tmp_path)
+    with cache(store), meta(Tags({"a": 1})):
+        assert f([[1], [2]]) == f([[1], [2]])
+        [call] = store.query(name="f")
+        assert call.arguments["x"] == [[1], [2]]
