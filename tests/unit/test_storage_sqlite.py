@@ -8,17 +8,19 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 from fleche import cache, fleche, meta
 from fleche.caches import Cache
-from fleche.config import cache_from_config
+from fleche.config import cache_from_config, storage_from_config, storage_to_config
 from fleche.metadata import Tags
-from fleche.storage import Sql, ValuePickleFile, ValueSqlite
+from fleche.storage import SaveError, Sql, ValuePickleFile, ValueSqlite
 
 from .commands import run_fleche
 
@@ -142,6 +144,78 @@ def test_rows_and_files_are_compressed(tmp_path: Path) -> None:
     assert [values.load(key) for key in keys] == [b"y" * 9_000, LARGE]
     values.decompress_all()
     assert values._sizes(keys) == before
+
+
+@pytest.mark.parametrize("compress", ["gzip", "zstd"])
+def test_by_what_and_how_hard(tmp_path: Path, compress: str) -> None:
+    values = ValueSqlite(tmp_path / "cache.db", compress=compress, compress_level=9)
+    for value in (b"y" * 9_000, LARGE):
+        key = values.save(value)
+        assert values.load(key) == value
+        assert values._sizes([key])[key] < 300
+    again = storage_from_config(storage_to_config(values), "value")
+    assert again == values
+    assert [*again.list()] == [*values.list()]
+
+
+def test_large_arrays_are_mapped(tmp_path: Path) -> None:
+    array = np.arange(100_000.0)
+    for mmap, mapped in ((True, True), (False, False)):
+        values = ValueSqlite(tmp_path / f"{mmap}.db", mmap=mmap)
+        key = values.save({"a": array})
+        found = values.load(key)["a"]
+        maps = Path("/proc/self/maps")
+        if maps.exists():
+            assert (f"{mmap}.db-values" in maps.read_text()) == mapped
+        found[0] = 7
+        assert (values.load(key)["a"] == array).all()
+
+
+@dataclass
+class Point:
+    x: int
+    y: Any
+
+
+def test_values_as_cbor(tmp_path: Path) -> None:
+    given = {
+        "template": "sqlite",
+        "root": str(tmp_path),
+        "serializer": "cbor",
+        "allow": ["tests.*"],
+    }
+    store = cache_from_config(given)
+    points = [Point(1, {"a": (1, 2)}), Point(2, np.arange(20_000))]
+    with cache(store):
+        assert f(points)[0][0] == points[0]
+        found = f(points)[0]
+    assert found[0] == points[0]
+    assert (found[1].y == points[1].y).all()
+    assert rows(tmp_path, "SELECT DISTINCT serializer FROM fleche_values") == [["cbor"]]
+    assert storage_from_config(storage_to_config(store.values), "value") == store.values
+    with pytest.raises(SaveError, match="cbor cannot hold the function"):
+        store.values.save([opened])
+
+
+def test_cbor_does_not_unpickle_and_pickle_reads_no_cbor(tmp_path: Path) -> None:
+    pickles = ValueSqlite(tmp_path / "cache.db")
+    cbor = ValueSqlite(tmp_path / "cache.db", serializer="cbor")
+    for mine, other, name in ((pickles, cbor, "pickle"), (cbor, pickles, "cbor")):
+        key = mine.save([name])
+        with pytest.raises(KeyError, match=f"serializer = '{name}'"):
+            other.load(key)
+        assert mine.load(key) == [name]
+
+
+def test_keys_of_cbor_alone(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="allow and fallback are of serializer = 'cbor'"):
+        ValueSqlite(tmp_path / "cache.db", allow=["mine.*"])
+    with pytest.raises(ValueError, match="secret key"):
+        ValueSqlite(tmp_path / "cache.db", serializer="cbor", fallback="pickle")
+    signed = ValueSqlite(
+        tmp_path / "cache.db", serializer="cbor", fallback="pickle", secret_key=b"key"
+    )
+    assert signed.load(signed.save(slice(1, 2))) == slice(1, 2)
 
 
 @pytest.mark.parametrize("url", [":memory:", "postgresql://host/db", ""])

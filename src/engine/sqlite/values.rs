@@ -57,6 +57,11 @@ impl Serializer {
         }
     }
 
+    /// Whether it makes pickles.
+    pub const fn is_pickler(self) -> bool {
+        !matches!(self, Self::Cbor)
+    }
+
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.name() == name)
     }

@@ -342,9 +342,18 @@ impl SqliteValues {
         else {
             return Ok(None);
         };
-        if serializer.is_none() {
-            let reason = "it was written by a serializer that this version does not know";
-            return Err(useless(py, &slf.get().place(key), reason));
+        let own = slf.get().serializer;
+        let reason = match serializer {
+            None => "it was written by a serializer that this version does not know".to_owned(),
+            // A pickle is no CBOR, and is not to be unpickled by who asked for that.
+            Some(other) if other.is_pickler() != own.is_pickler() => {
+                let (other, own) = (other.name(), own.name());
+                format!("it was written by serializer = '{other}', this storage reads '{own}'")
+            }
+            Some(_) => String::new(),
+        };
+        if !reason.is_empty() {
+            return Err(useless(py, &slf.get().place(key), &reason));
         }
         match content {
             Content::InFile => Ok(None),
