@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,9 +43,13 @@ def pickles(root: Path, **options: Any) -> Cache:
     )
 
 
+def some_in_files() -> AbstractContextManager[object]:
+    """Of what values in SQLite opened meanwhile save here, some lies in files beside."""
+    return patch.object(ValueSqlite, "_largest", 100)
+
+
 def sqlite(root: Path) -> Cache:
-    # Of what is saved here, some lies in the database and some in files.
-    with patch.object(ValueSqlite, "_largest", 100):
+    with some_in_files():
         return Cache(ValueSqlite(root / "calls.db"), Sql(str(root / "calls.db")))
 
 

@@ -23,7 +23,7 @@ from fleche import cache, config, fleche, meta, state
 from fleche.caches import Cache, Rejected
 from fleche.storage import Sql
 
-from .stores import ALL_KINDS, KEY, KINDS, check_left_overs, pickles
+from .stores import ALL_KINDS, KEY, KINDS, check_left_overs, pickles, some_in_files
 from .watching import watched
 
 
@@ -217,9 +217,13 @@ def small_files(root: Path) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+#: Where the stores have their files.
+FOLDERS = ("values", "calls", "calls.db-values")
+
+
 @contextmanager
 def roots_are_files(root: Path) -> Iterator[None]:
-    for name in ("values", "calls"):
+    for name in FOLDERS:
         shutil.rmtree(root / name, ignore_errors=True)
         (root / name).write_text("no folder")
     yield
@@ -228,7 +232,7 @@ def roots_are_files(root: Path) -> Iterator[None]:
 @contextmanager
 def locks_are_held(root: Path) -> Iterator[None]:
     held = []
-    for name in ("values", "calls"):
+    for name in FOLDERS:
         if (root / name).is_dir():
             (root / name / ".locks").mkdir(exist_ok=True)
             for lock in "0123456789abcdef":
@@ -265,7 +269,8 @@ def _impatient(store: Cache) -> Cache:
 
 
 def _replaced(storage: Any) -> Any:
-    return replace(storage, lock_timeout=0)
+    with some_in_files():
+        return replace(storage, lock_timeout=0)
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.EMFILE])

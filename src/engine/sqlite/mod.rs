@@ -378,7 +378,13 @@ impl Database {
             return Err(Failure::Moved);
         }
         let done = worked.map_err(|error| self.failure(action, error));
-        if matches!(done, Ok(_) | Err(Failure::Busy)) {
+        let is_sound = match &done {
+            Ok(_) | Err(Failure::Busy) => true,
+            // Without room another one could not be opened, not even to read.
+            Err(Failure::Other(error)) => error.wants_room(),
+            Err(Failure::Moved) => false,
+        };
+        if is_sound {
             self.idle.connections.lock().push(opened);
         }
         done
