@@ -1,12 +1,13 @@
 //! Python objects that are looked up once: modules' attributes and types.
 
-use crate::py::once::Once;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyString, PyType};
+
+use crate::py::once::{Interned, Once, intern};
 
 /// An attribute of a module, imported when first needed and kept for the process's life.
 pub struct Imported {
-    module: &'static str,
+    module: Interned,
     name: &'static str,
     object: Once<Py<PyAny>>,
 }
@@ -14,7 +15,7 @@ pub struct Imported {
 impl Imported {
     pub const fn new(module: &'static str, name: &'static str) -> Self {
         Self {
-            module,
+            module: Interned::new(module),
             name,
             object: Once::new(),
         }
@@ -24,7 +25,7 @@ impl Imported {
     pub fn get<'py>(&'static self, py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
         self.object
             .get_or_try_init(py, || {
-                Ok(py.import(self.module)?.getattr(self.name)?.unbind())
+                Ok(py.import(self.module.get(py))?.getattr(self.name)?.unbind())
             })
             .map(|object| object.bind(py))
     }
@@ -37,7 +38,8 @@ impl Imported {
         if let Some(object) = self.object.get(py) {
             return Ok(Some(object.bind(py)));
         }
-        if loaded_module(py, self.module)?.is_none() {
+        // Asked at every hit, of what a program may never import.
+        if found_module(self.module.get(py))?.is_none() {
             return Ok(None);
         }
         self.get(py).map(Some)
@@ -54,14 +56,21 @@ impl Imported {
 
 /// A module that something else has imported already.
 pub fn loaded_module<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    found_module(&PyString::new(py, name))
+}
+
+fn found_module<'py>(name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
     static MODULES: Once<Py<PyAny>> = Once::new();
+    let py = name.py();
     let modules = MODULES.get_or_try_init(py, || {
         Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.unbind())
     })?;
-    let module = modules
-        .bind(py)
-        .call_method1(crate::py::once::intern!(py, "get"), (name,))?;
-    Ok((!module.is_none()).then_some(module))
+    let modules = modules.bind(py);
+    let module = match modules.cast_exact::<PyDict>() {
+        Ok(modules) => modules.get_item(name)?,
+        Err(_) => Some(modules.call_method1(intern!(py, "get"), (name,))?),
+    };
+    Ok(module.filter(|module| !module.is_none()))
 }
 
 /// The module and the qualified name of a class or function, with a NUL between them.
@@ -70,9 +79,9 @@ pub fn loaded_module<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<
 /// its identity (typed digests) cannot meet what names it by its short name.
 pub fn identity(named: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = named.py();
-    let module = named.getattr(crate::py::once::intern!(py, "__module__"))?;
+    let module = named.getattr(intern!(py, "__module__"))?;
     let module = module.extract::<String>().unwrap_or_default();
-    let name = named.getattr(crate::py::once::intern!(py, "__qualname__"))?;
+    let name = named.getattr(intern!(py, "__qualname__"))?;
     let name = name.str()?;
     let name = name.to_string_lossy();
     Ok(match (module.as_str(), name.as_ref()) {

@@ -10,7 +10,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::engine::digest::Hash;
+use crate::engine::digest::{Hash, Hex};
 use crate::engine::pickle;
 use crate::py::digest::{Scheme, hash_of_text, to_digest};
 use crate::py::errors::is_missing;
@@ -159,7 +159,25 @@ fn from_pair<'py>(
         let Some((result, stored)) = SqliteValues::load_hit(database, wanted.key)? else {
             return Ok(None);
         };
-        return storage::load_found(&values, backend, &result, stored).map(Some);
+        return storage::load_found(&values, backend, || result, stored).map(Some);
+    }
+    if let Backend::Memory(held) = &backend
+        && let Backend::Memory(records) = Backend::of(&calls)?
+    {
+        // The text in the record is the key of the value: it need not be made once more.
+        let Some(record) = records.get_item(PyString::new(py, Hex::of(wanted.key).as_str()))?
+        else {
+            return Ok(None);
+        };
+        let result = record.getattr(intern!(py, "result"))?;
+        let Ok(text) = result.cast::<PyString>() else {
+            return Ok(None);
+        };
+        let Some(stored) = held.get_item(text)? else {
+            return Ok(None);
+        };
+        let hash = || hash_of_text(text).unwrap_or_default();
+        return storage::load_found(&values, backend, hash, stored).map(Some);
     }
     let Some(result) = result_digest(&calls, wanted)? else {
         return Ok(None);

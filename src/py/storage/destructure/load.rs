@@ -47,11 +47,11 @@ pub fn load_from<'py>(
 pub fn load_found<'py>(
     storage: &Bound<'py, PyAny>,
     backend: Backend<'py>,
-    key: &Hash,
+    key: impl FnOnce() -> Hash,
     stored: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let mended = Mender::new(storage, backend).whole(stored);
-    mended.map_err(|error| unmendable(storage.py(), key, error))
+    mended.map_err(|error| unmendable(storage.py(), &key(), error))
 }
 
 /// A stored value with its children in place.
