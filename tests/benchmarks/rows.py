@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CALLERS = ("fleche", "reference", "joblib", "diskcache", "cachier")
+#: Peers, and what no cache can pass: a row of bare SQLite, an entry of LMDB.
+DATABASES = ("diskcache", "marimo", "mandala", "sqlite3", "lmdb")
 #: How many records there are when the costs of a hit and a query are compared: they stay the same.
 GROWTH = (100, 10_000, 100_000)
 DIGESTERS = ("fleche", "fleche sha256", "reference", "joblib")
@@ -61,6 +63,12 @@ ROWS = (
         ("fleche", "reference"),
         (Goal(40),),
     ),
+    Row(
+        "hit-database",
+        "hit, values and calls in one SQLite database",
+        ("fleche", *DATABASES),
+        (Goal(limit=4e-6), Goal(1, against="diskcache")),
+    ),
     Row("miss-memory", "miss, memory", ("fleche", "reference", "lru_cache"), (Goal(20),)),
     Row("miss-pickle", "miss, pickle values and calls", CALLERS, (Goal(10),)),
     Row("miss-bag", "miss, bag values and calls", ("fleche", "reference"), (Goal(5),), rounds=5),
@@ -69,6 +77,12 @@ ROWS = (
         "miss, pickle values and SQLite calls",
         ("fleche", "reference"),
         (Goal(15),),
+    ),
+    Row(
+        "miss-database",
+        "miss, values and calls in one SQLite database",
+        ("fleche", *DATABASES),
+        (Goal(limit=45e-6), Goal(1, against="diskcache")),
     ),
     Row("older-hit-pickle", "verified hit of the reference's key, pickle", ("fleche",), ()),
     Row("older-hit-sqlite", "verified hit of the reference's key, SQLite", ("fleche",), ()),

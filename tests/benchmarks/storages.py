@@ -42,12 +42,26 @@ def with_sqlite(root: Path) -> dict[str, Any]:
     return {**pickled()(root), "calls": {"type": "sql", "url": url}}
 
 
+def with_cbor(root: Path) -> dict[str, Any]:
+    return {**pickled()(root), "values": {"type": "cbor", "root": str(root / "values")}}
+
+
+def in_one_database(**options: Any) -> Callable[[Path], dict[str, Any]]:
+    return lambda root: {"template": "sqlite", "root": str(root), **options}
+
+
 STORAGES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "`memory`": lambda root: {"template": "memory"},
+    "`sqlite`": in_one_database(),
+    "`sqlite`, `secret_key`": in_one_database(secret_key=["ab" * 32]),
+    '`sqlite`, `compress = "zstd"`': in_one_database(compress="zstd"),
+    '`sqlite`, `serializer = "cbor"`': in_one_database(serializer="cbor"),
     "`pickle`": pickled(),
     "`pickle`, `remaining_depth = 1`": pickled(remaining_depth=1),
     "`pickle`, `secret_key`": pickled(secret_key=["ab" * 32]),
     "`pickle`, `compress`": pickled(compress=True),
+    '`pickle`, `compress = "zstd"`': pickled(compress="zstd"),
+    "`cbor` values, `pickle` calls": with_cbor,
     "`pickle` values, `sql` calls (SQLite)": with_sqlite,
     "`bagofholding_hdf`": lambda root: {"template": "bagofholding_hdf", "root": str(root)},
 }

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.rows import GROWTH
+from tests.benchmarks.rows import DATABASES, GROWTH
 
 FLECHES = ("fleche", "fleche sha256", "reference")
 
@@ -75,6 +75,8 @@ def fleche_cache(kind: str, folder: Path) -> Any:
     elif kind == "bag":
         values = storage.ValueBagOfHoldingH5File(folder / "values")
         cache = Cache(values, storage.CallBagOfHoldingH5File(folder / "calls"))
+    elif kind == "database":
+        cache = Cache(storage.ValueSqlite(folder / "c.db"), storage.Sql(str(folder / "c.db")))
     elif kind == "sqlite":
         values = storage.ValuePickleFile.with_pickle(folder / "values")
         cache = Cache(values, storage.Sql(str(folder / "calls.db")))
@@ -104,7 +106,61 @@ def cached_identity(contestant: str, kind: str, folder: Path) -> Any:
 
         # One file an entry: with its one big file, a miss would rewrite all entries.
         return cachier.cachier(cache_dir=str(folder), separate_files=True)(identity)
+    if contestant == "marimo":
+        import marimo
+
+        return marimo.persistent_cache(identity, save_path=str(folder))
+    if contestant == "mandala":
+        from mandala.imports import Storage, op
+
+        # Active from here on, as our cache is.
+        Storage(db_path=str(folder / "mandala.db")).__enter__()
+        return op(identity)
+    if contestant == "sqlite3":
+        return bare_sqlite(folder)
+    if contestant == "lmdb":
+        return bare_lmdb(folder)
     raise ValueError(f"no way to cache with {contestant!r}")
+
+
+def bare_sqlite(folder: Path) -> Any:
+    """Pickles in a table, by key: no function, no record, nothing that others may do meanwhile."""
+    import sqlite3
+
+    rows = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    rows.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+    rows.execute("CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+
+    def get(x: int) -> int:
+        key = x.to_bytes(32, "big")
+        found = rows.execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            rows.execute("INSERT INTO entries VALUES (?, ?)", (key, pickle.dumps(x)))
+            return x
+        value: int = pickle.loads(found[0])
+        return value
+
+    return get
+
+
+def bare_lmdb(folder: Path) -> Any:
+    """As `bare_sqlite`, in LMDB; it does not wait for the disk either."""
+    import lmdb
+
+    entries = lmdb.open(str(folder), map_size=1 << 32, sync=False)
+
+    def get(x: int) -> int:
+        key = x.to_bytes(32, "big")
+        with entries.begin(buffers=True) as reading:
+            found = reading.get(key)
+            if found is not None:
+                value: int = pickle.loads(found)
+                return value
+        with entries.begin(write=True) as writing:
+            writing.put(key, pickle.dumps(x))
+        return x
+
+    return get
 
 
 def register_calls(kind: str, contestants: tuple[str, ...]) -> None:
@@ -125,6 +181,7 @@ def register_calls(kind: str, contestants: tuple[str, ...]) -> None:
 
 register_calls("memory", ("fleche", "reference", "lru_cache"))
 register_calls("sqlite", ("fleche", "reference"))
+register_calls("database", ("fleche", *DATABASES))
 register_calls("pickle", ("fleche", "reference", "joblib", "diskcache", "cachier"))
 register_calls("bag", ("fleche", "reference"))
 
