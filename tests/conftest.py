@@ -21,6 +21,7 @@ import pytest
 from hypothesis import settings
 
 from fleche.statistics import flushing
+from tests.s3_servers import S3Server, running_seaweedfs
 from tests.ssh_server import SshServer, running
 
 # Statistics are written when a test says so: stores come and go here.
@@ -83,6 +84,13 @@ def _binary(name: str, package: str, *folders: str) -> str:
     if found is None:
         _missing(f"{name} is not installed: apt-get install {package}")
     return found
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[S3Server]:
+    """A SeaweedFS server that nobody kills."""
+    with running_seaweedfs() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

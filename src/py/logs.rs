@@ -1,8 +1,11 @@
 //! Python's loggers, which are imported when there is something to say: `logging` takes a sixth of
 //! the time of importing the package.
 
+use std::ffi::{c_int, c_void};
+
 use crate::py::once::Once;
 use crate::py::once::intern;
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
@@ -44,15 +47,45 @@ impl log::Log for EngineLog {
     fn log(&self, record: &log::Record<'_>) {
         let forwarded = Python::try_attach(|py| {
             let make = || pyo3_log::Logger::new(py, pyo3_log::Caching::Nothing);
-            self.0
-                .get_or_try_init(py, make)
-                .map(|logger| logger.log(record))
+            let logger = self.0.get_or_try_init(py, make)?;
+            logger.log(record);
+            // It leaves behind what was raised there, a signal's handler's exception for one.
+            if let Some(error) = PyErr::take(py) {
+                raise_soon(py, error);
+            }
+            Ok::<_, PyErr>(())
         });
         // Without `logging` there is nobody to tell.
         drop(forwarded);
     }
 
     fn flush(&self) {}
+}
+
+/// Has the main thread raise what interrupts it where it goes on, as nothing can be raised here.
+fn raise_soon(py: Python<'_>, error: PyErr) {
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        // As if the signal came now: who waits in the engine sees it, too.
+        // SAFETY: the function may be called at any time.
+        unsafe { pyo3::ffi::PyErr_SetInterrupt() };
+    } else if error.is_instance_of::<PyException>(py) {
+        // A handler's of messages that failed.
+        error.write_unraisable(py, None);
+    } else {
+        let raised = Box::into_raw(Box::new(error));
+        // SAFETY: the function takes what it is given, once.
+        if unsafe { pyo3::ffi::Py_AddPendingCall(Some(raise), raised.cast()) } != 0 {
+            // SAFETY: it was not taken.
+            unsafe { Box::from_raw(raised) }.write_unraisable(py, None);
+        }
+    }
+}
+
+extern "C" fn raise(error: *mut c_void) -> c_int {
+    // SAFETY: it was boxed for this call alone.
+    let error = unsafe { Box::from_raw(error.cast::<PyErr>()) };
+    Python::attach(|py| error.restore(py));
+    -1
 }
 
 /// Has the engine's messages go to Python's `logging`. To be called once, when the library is loaded.

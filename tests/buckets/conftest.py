@@ -12,7 +12,7 @@ from fleche.caches import BaseCache
 from fleche.config import cache_from_config
 from fleche.storage.buckets import place as places
 from tests.buckets.proxy import Proxy, proxy_before
-from tests.s3_servers import ACCESS, SECRET, S3Server, running_moto, running_seaweedfs
+from tests.s3_servers import ACCESS, SECRET, S3Server, running_moto
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +25,6 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-
-
-@pytest.fixture(scope="session")
-def seaweedfs() -> Iterator[S3Server]:
-    """A SeaweedFS server that nobody kills."""
-    with running_seaweedfs() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

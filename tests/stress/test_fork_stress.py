@@ -17,17 +17,21 @@ import pytest
 
 from fleche.caches import Cache
 from fleche.config import cache_from_config
+from tests.s3_servers import ACCESS, SECRET
 
 from . import workload
 from .test_caches_stress import pair
 
 HERE = Path(__file__).resolve()
 KINDS = ["memory", "pickle", "bags", "bags of a prefix", "sqlite", "postgresql", "ssh"]
-# How many forks each takes (a thousand for each storage), how many threads the first process has,
-# and of how many forked processes one uses the store: some take their time.
-FORKS = {"bags": 500, "bags of a prefix": 500}
+KINDS += ["cbor", "bucket", "bucket over http"]
+# How many forks each takes (a thousand for each storage, most of a bucket's in a folder), how many
+# threads the first process has, and of how many forked processes one uses the store: some take
+# their time.
+FORKS = {"bags": 500, "bags of a prefix": 500, "bucket": 900, "bucket over http": 100}
 THREADS = {"bags": 1, "bags of a prefix": 1}
 EVERY = {"pickle": 2, "bags": 10, "bags of a prefix": 10, "sqlite": 2, "postgresql": 10, "ssh": 50}
+EVERY |= {"cbor": 10, "bucket": 20, "bucket over http": 10}
 
 
 def configured(kind: str, folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -48,12 +52,29 @@ def configured(kind: str, folder: Path, request: pytest.FixtureRequest) -> dict[
         case "postgresql":
             url = request.getfixturevalue("postgresql").new_database()
             return pair(files, {"type": "sql", "url": url})
+        case "cbor":
+            return pair({**files, "type": "cbor"}, {**files, "root": calls})
+        case "bucket" | "bucket over http":
+            bucket = {"type": "bucket", **bucket_for(kind, folder, request)}
+            return pair(bucket, {**bucket, "mirror": f"{folder}/mirror"})
     toml = f'[default]\nroot = true\ncache = "a"\n[a]\ntemplate = "pickle"\nroot = "{folder}"\n'
     (folder / "fleche.toml").write_text(toml)
     server = {"python": sys.executable, "workdir": str(folder)}
     login = list(request.getfixturevalue("one_login"))
     host = request.getfixturevalue("sshd").host
     return {"type": "ssh", "host": host, "ssh_options": login, **server}
+
+
+def bucket_for(kind: str, folder: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """A folder, or a place on a server."""
+    if kind == "bucket":
+        return {"url": f"file://{folder}/bucket"}
+    server = request.getfixturevalue("seaweedfs")
+    surroundings = request.getfixturevalue("monkeypatch")
+    surroundings.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    surroundings.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    surroundings.setenv("AWS_REGION", "us-east-1")
+    return {"url": f"s3://{server.new_bucket()}", "endpoint": server.endpoint}
 
 
 def stored(kind: str, config: dict[str, Any], folder: Path) -> Cache:
@@ -91,7 +112,7 @@ def forking(order: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def locks_in(folder: Path) -> list[Path]:
-    return [*folder.glob("**/.locks/*"), *folder.glob("**/*.lock")]
+    return [*folder.glob("**/.locks/*"), *folder.glob("**/*lock")]
 
 
 @pytest.mark.parametrize("kind", KINDS)

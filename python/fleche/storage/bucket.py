@@ -345,11 +345,10 @@ class CallBucket(PerKeyLockMixin, CallMixin, BucketBackend):
             inside = self._at.saved_with(str(_core.storage_key(value.result)), INSIDE)
         data = self._entries.encode(pack(record, inside))
         try:
-            self._write(path, data)
+            self._index.told(key, value, lambda: self._write(path, data))
         except BucketError as error:
             raise SaveError(str(error)) from error
         self._at.at_hand(path)
-        self._index.add(key, value)
         return key
 
     def get(self, key: Digest) -> DigestedCall:
@@ -376,8 +375,8 @@ class CallBucket(PerKeyLockMixin, CallMixin, BucketBackend):
     def _evict(self, key: Digest) -> None:
         path = self._path(key)
         self._at.at_hand(path)
-        self._at.ask(lambda bucket: bucket.delete(path))
-        self._index.add(key, None)
+        at, index = self._at, self._index
+        index.told(key, None, lambda: at.ask(lambda bucket: bucket.delete(path)))
 
     # Queries.
 

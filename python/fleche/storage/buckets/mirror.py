@@ -22,10 +22,13 @@ from fleche.storage.buckets.place import Place
 from fleche.storage.buckets.urls import Where
 from fleche.storage.sql import Sql
 
-__all__ = ["LATE", "Mirror", "folder_of"]
+__all__ = ["LATE", "LOOK", "Mirror", "folder_of"]
 
 #: A segment may come so much later than its name says, as clocks differ, in seconds.
 LATE = 900.0
+
+#: In a segment, in place of a record: what became of it is seen in the bucket alone.
+LOOK = "look"
 
 # How many objects are read at once.
 _CHUNK = 256
@@ -129,7 +132,8 @@ class Mirror:
                 self._catch_up(database, state)
             finally:
                 if json.dumps(state) != before:
-                    temporary = path.with_name(f"state.{os.getpid()}")
+                    # One name, under the lock: an interrupt leaves one such file at most.
+                    temporary = path.with_name("state.new")
                     temporary.write_text(json.dumps(state))
                     temporary.replace(path)
         finally:
@@ -160,7 +164,10 @@ class Mirror:
     def _apply(self, database: Sql, name: str, stored: bytes) -> None:
         try:
             entries = self._entries.loads(self._entries.decode(stored, name), name)
+            unsure = [key for key, record in entries if record == LOOK]
             for key, record in entries:
+                if record == LOOK:
+                    continue
                 if record is None:
                     database.evict(Digest(key))
                 else:
@@ -170,6 +177,8 @@ class Mirror:
             return
         except (TypeError, ValueError) as error:
             logger.warning("The index segment %s is none, passed over: %r", name, error)
+            return
+        self._look_at(database, unsure, evicts=True)
 
     def _compare(self, database: Sql, state: dict[str, Any]) -> None:
         """Compare with a list of all records: who died may not have told of its last ones."""
@@ -188,15 +197,21 @@ class Mirror:
             for key, changed in there.items()
             if key not in held or (not first and changed > since)
         ]
-        for at in range(0, len(wanted), _CHUNK):
-            chunk = wanted[at : at + _CHUNK]
+        self._look_at(database, wanted, evicts=False)
+        state["listed"], state["took"] = wall, time.monotonic() - begun
+        state["changed"] = max([state["changed"], *there.values()])
+
+    def _look_at(self, database: Sql, keys: list[str], *, evicts: bool) -> None:
+        """Take over records as they are in the bucket; whether to evict those that are not."""
+        for at in range(0, len(keys), _CHUNK):
+            chunk = keys[at : at + _CHUNK]
             paths = [f"r/{key[:2]}/{key}" for key in chunk]
             for key, path, stored in zip(chunk, paths, self._read(paths), strict=True):
                 record = None if stored is None else self._record_of(stored, path)
                 if record is not None:
                     database._store.save(record, key)
-        state["listed"], state["took"] = wall, time.monotonic() - begun
-        state["changed"] = max([state["changed"], *there.values()])
+                elif evicts and stored is None:
+                    database.evict(Digest(key))
 
     def _read(self, paths: list[str]) -> list[bytes | None]:
         found: list[bytes | None] = self._place.ask(lambda bucket: bucket.get_many(paths))
