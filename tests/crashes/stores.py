@@ -15,6 +15,7 @@ from fleche import cache as use_cache
 from fleche import fleche, meta
 from fleche.caches import Cache, SizeLimitedCache
 from fleche.call import Call
+from fleche.config import cache_from_config
 from fleche.digest import Digest, digest
 from fleche.storage import CallPickleFile, Sql, ValuePickleFile, ValueSqlite
 from tests.unit.schemes import scheme
@@ -62,6 +63,36 @@ KINDS: dict[str, Callable[[Path], Cache]] = {
 # HDF5 writes files of several keys itself: no system call of it is watched.
 ALL_KINDS = {**KINDS, "bags of a prefix": lambda root: bags(root, prefix_length=1)}
 PICKLED = ("pickle", "signed")
+
+
+#: What tests of file systems and of users put in the place of a store, by its configuration.
+STORES: dict[str, dict[str, Any]] = {
+    "pickle": {"type": "pickle"},
+    "compressed": {"type": "cloudpickle", "compress": True},
+    "signed": {"type": "dill", "secret_key": ["aa"]},
+    "bag": {"type": "bagofholding_hdf"},
+    "bags": {"type": "bagofholding_hdf", "prefix_length": 1},
+    "sqlite": {"type": "sqlite"},
+    "cbor": {"type": "cbor"},
+    "bucket": {"type": "bucket"},
+}
+
+
+def made(kind: str, root: Path) -> Cache:
+    """A store of such a kind, with all that it has in this folder."""
+    values = dict(STORES[kind])
+    if kind == "bucket":
+        values["url"] = (root / "bucket").as_uri()
+        calls = {**values, "mirror": str(root / "mirror")}
+    elif kind == "sqlite":
+        values["url"] = str(root / "calls.db")
+        calls = {**values, "type": "sql"}
+    else:
+        calls = {**values, "root": str(root / "calls")}
+        values["root"] = str(root / "values")
+        if kind == "cbor":
+            calls["type"] = "pickle"
+    return cache_from_config({"values": values, "calls": calls})  # type: ignore[return-value]
 
 
 def result_of(number: int, version: int = 0) -> list[Any]:

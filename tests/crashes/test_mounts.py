@@ -16,17 +16,10 @@ from typing import Any, NoReturn
 import pytest
 
 from fleche import cache, fleche
-from fleche.caches import Cache, Rejected
+from fleche.caches import Rejected
 from fleche.config import cache_from_config
 
-STORES: dict[str, dict[str, Any]] = {
-    "pickle": {"type": "pickle"},
-    "compressed": {"type": "cloudpickle", "compress": True},
-    "signed": {"type": "dill", "secret_key": ["aa"]},
-    "bag": {"type": "bagofholding_hdf"},
-    "bags": {"type": "bagofholding_hdf", "prefix_length": 1},
-    "sqlite": {"type": "pickle"},
-}
+from .stores import STORES, made
 
 Log = pytest.LogCaptureFixture
 
@@ -39,15 +32,8 @@ def f(x: Any) -> Any:
     return [x, b"\0" * 1000 + os.urandom(1000)]
 
 
-def made(kind: str, root: Path) -> Cache:
-    settings = STORES[kind]
-    calls = {**settings, "root": str(root / "calls")}
-    if kind == "sqlite":
-        calls = {"type": "sql", "url": str(root / "calls.db")}
-        values = {**calls, "type": "sqlite"}
-    else:
-        values = {**settings, "root": str(root / "values")}
-    return cache_from_config({"values": values, "calls": calls})  # type: ignore[return-value]
+#: `gc` of a bucket, which has no locks, leaves alone what was written in the last day.
+FREEING = pytest.mark.parametrize("kind", [kind for kind in STORES if kind != "bucket"])
 
 
 @pytest.fixture(params=STORES)
@@ -126,6 +112,8 @@ def test_a_full_disk_computes_and_frees(kind: str, small: Path, caplog: Log) -> 
             assert "cannot be put into" not in said
             assert not f.contains(x)
         assert ran == ["new", "newer"]
+        if kind == "bucket":
+            return
         # What frees space works.
         for x in range(6):
             store.evict(f.digest(x))
@@ -167,6 +155,7 @@ def test_a_full_disk_and_a_database(small: Path, caplog: Log) -> None:
         assert f.contains("new")
 
 
+@FREEING
 def test_gc_alone_frees_a_full_disk(kind: str, small: Path) -> None:
     store = made(kind, small / "store")
     with cache(store):
@@ -196,6 +185,7 @@ def test_a_store_without_locks_yet_is_freed(small: Path) -> None:
     assert len(store.gc()) > 0
 
 
+@FREEING
 def test_another_process_frees_a_full_disk(kind: str, small: Path) -> None:
     root = small / "store"
     store = made(kind, root)
@@ -243,8 +233,9 @@ def test_a_read_only_mount_gives_hits(kind: str, tmp_path: Path, caplog: Log) ->
             assert "ead-only" in said or "readonly" in said, said
             with pytest.raises(OSError, match=r"(?i)read-?only"):
                 store.evict(f.digest(0))
-            with pytest.raises(Rejected, match=r"(?i)read-?only"):
-                store.gc()
+            if kind != "bucket":
+                with pytest.raises(Rejected, match=r"(?i)read-?only"):
+                    store.gc()
             assert f(0) == kept[0]
 
 
@@ -322,6 +313,7 @@ def test_bags_without_locks(without_locks: Path, caplog: Log) -> None:
     assert any("Errno 37" in message for message in warnings(caplog))
     code = """
 from fleche import cache, fleche
+
 from fleche.config import cache_from_config
 f = fleche(hash_code=False)(lambda x: [x])
 with cache(cache_from_config({"template": "bagofholding_hdf", "root": "store"})):

@@ -15,21 +15,13 @@ from typing import Any
 import pytest
 
 from fleche import cache, fleche
-from fleche.caches import Cache, Rejected
-from fleche.config import cache_from_config
+from fleche.caches import Rejected
+
+from .stores import STORES, made
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may become other users")
 
 OWNER, READER, GROUP, NOBODY = 20001, 20002, 500, 65534
-
-STORES: dict[str, dict[str, Any]] = {
-    "pickle": {"type": "pickle"},
-    "compressed": {"type": "cloudpickle", "compress": True},
-    "signed": {"type": "dill", "secret_key": ["aa"]},
-    "bag": {"type": "bagofholding_hdf"},
-    "bags": {"type": "bagofholding_hdf", "prefix_length": 1},
-    "sqlite": {"type": "pickle"},
-}
 
 ran: list[int] = []
 
@@ -38,17 +30,6 @@ ran: list[int] = []
 def f(x: int) -> list[Any]:
     ran.append(x)
     return [x, [x]]
-
-
-def made(kind: str, folder: Path) -> Cache:
-    settings = STORES[kind]
-    calls = {**settings, "root": str(folder / "store" / "calls")}
-    if kind == "sqlite":
-        calls = {"type": "sql", "url": str(folder / "store" / "calls.db")}
-        values = {**calls, "type": "sqlite"}
-    else:
-        values = {**settings, "root": str(folder / "store" / "values")}
-    return cache_from_config({"values": values, "calls": calls})  # type: ignore[return-value]
 
 
 @pytest.fixture(params=STORES)
@@ -63,7 +44,7 @@ def folder(kind: str) -> Iterator[Path]:
     folder.chmod(0o755)
     # The modules that this takes may be out of reach for others.
     with tempfile.TemporaryDirectory() as elsewhere:
-        store = made(kind, Path(elsewhere))
+        store = made(kind, Path(elsewhere, "store"))
         with cache(store):
             f(-1)
             f(-1)
@@ -103,7 +84,7 @@ def calls(kind: str, folder: Path, *numbers: int) -> Callable[[], Any]:
     """Which of the calls were computed, and which are there afterwards."""
 
     def work() -> Any:
-        store = made(kind, folder)
+        store = made(kind, folder / "store")
         with cache(store):
             for x in numbers:
                 assert f(x) == [x, [x]]
@@ -140,9 +121,10 @@ def test_both_write(kind: str, folder: Path) -> None:
     group_folder(folder)
 
     def evicts() -> Any:
-        store = made(kind, folder)
+        store = made(kind, folder / "store")
         store.evict(f.digest(0))
-        return len(store.gc()) > 0
+        # That of a bucket leaves a day's values alone.
+        return len(store.gc()) > 0 or kind == "bucket"
 
     numbers = [*range(20)]
     assert as_user(OWNER, calls(kind, folder, *numbers)) == [numbers, numbers]
@@ -167,7 +149,7 @@ def test_the_umask_counts_for_every_file(kind: str, folder: Path, umask: int) ->
     group_folder(folder)
 
     def work() -> Any:
-        store = made(kind, folder)
+        store = made(kind, folder / "store")
         with cache(store):
             f(1)
             f(2)
@@ -196,11 +178,11 @@ def test_gc_without_rights_says_so(kind: str, folder: Path) -> None:
     as_user(OWNER, calls(kind, folder, 1, 2), umask=0o022)
 
     def evicted() -> None:
-        made(kind, folder).evict(f.digest(1))
+        made(kind, folder / "store").evict(f.digest(1))
 
     def collected() -> Any:
         try:
-            return len(made(kind, folder).gc())
+            return len(made(kind, folder / "store").gc())
         except Rejected as error:
             return str(error)
 
