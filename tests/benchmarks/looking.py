@@ -58,42 +58,39 @@ def record(name: str, arguments: dict[str, Digest], result: Digest | None) -> Di
     )
 
 
-def _table(settings: dict[str, str]) -> str:
-    return f"{{{', '.join(f'{key} = {json.dumps(held)}' for key, held in settings.items())}}}"
-
-
 def fill(folder: Path, kind: str, calls: int) -> None:
     """Write a store, and a `fleche.toml` that names it."""
-    config = {
-        "values": {"type": "pickle", "root": str(folder / "values")},
-        "calls": {"type": "pickle", "root": str(folder / "calls")}
-        if kind == "files"
-        else {"type": "sql", "url": f"sqlite:///{folder / 'calls.db'}"},
-    }
+    template = "pickle" if kind == "files" else "sqlite"
+    config = {"template": template, "root": str(folder)}
     (folder / "fleche.toml").write_text(
         "[default]\nroot = true\ncache = 'store'\n[store]\n"
-        + "".join(f"{name} = {_table(each)}\n" for name, each in config.items())
+        + "".join(f"{name} = {json.dumps(each)}\n" for name, each in config.items())
     )
     cache = cache_from_config(config)
     # Folders, tables and notes are made by the first call.
     first = record("first", {}, None)
     cache.save(first)
     cache.evict(first.to_lookup_key())
-    (folder / "values").mkdir(exist_ok=True)
-    keys = []
-    for x in range(calls + 1):
-        key = digest(x)
-        keys.append(key)
-        (folder / "values" / key).write_bytes(pickle.dumps(x, 5))
+    keys = [digest(x) for x in range(calls + 1)]
     if kind == "files":
+        (folder / "values").mkdir(exist_ok=True)
+        for x, key in enumerate(keys):
+            (folder / "values" / key).write_bytes(pickle.dumps(x, 5))
         for each in records(calls, keys):
             (folder / "calls" / each.to_lookup_key()).write_bytes(pickle.dumps(each))
         return
+    cache.values.evict(cache.values.save(0))
     # Two copies of SQLite in one process must not have one file open.
     cache.calls._store.close()  # type: ignore[attr-defined]
-    database = sqlite3.connect(folder / "calls.db")
+    database = sqlite3.connect(folder / "cache.db")
     runtime = json.dumps(METADATA["runtime"])
     rows: list[tuple[str, DigestedCall]] = []
+    values = ((bytes.fromhex(key), pickle.dumps(x, 5)) for x, key in enumerate(keys))
+    with database:
+        database.executemany(
+            "INSERT INTO fleche_values VALUES (?, 'pickle', ?, ?, NULL)",
+            ((key, len(data), data) for key, data in values),
+        )
     for each in records(calls, keys):
         rows.append((each.to_lookup_key(), each))
         if len(rows) == BATCH:

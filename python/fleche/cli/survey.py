@@ -70,8 +70,9 @@ def _unread(survey: _core.Survey, calls: Any) -> Iterator[Any]:
 def _are_measured(values: Any) -> bool:
     """Whether the core can tell what values take, and what they consist of."""
     from fleche.storage.pickle_file import ValuePickleFile
+    from fleche.storage.sqlite import ValueSqlite
 
-    return type(values) is ValuePickleFile and values.serializer in _PICKLES
+    return type(values) in (ValuePickleFile, ValueSqlite) and values.serializer in _PICKLES
 
 
 def room_of(pair: Cache, survey: _core.Survey) -> _core.Room:

@@ -36,8 +36,8 @@ impl Store {
     }
 
     /// The same in the bytes of an entry.
-    pub fn mentions_in(bytes: &[u8], wanted: &HashSet<Hash>) -> HashSet<Hash> {
-        let mut search = Search::new(|key: &Hash| wanted.contains(key));
+    pub fn mentions_in(bytes: &[u8], is_wanted: impl Fn(&Hash) -> bool) -> HashSet<Hash> {
+        let mut search = Search::new(is_wanted);
         if let Some(method) = Method::of(bytes) {
             // What it cannot make out was torn.
             let _ = method.reader(bytes).and_then(|reader| search.read(reader));

@@ -10,10 +10,10 @@ mod parts;
 use std::collections::{BTreeMap, HashMap};
 
 pub use folder::{Folder, walk};
+pub use parts::Values;
 
 use super::digest::Hash;
 use super::error::Result;
-use super::files::Store;
 use super::pickle::{Record, Value};
 
 /// What is known of a function's calls.
@@ -145,7 +145,7 @@ impl Survey {
 
     /// What the values in `folder`, that of `store`, take. The parts of a value are needed by who
     /// needs it.
-    pub fn measure(&mut self, store: &Store, folder: &Folder) -> Result<Room> {
+    pub fn measure(&mut self, values: &impl Values, folder: &Folder) -> Result<Room> {
         self.settle();
         let size = |key: &Hash| {
             let found = folder.entries.binary_search_by_key(key, |(key, _)| *key);
@@ -153,7 +153,7 @@ impl Survey {
         };
         self.needs.retain(|(key, _)| size(key).is_some());
         self.most = 0;
-        let more = parts::of_needed(store, folder, &self.needs)?;
+        let more = parts::of_needed(values, folder, &self.needs)?;
         if !more.is_empty() {
             self.needs.extend(more);
             self.settle();
@@ -222,6 +222,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::engine::files::Store;
 
     #[test]
     fn room_is_told_by_function() {

@@ -19,9 +19,28 @@ const SHORTEST: u64 = 100;
 const WHOLE: u64 = 1 << 16;
 const IN_PIECES: &[u8] = b"fleche.storage.destructuring";
 
+/// Where values lie, to be looked through for the keys of their pieces.
+pub trait Values: Sync {
+    /// Those of the keys that `is_wanted` says which are mentioned in a value, whatever it is.
+    fn mentions(&self, key: &Hash, is_wanted: &dyn Fn(&Hash) -> bool) -> Result<HashSet<Hash>>;
+
+    /// Whether a long one may be in pieces.
+    fn may_be_in_pieces(&self, key: &Hash) -> bool;
+}
+
+impl Values for Store {
+    fn mentions(&self, key: &Hash, is_wanted: &dyn Fn(&Hash) -> bool) -> Result<HashSet<Hash>> {
+        Self::mentions_where(&path_of(self.root(), key), is_wanted)
+    }
+
+    fn may_be_in_pieces(&self, key: &Hash) -> bool {
+        is_in_pieces(self, key)
+    }
+}
+
 /// The pieces of these values, and theirs, each for the functions that need the value.
 pub fn of_needed(
-    store: &Store,
+    values: &impl Values,
     folder: &Folder,
     needs: &[(Hash, u32)],
 ) -> Result<HashSet<(Hash, u32)>> {
@@ -41,11 +60,10 @@ pub fn of_needed(
     new.dedup();
     while !new.is_empty() {
         let found = in_parallel(&new, |key| -> Result<Vec<Hash>> {
-            if is_here(key) > Some(WHOLE) && !is_in_pieces(store, key) {
+            if is_here(key) > Some(WHOLE) && !values.may_be_in_pieces(key) {
                 return Ok(Vec::new());
             }
-            let path = path_of(store.root(), key);
-            let found = Store::mentions_where(&path, |key| is_here(key).is_some())?;
+            let found = values.mentions(key, &|key| is_here(key).is_some())?;
             Ok(found.into_iter().filter(|part| part != key).collect())
         })?;
         let mut next = HashSet::new();

@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use super::SqliteStore;
 use super::file::FileStore;
 use super::root::FileRoot;
+use super::sqlite::SqliteStore;
+use super::sqlite_values::SqliteValues;
 use crate::engine::bulk::{Found, Memory};
 use crate::engine::digest::Hash;
 use crate::engine::record::Filter;
@@ -128,12 +129,18 @@ impl Survey {
         parts.collect()
     }
 
-    /// What the values in a folder take.
+    /// What the values in a folder take, or in a database with the folder beside it.
     fn measure(&self, py: Python<'_>, values: &Bound<'_, FileRoot>) -> PyResult<Room> {
         let store = values.get().store.clone();
+        let database = values.cast::<SqliteValues>().ok();
+        let database = database.map(Bound::get);
         let measured = py.detach(|| {
+            let mut survey = self.survey();
+            if let Some(database) = database {
+                return database.measure(&store, &mut survey);
+            }
             let folder = walk(store.root())?;
-            let room = self.survey().measure(&store, &folder)?;
+            let room = survey.measure(&*store, &folder)?;
             Ok((room, folder.blocks))
         });
         let (room, blocks) = measured.map_err(|error| errors::os_error(&error))?;

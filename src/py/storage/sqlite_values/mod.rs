@@ -2,7 +2,9 @@
 //! folder beside it.
 
 mod saving;
+mod survey;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -216,17 +218,17 @@ impl SqliteValues {
     ) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
         let keys: Vec<_> = keys.iter().filter_map(hash_of_text).collect();
-        let wanted = wanted.iter().filter_map(hash_of_text).collect();
+        let wanted: HashSet<Hash> = wanted.iter().filter_map(hash_of_text).collect();
         let (this, store) = (slf.get(), files(slf).store());
         let found = py.detach(|| -> PyResult<_> {
-            let mut found = std::collections::HashSet::new();
+            let mut found = HashSet::new();
             for key in &keys {
                 if let Some(Found {
                     content: Content::Here(data),
                     ..
                 }) = this.database.load_value(key)?
                 {
-                    found.extend(Store::mentions_in(&data, &wanted));
+                    found.extend(Store::mentions_in(&data, |key| wanted.contains(key)));
                 }
                 let mentioned = Store::mentions(&store.path(key), &wanted);
                 found.extend(mentioned.map_err(|error| errors::os_error(&error))?);
@@ -385,7 +387,7 @@ impl SqliteValues {
         let (this, store) = (slf.get(), files(slf).store());
         slf.py().detach(|| {
             let mut keys = this.database.list_values()?;
-            let known: std::collections::HashSet<_> = keys.iter().copied().collect();
+            let known: HashSet<_> = keys.iter().copied().collect();
             let in_files = store.list().map_err(|error| errors::os_error(&error))?;
             keys.extend(in_files.into_iter().filter(|key| !known.contains(key)));
             Ok(keys)

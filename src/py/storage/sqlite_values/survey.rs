@@ -1,0 +1,62 @@
+//! What the values of a database take, for surveys of whole stores.
+
+use std::collections::HashSet;
+
+use super::SqliteValues;
+use crate::engine::digest::Hash;
+use crate::engine::error::{Error, Result};
+use crate::engine::files::Store;
+use crate::engine::sqlite::{self, Content, Database, Found};
+use crate::engine::survey::{Folder, Room, Survey, Values, walk};
+
+/// Rows, and the files beside them.
+struct Both<'a> {
+    database: &'a Database,
+    store: &'a Store,
+}
+
+impl Values for Both<'_> {
+    fn mentions(&self, key: &Hash, is_wanted: &dyn Fn(&Hash) -> bool) -> Result<HashSet<Hash>> {
+        let found = self.database.load_value(key).map_err(unread)?;
+        match found {
+            Some(Found {
+                content: Content::Here(data),
+                ..
+            }) => Ok(Store::mentions_in(&data, is_wanted)),
+            _ => self.store.mentions(key, is_wanted),
+        }
+    }
+
+    fn may_be_in_pieces(&self, key: &Hash) -> bool {
+        self.store.may_be_in_pieces(key)
+    }
+}
+
+impl SqliteValues {
+    /// What the values take, and what the files beside the database take on the disk.
+    pub fn measure(&self, store: &Store, survey: &mut Survey) -> Result<(Room, u64)> {
+        let rows = self.database.measure_values().map_err(unread)?;
+        let files = walk(store.root())?;
+        let mut entries = rows;
+        entries.extend(files.entries);
+        entries.sort_unstable();
+        // A row that its file outlived: the row counts.
+        entries.dedup_by_key(|(key, _)| *key);
+        let folder = Folder {
+            entries,
+            blocks: files.blocks,
+        };
+        let database = &self.database;
+        let room = survey.measure(&Both { database, store }, &folder)?;
+        Ok((room, folder.blocks))
+    }
+}
+
+fn unread(error: sqlite::Error) -> Error {
+    match error {
+        sqlite::Error::Interrupted => Error::Interrupted,
+        error => Error::io("read values in", std::path::Path::new("the database"))(
+            std::io::Error::other(error.to_string()),
+        ),
+    }
+}
