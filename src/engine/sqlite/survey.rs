@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
+use super::values::{hash, prepared};
 use super::{Database, Error, Intent};
 use crate::engine::digest::{Hash, parse_hex, sha256};
 use crate::engine::survey::{Survey, Times};
@@ -40,6 +41,25 @@ impl Hasher for FirstBytes {
 }
 
 impl Database {
+    /// The values that are in the database itself, with their lengths, in the order of their keys.
+    pub fn measure_values(&self) -> Result<Vec<(Hash, u64)>, Error> {
+        let statement = "SELECT key, length(data) FROM fleche_values WHERE data IS NOT NULL";
+        self.with("measuring the values in", Intent::Read, |connection| {
+            let Some(mut statement) = prepared(connection, statement)? else {
+                return Ok(Vec::new());
+            };
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let length: i64 = row.get(1)?;
+                let key = hash(row, 0)?;
+                found.extend(key.map(|key| (key, u64::try_from(length).unwrap_or(0))));
+            }
+            found.sort_unstable();
+            Ok(found)
+        })
+    }
+
     /// What its records are of; `needs`: with the values that they need.
     pub fn survey(&self, needs: bool) -> Result<Survey, Error> {
         self.with("reading the calls in", Intent::Read, |connection| {

@@ -206,25 +206,6 @@ impl Database {
         self.value_keys("SELECT key FROM fleche_values ORDER BY rowid", [])
     }
 
-    /// The values that are in the database itself, with their lengths, in the order of their keys.
-    pub fn measure_values(&self) -> Result<Vec<(Hash, u64)>, Error> {
-        let statement = "SELECT key, length(data) FROM fleche_values WHERE data IS NOT NULL";
-        self.with(LISTING, Intent::Read, |connection| {
-            let Some(mut statement) = prepared(connection, statement)? else {
-                return Ok(Vec::new());
-            };
-            let mut rows = statement.query([])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let length: i64 = row.get(1)?;
-                let key = hash(row, 0)?;
-                found.extend(key.map(|key| (key, u64::try_from(length).unwrap_or(0))));
-            }
-            found.sort_unstable();
-            Ok(found)
-        })
-    }
-
     /// The keys from one to another.
     pub fn values_between(&self, first: &Hash, last: &Hash) -> Result<Vec<Hash>, Error> {
         let statement = "SELECT key FROM fleche_values WHERE key BETWEEN ?1 AND ?2 ORDER BY key";
@@ -395,7 +376,7 @@ fn find_in(connection: &Connection, keys: &[Hash]) -> rusqlite::Result<Vec<Optio
 }
 
 /// A prepared statement; `None` where there is no table of values yet.
-fn prepared<'a>(
+pub(super) fn prepared<'a>(
     connection: &'a Connection,
     statement: &str,
 ) -> rusqlite::Result<Option<CachedStatement<'a>>> {
@@ -425,7 +406,7 @@ fn found(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Found> {
     })
 }
 
-fn hash(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<Hash>> {
+pub(super) fn hash(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<Hash>> {
     let bytes = row.get_ref(column)?.as_blob_or_null()?;
     Ok(bytes.and_then(|bytes| bytes.try_into().ok()))
 }
