@@ -19,10 +19,10 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
-# Tests that look at times, or load the machine: with nothing beside them.
-ALONE = ["remote", "stress"]
-# The others, a file at a time on each of two cores.
+# A file of tests at a time on each of two cores,
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+# but for those that load both by themselves: with nothing beside them.
+ALONE = "tests/stress"
 QUICK = [
     *("python", "tests/architecture", "tests/docs"),
     *(f"tests/unit/test_{name}.py" for name in ("caches", "call", "config", "digest", "executor")),
@@ -65,10 +65,8 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run(*pytest, *session.posargs)
         return
-    alone = [f"tests/{name}" for name in ALONE]
-    ignored = [f"--ignore={path}" for path in alone]
     failed = []
-    for part in ((*SIDE_BY_SIDE, *ignored), alone):
+    for part in ((*SIDE_BY_SIDE, f"--ignore={ALONE}"), (ALONE,)):
         try:
             session.run(*pytest, *part)
         except nox.command.CommandFailed as error:
@@ -114,12 +112,15 @@ def executors(session: nox.Session) -> None:
 def users(session: nox.Session) -> None:
     """Packages that use the API, with ours in the place of the one that they ask for, and the
     tests of one of them; arguments go to pytest."""
-    session.install("maturin>=1.9,<2")
-    # Before the others, whose wish for a `fleche` it grants; in place, as the debug build is there.
-    session.install(
-        *("--no-build-isolation", "--editable", "."),
-        env={"MATURIN_PEP517_ARGS": "--profile dev"},
-    )
+    # Before the others, whose wish for a `fleche` it grants. Installed here once more it would be
+    # compiled once more: what is installed in place is its metadata and a line with its path.
+    ours = site_packages(session, development_python(session))
+    here = site_packages(session, "python")
+    for part in ours.glob("fleche*"):
+        if part.is_dir():
+            shutil.copytree(part, here / part.name, dirs_exist_ok=True)
+        else:
+            shutil.copy(part, here)
     session.install("--requirement", "tests/users/requirements.txt")
     landau = source_of("landau", session)
     plain = ("--override-ini=addopts=", "--override-ini=filterwarnings=", "--quiet")
@@ -131,6 +132,12 @@ def users(session: nox.Session) -> None:
         if not session.posargs:
             theirs = ("--confcutdir", str(landau), "--rootdir", str(landau))
             session.run(*pytest, *theirs, str(landau / "tests/unit/test_fleche.py"), env=env)
+
+
+def site_packages(session: nox.Session, python: str) -> Path:
+    """Where a Python has what is installed for it."""
+    read = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(str(session.run(python, "-c", read, silent=True, external=True)).strip())
 
 
 def source_of(package: str, session: nox.Session) -> Path:
@@ -188,11 +195,10 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Build the documentation into `site`, every warning an error, and run all examples."""
+    """Build the documentation into `site`, every warning an error; `tests` runs its examples."""
     python = development_python(session)
     sphinx = (python, "-m", "sphinx", "--fail-on-warning", "--quiet")
     session.run(*sphinx, "--keep-going", "docs", "site")
-    session.run(python, "-m", "pytest", "--doctest-modules", "tests/docs", "python")
 
 
 @nox.session
