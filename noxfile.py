@@ -19,8 +19,9 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
-# A file of tests at a time on each of two cores,
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+# A file of tests at a time on each of two cores, in the order of their names: the many short ones
+# of tests/unit come last, and fill both,
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 # but for those that load both by themselves: with nothing beside them.
 ALONE = "tests/stress"
 QUICK = [

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.repeats import explores
+
 from .killing import Kills
 from .stores import (
     ABSENT,
@@ -29,7 +31,10 @@ from .stores import (
     verify,
 )
 
+# Of the calls that `explore` makes each run makes a part: before every system call of the engine a
+# process is killed anyway.
 RANDOM_KILLS = {"pickle": 300, "signed": 250, "sqlite": 250, "bags": 100, "bags of a prefix": 100}
+PART = 1 if explores() else 3
 RECORDS = range(3)
 
 
@@ -74,7 +79,7 @@ def test_killed_at_random_moments(kind: str, kills: Kills, folder: Path) -> None
     choose = random.Random(f"kills of {kind}")
     versions: dict[int, int | None] = dict.fromkeys(RECORDS, ABSENT)
     longest, killed, version = 20_000, 0, 0
-    while killed < RANDOM_KILLS[kind]:
+    while killed < RANDOM_KILLS[kind] // PART:
         steps = random_steps(choose, kind, version)
         version += len(steps)
         # More often than not it is over in time, whatever the speed of this machine.
