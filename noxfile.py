@@ -20,10 +20,8 @@ THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
 # A file of tests at a time on each of two cores, in the order of their names: the many short ones
-# of tests/unit come last, and fill both,
+# of tests/unit come last, and fill both.
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-# but for those that load both by themselves: with nothing beside them.
-ALONE = "tests/stress"
 QUICK = [
     *("python", "tests/architecture", "tests/docs"),
     *(f"tests/unit/test_{name}.py" for name in ("caches", "call", "config", "digest", "executor")),
@@ -63,17 +61,7 @@ def tests(session: nox.Session) -> None:
     python = development_python(session)
     # The same random cases in every run: a change is judged by what it changed.
     pytest = (python, "-m", "pytest", "--hypothesis-profile=ci")
-    if session.posargs:
-        session.run(*pytest, *session.posargs)
-        return
-    failed = []
-    for part in ((*SIDE_BY_SIDE, f"--ignore={ALONE}"), (ALONE,)):
-        try:
-            session.run(*pytest, *part)
-        except nox.command.CommandFailed as error:
-            failed.append(error)
-    if failed:
-        session.error("tests failed")
+    session.run(*pytest, *(session.posargs or SIDE_BY_SIDE))
 
 
 @nox.session(venv_backend="none")
