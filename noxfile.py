@@ -19,14 +19,17 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
-# A file of tests at a time on each of two cores, in the order of their names: the many short ones
-# of tests/unit come last, and fill both.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+# Three files of tests at a time on two cores, as many wait for servers and for other processes; in
+# the order of their names: the many short ones of tests/unit come last, and end together.
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 QUICK = [
     *("python", "tests/architecture", "tests/docs"),
     *(f"tests/unit/test_{name}.py" for name in ("caches", "call", "config", "digest", "executor")),
     *(f"tests/unit/test_{name}.py" for name in ("query", "state", "storage_pickle", "wrapper")),
 ]
+
+# The interpreters for which this run of nox has built the package.
+built: set[str] = set()
 
 nox.needs_version = ">=2024.10"
 nox.options.sessions = ["lint", "rust", "tests", "typing", "docs", "users", f"install-{THIS}"]
@@ -37,9 +40,12 @@ nox.options.error_on_missing_interpreters = False
 def development_python(session: nox.Session) -> str:
     """Build the package in place, with all extras, and return the interpreter that imports it.
 
-    The build is a debug one: fast to make, and it checks arithmetic for overflow.
+    The build is a debug one: fast to make, and it checks arithmetic for overflow. It is made once,
+    however many sessions ask for it.
     """
     python = str(DEVELOPMENT / ("Scripts" if os.name == "nt" else "bin") / "python")
+    if python in built:
+        return python
     if not Path(python).exists():
         session.run(sys.executable, "-m", "venv", str(DEVELOPMENT), external=True)
     pip = (python, "-m", "pip", "install", "--quiet")
@@ -52,6 +58,7 @@ def development_python(session: nox.Session) -> str:
         env={"MATURIN_PEP517_ARGS": "--profile dev", "PATH": path},
         external=True,
     )
+    built.add(python)
     return python
 
 
@@ -105,11 +112,11 @@ def users(session: nox.Session) -> None:
     # compiled once more: what is installed in place is its metadata and a line with its path.
     ours = site_packages(session, development_python(session))
     here = site_packages(session, "python")
-    for part in ours.glob("fleche*"):
-        if part.is_dir():
-            shutil.copytree(part, here / part.name, dirs_exist_ok=True)
-        else:
-            shutil.copy(part, here)
+    for older in here.glob("fleche-*.dist-info"):
+        shutil.rmtree(older)
+    for metadata in ours.glob("fleche-*.dist-info"):
+        shutil.copytree(metadata, here / metadata.name)
+    shutil.copy(ours / "fleche.pth", here)
     session.install("--requirement", "tests/users/requirements.txt")
     landau = source_of("landau", session)
     plain = ("--override-ini=addopts=", "--override-ini=filterwarnings=", "--quiet")
