@@ -1,5 +1,5 @@
-"""Forks for each storage, while threads use it, by every way to fork: a thousand, a third of them in
-every run. `tests/crashes/test_forks.py` forks at each place of an operation."""
+"""Forks for each storage, while threads use it, by every way to fork: a thousand, a third of them
+in every run. `tests/crashes/test_forks.py` forks at each place of an operation."""
 
 from __future__ import annotations
 
