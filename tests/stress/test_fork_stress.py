@@ -27,7 +27,7 @@ from .test_caches_stress import pair
 HERE = Path(__file__).resolve()
 KINDS = ["memory", "pickle", "bags", "bags of a prefix", "sqlite", "postgresql", "ssh"]
 KINDS += ["cbor", "bucket", "bucket over http"]
-# How many forks each takes, when all are wanted (a thousand for each storage, most of a bucket\'s in
+# How many forks each takes, when all are wanted (a thousand for each storage, most of a bucket's in
 # a folder), how many threads the first process has, and of how many forked processes one uses the
 # store: some take their time.
 FORKS = {"bags": 500, "bags of a prefix": 500, "bucket": 900, "bucket over http": 100}
