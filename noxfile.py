@@ -19,15 +19,17 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 DEVELOPMENT = Path(".nox/dev")
 
-# Tests that look at times, or load the machine: with nothing beside them.
-ALONE = ["remote", "stress"]
-# The others, a file at a time on each of two cores.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+# Three files of tests at a time on two cores, as many wait for servers and for other processes; in
+# the order of their names: the many short ones of tests/unit come last, and end together.
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 QUICK = [
     *("python", "tests/architecture", "tests/docs"),
     *(f"tests/unit/test_{name}.py" for name in ("caches", "call", "config", "digest", "executor")),
     *(f"tests/unit/test_{name}.py" for name in ("query", "state", "storage_pickle", "wrapper")),
 ]
+
+# The interpreters for which this run of nox has built the package.
+built: set[str] = set()
 
 nox.needs_version = ">=2024.10"
 nox.options.sessions = ["lint", "rust", "tests", "typing", "docs", "users", f"install-{THIS}"]
@@ -38,9 +40,12 @@ nox.options.error_on_missing_interpreters = False
 def development_python(session: nox.Session) -> str:
     """Build the package in place, with all extras, and return the interpreter that imports it.
 
-    The build is a debug one: fast to make, and it checks arithmetic for overflow.
+    The build is a debug one: fast to make, and it checks arithmetic for overflow. It is made once,
+    however many sessions ask for it.
     """
     python = str(DEVELOPMENT / ("Scripts" if os.name == "nt" else "bin") / "python")
+    if python in built:
+        return python
     if not Path(python).exists():
         session.run(sys.executable, "-m", "venv", str(DEVELOPMENT), external=True)
     pip = (python, "-m", "pip", "install", "--quiet")
@@ -53,6 +58,7 @@ def development_python(session: nox.Session) -> str:
         env={"MATURIN_PEP517_ARGS": "--profile dev", "PATH": path},
         external=True,
     )
+    built.add(python)
     return python
 
 
@@ -62,19 +68,7 @@ def tests(session: nox.Session) -> None:
     python = development_python(session)
     # The same random cases in every run: a change is judged by what it changed.
     pytest = (python, "-m", "pytest", "--hypothesis-profile=ci")
-    if session.posargs:
-        session.run(*pytest, *session.posargs)
-        return
-    alone = [f"tests/{name}" for name in ALONE]
-    ignored = [f"--ignore={path}" for path in alone]
-    failed = []
-    for part in ((*SIDE_BY_SIDE, *ignored), alone):
-        try:
-            session.run(*pytest, *part)
-        except nox.command.CommandFailed as error:
-            failed.append(error)
-    if failed:
-        session.error("tests failed")
+    session.run(*pytest, *(session.posargs or SIDE_BY_SIDE))
 
 
 @nox.session(venv_backend="none")
@@ -114,12 +108,15 @@ def executors(session: nox.Session) -> None:
 def users(session: nox.Session) -> None:
     """Packages that use the API, with ours in the place of the one that they ask for, and the
     tests of one of them; arguments go to pytest."""
-    session.install("maturin>=1.9,<2")
-    # Before the others, whose wish for a `fleche` it grants; in place, as the debug build is there.
-    session.install(
-        *("--no-build-isolation", "--editable", "."),
-        env={"MATURIN_PEP517_ARGS": "--profile dev"},
-    )
+    # Before the others, whose wish for a `fleche` it grants. Installed here once more it would be
+    # compiled once more: what is installed in place is its metadata and a line with its path.
+    ours = site_packages(session, development_python(session))
+    here = site_packages(session, "python")
+    for older in here.glob("fleche-*.dist-info"):
+        shutil.rmtree(older)
+    for metadata in ours.glob("fleche-*.dist-info"):
+        shutil.copytree(metadata, here / metadata.name)
+    shutil.copy(ours / "fleche.pth", here)
     session.install("--requirement", "tests/users/requirements.txt")
     landau = source_of("landau", session)
     plain = ("--override-ini=addopts=", "--override-ini=filterwarnings=", "--quiet")
@@ -131,6 +128,12 @@ def users(session: nox.Session) -> None:
         if not session.posargs:
             theirs = ("--confcutdir", str(landau), "--rootdir", str(landau))
             session.run(*pytest, *theirs, str(landau / "tests/unit/test_fleche.py"), env=env)
+
+
+def site_packages(session: nox.Session, python: str) -> Path:
+    """Where a Python has what is installed for it."""
+    read = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(str(session.run(python, "-c", read, silent=True, external=True)).strip())
 
 
 def source_of(package: str, session: nox.Session) -> Path:
@@ -188,11 +191,10 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
-    """Build the documentation into `site`, every warning an error, and run all examples."""
+    """Build the documentation into `site`, every warning an error; `tests` runs its examples."""
     python = development_python(session)
     sphinx = (python, "-m", "sphinx", "--fail-on-warning", "--quiet")
     session.run(*sphinx, "--keep-going", "docs", "site")
-    session.run(python, "-m", "pytest", "--doctest-modules", "tests/docs", "python")
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,23 @@ FORMS: list[dict[str, Any]] = [
     {"serializer": "dill"},
 ]
 
+CASES = [(depth, form) for depth in (0, 1, 5) for form in FORMS]
+
 IN_THE_REFERENCE = f"""
-import sys
+import json, sys, traceback
 from fleche.call import DigestedCall
 from fleche.digest import Digest
 from fleche.storage import CallPickleFile, ValuePickleFile
-action, root, depth, form = sys.argv[1], sys.argv[2], int(sys.argv[3]), eval(sys.argv[4])
-values = ValuePickleFile(root + "/values", depth, **form)
-calls = CallPickleFile(root + "/calls", **form)
-VALUES, KEYS, RECORD = {VALUES!r}, {KEYS!r}, {RECORD!r}
-if action == "write":
+
+VALUES, KEYS, RECORD, CASES = {VALUES!r}, {KEYS!r}, {RECORD!r}, {CASES!r}
+action, folder = sys.argv[1:]
+
+def write(values, calls):
     for key, value in zip(KEYS, VALUES):
         values.save(value, Digest(key))
     calls.put(RECORD, Digest("c" * 64))
-else:
+
+def read(values, calls):
     for key, value in zip(KEYS, VALUES):
         assert values.load(key) == value, (key, values.load(key))
     assert set(KEYS) <= set(values.list())
@@ -46,33 +50,77 @@ else:
     assert calls.load("c" * 64) == RECORD
     assert list(calls.list()) == ["c" * 64]
     values.evict(KEYS[0])
+
+errors = []
+for number, (depth, form) in enumerate(CASES):
+    root = folder + "/" + str(number)
+    values = ValuePickleFile(root + "/values", depth, **form)
+    calls = CallPickleFile(root + "/calls", **form)
+    try:
+        (write if action == "write" else read)(values, calls)
+        errors.append("")
+    except Exception:
+        errors.append(traceback.format_exc())
+print(json.dumps(errors))
 """
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form) or "plain")
-@pytest.mark.parametrize("depth", [0, 1, 5])
-def test_each_reads_what_the_other_wrote(
-    tmp_path: Path, reference_python: Path, form: dict[str, Any], depth: int
-) -> None:
-    def reference(action: str, root: Path) -> None:
-        command = [reference_python, "-c", IN_THE_REFERENCE, action, root, str(depth), repr(form)]
-        environment = {"PATH": "/usr/bin", "HOME": str(tmp_path)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+def reference(python: Path, action: str, folder: Path) -> list[str]:
+    """What went wrong in each case, nothing if it is empty."""
+    command = [python, "-c", IN_THE_REFERENCE, action, folder]
+    environment = {"PATH": "/usr/bin", "HOME": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    errors: list[str] = json.loads(done.stdout)
+    assert len(errors) == len(CASES)
+    return errors
 
-    def stores(root: Path) -> tuple[ValuePickleFile, CallPickleFile]:
-        values = ValuePickleFile(root / "values", depth, **form)
-        return values, CallPickleFile(root / "calls", **form)
 
-    values, calls = stores(tmp_path / "theirs")
-    reference("write", tmp_path / "theirs")
+def stores(folder: Path, number: int) -> tuple[ValuePickleFile, CallPickleFile]:
+    depth, form = CASES[number]
+    root = folder / str(number)
+    return ValuePickleFile(root / "values", depth, **form), CallPickleFile(root / "calls", **form)
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory, reference_python: Path) -> Path:
+    """What the reference writes in each case."""
+    folder = tmp_path_factory.mktemp("theirs")
+    assert [*filter(None, reference(reference_python, "write", folder))] == []
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ours(
+    tmp_path_factory: pytest.TempPathFactory, reference_python: Path
+) -> tuple[Path, list[str]]:
+    """What we write in each case, and what was wrong when the reference read it."""
+    folder = tmp_path_factory.mktemp("ours")
+    for number in range(len(CASES)):
+        values, calls = stores(folder, number)
+        for key, value in zip(KEYS, VALUES, strict=True):
+            values.save(value, key)
+        calls.put(RECORD, Digest("c" * 64))
+    return folder, reference(reference_python, "read", folder)
+
+
+every_case = pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=["-".join([str(depth), *form]) for depth, form in CASES]
+)
+
+
+@every_case
+def test_we_read_what_the_reference_wrote(number: int, theirs: Path) -> None:
+    values, calls = stores(theirs, number)
     for key, value in zip(KEYS, VALUES, strict=True):
         assert values.load(key) == value
     assert calls.load("c" * 64) == RECORD
 
-    values, calls = stores(tmp_path / "ours")
-    for key, value in zip(KEYS, VALUES, strict=True):
-        values.save(value, key)
-    calls.put(RECORD, Digest("c" * 64))
-    reference("read", tmp_path / "ours")
+
+@every_case
+def test_the_reference_reads_what_we_wrote(number: int, ours: tuple[Path, list[str]]) -> None:
+    folder, errors = ours
+    assert errors[number] == ""
+    values, _ = stores(folder, number)
+    # It removed it.
     assert not values.contains(KEYS[0])

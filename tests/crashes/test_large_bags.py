@@ -76,7 +76,8 @@ def test_killed_while_it_is_changed(tmp_path: Path) -> None:
     choose = random.Random(7)
     killed = undone = version = 0
     longest = 0.02
-    while killed < KILLS:
+    # On a busy machine few are killed in the middle of a change; some have to be.
+    while killed < KILLS or (not undone and killed < 10 * KILLS):
         version += 1
 
         def change(version: int = version) -> None:

@@ -319,7 +319,11 @@ def test_every_storage_and_depth(case: tuple[str, int], values: list[Any]) -> No
         check(held, values)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+# A leaf within a container is split no deeper, whatever serialises the parts.
+SHALLOW = [case for case in CASES if case[1] <= (2 if case[0] in ("memory", "pickle") else 1)]
+
+
+@pytest.mark.parametrize("case", SHALLOW, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_all_leaves_at_once(case: tuple[str, int]) -> None:
     for wrap in (None, list_of, dict_of, Pair, OtherPair, Slotted, Plain, Text):
         values = LEAVES_HERE if wrap is None else [wrap(leaf) for leaf in LEAVES_HERE]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+
+from tests.repeats import explores
 
 from .programs import Program, changing, combined, special
 
@@ -83,7 +84,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 def how_many(few: int) -> int:
     """All there are with `--hypothesis-profile=explore`."""
-    return few if settings.default is None or settings.default.max_examples <= 100 else 10_000
+    return 10_000 if explores() else few
 
 
 def test_what_a_function_gets_at(tmp_path: Path, chance: random.Random) -> None:

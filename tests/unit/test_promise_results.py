@@ -30,12 +30,12 @@ import pyarrow as pa
 import pydantic
 import pytest
 import xarray as xr
-from hypothesis import settings
 
 from fleche import cache, fleche, wrap_executor
 from fleche.caches import Cache, CacheStack
 from fleche.storage import CallMemory, ValueMemory, ValuePickleFile
 from fleche.storage.bagofholding_file import ValueBagOfHoldingH5File
+from tests.repeats import explores
 
 # Classes of results.
 
@@ -495,10 +495,6 @@ STORAGES: dict[str, Callable[[Path, int], Any]] = {
 
 #: The depths at which each storage is tried; all of them with `--hypothesis-profile=explore`.
 DEPTHS = {"memory": [0, 5], "pickle": [0, 1, 5], "cloudpickle": [5], "dill": [0]}
-
-
-def explores() -> bool:
-    return settings.default is not None and settings.default.max_examples > 100
 
 
 def cases() -> Iterator[tuple[str, str, int]]:

@@ -9,7 +9,7 @@ from fleche import cache, fleche
 from fleche.caches import Cache
 from fleche.storage import CallPickleFile, Sql, ValuePickleFile
 
-kind, root, action = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+kind, root, actions = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 
 
 def opened() -> Cache:
@@ -39,6 +39,15 @@ class Sample:
 ran: list[str] = []
 
 
+def look(held: Cache) -> dict[str, object]:
+    return {
+        "keys": sorted(held.calls.list()),
+        "found": sorted(repr(call.result) for call in held.query(name="measure")),
+        "table": len(held.table(arguments=True, shrink_keys=False)),
+        "garbage": sorted(held.gc()),
+    }
+
+
 @fleche(hash_code=False)  # by name, as the reference has it
 def measure(sample: object, zoom: float = 1.5, *tags: str, **options: int) -> dict[str, object]:
     ran.append(repr(sample))
@@ -47,21 +56,21 @@ def measure(sample: object, zoom: float = 1.5, *tags: str, **options: int) -> di
 
 SAMPLES = [1, -2, 0.25, "text", None, [1, [2.5, {"k": (True, b"x")}]], Sample("a", [1.25, 2.75])]
 
-held = opened()
-document: dict[str, object] = {}
-with cache(held):
-    if action == "calls":
-        results = [measure(sample, 2.5, "t", option=3) for sample in SAMPLES]
-        document["results"] = repr(results)
-    elif action == "redigest":
-        held.redigest()
-    elif action == "looks":
-        document["keys"] = sorted(held.calls.list())
-        document["found"] = sorted(repr(call.result) for call in held.query(name="measure"))
-        document["table"] = len(held.table(arguments=True, shrink_keys=False))
-        document["garbage"] = sorted(held.gc())
-    elif action == "evict":
-        for call in held.query(name="measure"):
-            held.evict(call.to_lookup_key())
-document["ran"] = ran
-print(json.dumps(document))
+documents: list[dict[str, object]] = []
+for action in actions:
+    held = opened()
+    document: dict[str, object] = {}
+    ran.clear()
+    with cache(held):
+        if action == "calls":
+            results = [measure(sample, 2.5, "t", option=3) for sample in SAMPLES]
+            document["results"] = repr(results)
+        elif action == "redigest":
+            held.redigest()
+        elif action == "looks":
+            document |= look(held)
+        elif action == "evict":
+            for call in held.query(name="measure"):
+                held.evict(call.to_lookup_key())
+    documents.append({**document, "ran": [*ran]})
+print(json.dumps(documents))
