@@ -22,6 +22,8 @@ DEVELOPMENT = Path(".nox/dev")
 # Three files of tests at a time on two cores, as many wait for servers and for other processes; in
 # the order of their names: the many short ones of tests/unit come last, and end together.
 SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+# How soon an interrupt ends a call is looked at with nothing beside it.
+ALONE = "tests/stress/test_interrupt_stress.py"
 QUICK = [
     *("python", "tests/architecture", "tests/docs"),
     *(f"tests/unit/test_{name}.py" for name in ("caches", "call", "config", "digest", "executor")),
@@ -68,7 +70,17 @@ def tests(session: nox.Session) -> None:
     python = development_python(session)
     # The same random cases in every run: a change is judged by what it changed.
     pytest = (python, "-m", "pytest", "--hypothesis-profile=ci")
-    session.run(*pytest, *(session.posargs or SIDE_BY_SIDE))
+    if session.posargs:
+        session.run(*pytest, *session.posargs)
+        return
+    failed = []
+    for part in ((*SIDE_BY_SIDE, f"--ignore={ALONE}"), (ALONE,)):
+        try:
+            session.run(*pytest, *part)
+        except nox.command.CommandFailed as error:
+            failed.append(error)
+    if failed:
+        session.error("tests failed")
 
 
 @nox.session(venv_backend="none")

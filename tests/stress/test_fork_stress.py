@@ -1,5 +1,7 @@
-"""Forks for each storage, while threads use it, by every way to fork: a thousand, a third of them
-in every run. `tests/crashes/test_forks.py` forks at each place of an operation."""
+"""A thousand forks for each storage, while threads use it, by every way to fork.
+
+`tests/crashes/test_forks.py` forks at each place of an operation.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,6 @@ import pytest
 
 from fleche.caches import Cache
 from fleche.config import cache_from_config
-from tests.repeats import explores
 from tests.s3_servers import ACCESS, SECRET
 
 from . import workload
@@ -27,9 +28,9 @@ from .test_caches_stress import pair
 HERE = Path(__file__).resolve()
 KINDS = ["memory", "pickle", "bags", "bags of a prefix", "sqlite", "postgresql", "ssh"]
 KINDS += ["cbor", "bucket", "bucket over http"]
-# How many forks each takes, when all are wanted (a thousand for each storage, most of a bucket's in
-# a folder), how many threads the first process has, and of how many forked processes one uses the
-# store: some take their time.
+# How many forks each takes (a thousand for each storage, most of a bucket's in a folder), how many
+# threads the first process has, and of how many forked processes one uses the store: some take
+# their time.
 FORKS = {"bags": 500, "bags of a prefix": 500, "bucket": 900, "bucket over http": 100}
 THREADS = {"bags": 1, "bags of a prefix": 1}
 EVERY = {"pickle": 2, "bags": 10, "bags of a prefix": 10, "sqlite": 2, "postgresql": 10, "ssh": 50}
@@ -123,7 +124,7 @@ def test_a_thousand_forks(kind: str, request: pytest.FixtureRequest, tmp_path: P
     order = {
         "config": config,
         "seed": random.randrange(1 << 30),
-        "forks": FORKS.get(kind, 1000) // (1 if explores() else 3),
+        "forks": FORKS.get(kind, 1000),
         "threads": THREADS.get(kind, 2),
         "every": EVERY.get(kind, 1),
     }
