@@ -53,6 +53,7 @@ impl Wait {
     }
 
     /// With pauses of no more than `longest`.
+    #[must_use]
     pub fn in_pauses_of(mut self, longest: Duration) -> Self {
         self.longest = longest;
         self

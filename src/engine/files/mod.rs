@@ -134,7 +134,7 @@ impl Store {
     pub fn length(&self, key: &Hash) -> Result<Option<u64>> {
         let path = self.path(key);
         match disk::metadata(&path) {
-            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(Error::io("look at", &path)(error)),
         }

@@ -1,6 +1,7 @@
 //! Saving values, alone or with the record of their call.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytesMethods;
 
 use super::super::entry::Entry;
 use super::super::serialised::Serialised;
@@ -80,7 +81,7 @@ impl SqliteValues {
         if payload.length() > self.largest {
             return None;
         }
-        payload.in_one_piece().map(|bytes| bytes.as_bytes())
+        payload.in_one_piece().map(PyBytesMethods::as_bytes)
     }
 
     /// Stores rows.
