@@ -399,6 +399,7 @@ class KeyLock:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exc_info: object) -> None: ...
 
+@disjoint_base
 class FileStore(FileRoot):
     def __new__(
         cls,
@@ -429,6 +430,8 @@ class CborSerializer:
 
 def note_function_module(name: str) -> None: ...
 
+@final
+@disjoint_base
 class SqliteValues(FileStore):
     def __new__(
         cls,
