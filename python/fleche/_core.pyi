@@ -431,7 +431,6 @@ class CborSerializer:
 def note_function_module(name: str) -> None: ...
 
 @final
-@disjoint_base
 class SqliteValues(FileStore):
     def __new__(
         cls,
