@@ -331,59 +331,6 @@ impl<'py> Decoder<'_, 'py> {
             _ => Err(self.wrong("something of ours with other parts")),
         }
     }
-
-    /// An instance of a class that is let in, without any of its code.
-    fn instance(&mut self, form: Form, mark: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        let record = self.record()?;
-        if record.form != form {
-            return Err(PyImportError::new_err(format!(
-                "{} is no {} any more",
-                record.name,
-                form.name()
-            )));
-        }
-        match form {
-            Form::Enum | Form::Flag => {
-                let told = self.value()?;
-                record.member(py, &told)?.ok_or_else(|| {
-                    PyImportError::new_err(format!("{} has no member {told}", record.name))
-                })
-            }
-            Form::NamedTuple => self.tuple_of(&record, mark),
-            Form::Dataclass | Form::Attrs | Form::Pydantic => {
-                let made = record.blank(py)?;
-                self.early(mark, &made);
-                let dict = if record.has_dict {
-                    Some(super::classes::own_dict(&made)?)
-                } else {
-                    None
-                };
-                for _ in 0..self.expect_map()? {
-                    let name = self.value()?;
-                    let name = name
-                        .cast_into::<PyString>()
-                        .map_err(|_| self.wrong("a field without a name"))?;
-                    let part = self.value()?;
-                    let mut slots = record.slots.iter();
-                    if let Some((_, slot)) =
-                        slots.find(|(slot, _)| slot.bind(py).as_any().eq(&name).unwrap_or(false))
-                    {
-                        slot.bind(py)
-                            .call_method1(intern!(py, "__set__"), (&made, part))?;
-                    } else if let Some(dict) = &dict {
-                        dict.set_item(&name, part)?;
-                    } else {
-                        return Err(PyImportError::new_err(format!(
-                            "{} has no field {name} any more",
-                            record.name
-                        )));
-                    }
-                }
-                Ok(made)
-            }
-        }
-    }
 }
 
 fn other_parts() -> PyErr {

@@ -102,7 +102,7 @@ impl<'py> Encoder<'_, 'py> {
                 if record.has_dict && !classes::own_dict(value)?.is_empty() {
                     return Err(self.refuse(value, "it has attributes besides its fields"));
                 }
-                let fields = record.fields(py)?;
+                let fields = &record.fields;
                 let tuple = value.cast::<PyTuple>()?;
                 if fields.len() != tuple.len() {
                     return Err(self.refuse(value, "it has not the fields of its class"));
@@ -111,7 +111,7 @@ impl<'py> Encoder<'_, 'py> {
                 self.out.text(&record.name);
                 self.out.length(Major::Map, fields.len());
                 for (name, part) in fields.iter().zip(tuple.iter()) {
-                    self.field(name, &part)?;
+                    self.field(name.bind(py), &part)?;
                 }
                 Ok(())
             }
