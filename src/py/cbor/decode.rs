@@ -77,8 +77,15 @@ impl<'a, 'py> Decoder<'a, 'py> {
         damaged(&self.reader.malformed(what))
     }
 
+    #[inline]
     pub fn value(&mut self) -> PyResult<Bound<'py, PyAny>> {
-        self.item(None)
+        if let Some(text) = self.reader.short_text() {
+            return self.text(text).map(Bound::into_any);
+        }
+        match self.reader.leaf() {
+            Some(head) => self.leaf(head),
+            None => self.item(None),
+        }
     }
 
     #[inline]
@@ -112,11 +119,15 @@ impl<'a, 'py> Decoder<'a, 'py> {
         }
     }
 
-    /// The next object, which is at a place if it is marked.
-    fn item(&mut self, mark: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+    /// A number or a simple value.
+    #[inline]
+    fn leaf(&self, head: Head) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        let value = match self.head()? {
-            Head::Unsigned(number) => number.into_pyobject(py)?.into_any(),
+        Ok(match head {
+            Head::Unsigned(number) => match i64::try_from(number) {
+                Ok(number) => number.into_pyobject(py)?.into_any(),
+                Err(_) => number.into_pyobject(py)?.into_any(),
+            },
             Head::Negative(number) => match i64::try_from(number) {
                 Ok(number) => (!number).into_pyobject(py)?.into_any(),
                 Err(_) => (!i128::from(number)).into_pyobject(py)?.into_any(),
@@ -128,7 +139,22 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 simple::FALSE => PyBool::new(py, false).to_owned().into_any(),
                 _ => return Err(self.wrong("a simple value that is not known")),
             },
-            Head::Text(length) => self.text(length)?.into_any(),
+            _ => return Err(self.wrong("something else where a number belongs")),
+        })
+    }
+
+    /// The next object, which is at a place if it is marked.
+    #[inline(never)]
+    fn item(&mut self, mark: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        let value = match self.head()? {
+            head @ (Head::Unsigned(_) | Head::Negative(_) | Head::Float(_) | Head::Simple(_)) => {
+                self.leaf(head)?
+            }
+            Head::Text(length) => {
+                let bytes = self.take(length)?;
+                self.text(bytes)?.into_any()
+            }
             Head::Bytes(length) => memory::bytes(py, self.take(length)?)?.into_any(),
             Head::Array(count) => {
                 self.enter()?;
@@ -159,8 +185,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(value)
     }
 
-    fn text(&mut self, length: usize) -> PyResult<Bound<'py, PyString>> {
-        let bytes = self.take(length)?;
+    fn text(&mut self, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
         self.texts.text(self.py, bytes).map_err(|error| {
             if error.is_instance_of::<PyUnicodeDecodeError>(self.py) {
                 return self.wrong("a text that is no UTF-8");
@@ -255,6 +280,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     /// A text that is ours: the name of a kind or of a class.
     pub fn short_text(&mut self) -> PyResult<&'a str> {
+        if let Some(text) = self.reader.short_text() {
+            return std::str::from_utf8(text).map_err(|_| self.wrong("a text that is no UTF-8"));
+        }
         let Head::Text(length) = self.head()? else {
             return Err(self.wrong("something else where a name belongs"));
         };

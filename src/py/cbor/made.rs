@@ -2,11 +2,12 @@
 
 use pyo3::exceptions::{PyImportError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString, PyTuple, PyTzInfo};
 
 use super::arrays::numpy_bytes;
 use super::decode::Decoder;
 use super::records::Form;
+use crate::engine::cbor::clocks;
 use crate::py::names::Imported;
 use crate::py::once::intern;
 
@@ -205,6 +206,12 @@ impl<'py> Decoder<'_, 'py> {
         fold: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
+        if fold.is_none()
+            && std::ptr::eq(class, &raw const DATETIME)
+            && let Some(made) = moment(text, zone)?
+        {
+            return Ok(made);
+        }
         let made = class
             .get(py)?
             .call_method1(intern!(py, "fromisoformat"), (text,))?;
@@ -228,9 +235,9 @@ impl<'py> Decoder<'_, 'py> {
         let Some(text) = text.strip_suffix('Z') else {
             return Err(self.wrong("a moment that is not in UTC"));
         };
-        let zone = TIMEZONE.get(py)?.getattr(intern!(py, "utc"))?;
+        let zone = PyTzInfo::utc(py)?;
         let text = PyString::new(py, text);
-        self.clock(&DATETIME, &text, Some(&zone), None)
+        self.clock(&DATETIME, &text, Some(zone.as_any()), None)
     }
 
     fn factory(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -331,6 +338,35 @@ impl<'py> Decoder<'_, 'py> {
             _ => Err(self.wrong("something of ours with other parts")),
         }
     }
+}
+
+/// A date with a time that is told in the form in which most are, without a zone or with one.
+fn moment<'py>(
+    text: &Bound<'py, PyString>,
+    zone: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(told) = text.to_str().ok().and_then(clocks::parse) else {
+        return Ok(None);
+    };
+    let zone = match zone {
+        Some(zone) if !zone.is_none() => match zone.cast::<PyTzInfo>() {
+            Ok(zone) => Some(zone),
+            Err(_) => return Ok(None),
+        },
+        _ => None,
+    };
+    let made = PyDateTime::new(
+        text.py(),
+        told.year.cast_signed(),
+        told.month,
+        told.day,
+        told.hour,
+        told.minute,
+        told.second,
+        told.microsecond,
+        zone,
+    )?;
+    Ok(Some(made.into_any()))
 }
 
 fn other_parts() -> PyErr {
