@@ -87,6 +87,10 @@ impl<'py> Decoder<'_, 'py> {
             return self.instance(form, mark);
         }
         match (kind, count) {
+            ("datetime", 1) => {
+                let told = self.value()?;
+                self.clock(&DATETIME, text(Some(&told))?, None, None)
+            }
             ("Ellipsis", 0) => Ok(py.Ellipsis().into_bound(py)),
             ("NotImplemented", 0) => Ok(py.NotImplemented().into_bound(py)),
             ("numpy.ndarray", 4) => self.plain_array(),

@@ -21,6 +21,7 @@ mod texts;
 
 use std::sync::Arc;
 
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyImportError, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -172,6 +173,35 @@ impl CborSerializer {
         let verified = self.keys.verify(pickle, signature.as_bytes());
         verified.map_err(|fault| errors::signature_error(py, &fault.to_string()))?;
         PICKLE_LOADS.get(py)?.call1((PyBytes::new(py, pickle),))
+    }
+}
+
+/// Whether the texts of an Arrow array are UTF-8 each: `offsets` of `width` bytes each say where in
+/// `data` one ends and the next begins. False also if that is not to be seen at once, as where
+/// there is something else under missing ones.
+#[pyfunction]
+pub fn are_texts(offsets: PyBuffer<u8>, data: PyBuffer<u8>, width: usize) -> bool {
+    let (offsets, data) = (Large::Buffer(offsets), Large::Buffer(data));
+    match width {
+        4 => texts::are_texts(
+            offsets
+                .as_ref()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|offset| i64::from(i32::from_le_bytes(*offset))),
+            data.as_ref(),
+        ),
+        8 => texts::are_texts(
+            offsets
+                .as_ref()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|offset| i64::from_le_bytes(*offset)),
+            data.as_ref(),
+        ),
+        _ => false,
     }
 }
 

@@ -39,6 +39,22 @@ impl Texts {
     }
 }
 
+/// Whether offsets cut these bytes into texts.
+pub fn are_texts(mut offsets: impl Iterator<Item = i64>, data: &[u8]) -> bool {
+    let mut last = 0;
+    if data.is_ascii() {
+        return offsets.all(|offset| std::mem::replace(&mut last, offset) <= offset)
+            && usize::try_from(last).is_ok_and(|last| last <= data.len());
+    }
+    let Ok(text) = std::str::from_utf8(data) else {
+        return false;
+    };
+    offsets.all(|offset| {
+        std::mem::replace(&mut last, offset) <= offset
+            && usize::try_from(offset).is_ok_and(|offset| text.is_char_boundary(offset))
+    })
+}
+
 /// Eight bytes at a time: whoever makes them collide only makes texts anew.
 fn hash(bytes: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -67,5 +83,33 @@ impl Lent {
         if let Ok(mut held) = self.0.try_lock() {
             *held = Some(texts);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::are_texts;
+
+    #[test]
+    fn offsets_cut_texts() {
+        for (offsets, data, expected) in [
+            (&[0, 1, 3][..], "abc", true),
+            (&[], "", true),
+            (&[1, 1, 2], "abc", true),
+            (&[0, 2, 1], "abc", false),
+            (&[0, 4], "abc", false),
+            (&[-1, 2], "abc", false),
+            (&[0, 2, 3], "\u{e9}b", true),
+            (&[0, 1, 3], "\u{e9}b", false),
+            (&[0, 4], "\u{e9}b", false),
+            (&[0, 3, 2], "\u{e9}b", false),
+        ] {
+            assert_eq!(
+                are_texts(offsets.iter().copied(), data.as_bytes()),
+                expected,
+                "{offsets:?} {data}"
+            );
+        }
+        assert!(!are_texts([0, 1].into_iter(), b"\xff"));
     }
 }
