@@ -19,11 +19,11 @@ pub fn bytes<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyByte
 }
 
 /// `bytes` of pieces that are `length` together. `give` hands them over one after the other.
-pub fn bytes_of_pieces<'py>(
-    py: Python<'py>,
+pub fn bytes_of_pieces(
+    py: Python<'_>,
     length: usize,
     give: impl FnOnce(&mut dyn FnMut(&[u8])),
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<Bound<'_, PyBytes>> {
     // SAFETY: the memory is written below before anybody sees it.
     let made = unsafe {
         let made = ffi::PyBytes_FromStringAndSize(ptr::null(), length.cast_signed());
