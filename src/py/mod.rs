@@ -1,5 +1,6 @@
 //! The Python side: walks over Python objects, and the functions and classes of `fleche._core`.
 
+mod bytes;
 mod caches;
 mod call;
 mod cbor;

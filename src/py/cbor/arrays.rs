@@ -10,6 +10,7 @@ use super::encode::Encoder;
 use super::memory;
 use crate::engine::cbor::typed::{Element, Kind};
 use crate::engine::cbor::{Major, tag};
+use crate::py::bytes;
 use crate::py::digest::exact::element;
 use crate::py::names::Imported;
 use crate::py::once::intern;
@@ -350,7 +351,7 @@ impl<'py> Decoder<'_, 'py> {
         if bytes.is_empty() {
             return EMPTY.get(py)?.call1((shape, dtype, order));
         }
-        let memory = memory::byte_array(py, bytes)?;
+        let memory = bytes::byte_array(py, bytes)?;
         NDARRAY
             .get(py)?
             .call1((shape, dtype, memory, 0, py.None(), order))

@@ -13,11 +13,12 @@ use pyo3::types::{
 
 use super::damaged;
 use super::kinds::Kinds;
-use super::memory::{self, nones, put};
+use super::memory::{nones, put};
 use super::records::Record;
 use super::texts::Texts;
 use crate::engine::cbor::typed::Element;
 use crate::engine::cbor::{DEEPEST, Error, Head, Reader, simple, tag};
+use crate::py::bytes;
 use crate::py::names::Imported;
 use crate::py::once::intern;
 
@@ -155,7 +156,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 let bytes = self.take(length)?;
                 self.text(bytes)?.into_any()
             }
-            Head::Bytes(length) => memory::bytes(py, self.take(length)?)?.into_any(),
+            Head::Bytes(length) => bytes::bytes(py, self.take(length)?)?.into_any(),
             Head::Array(count) => {
                 self.enter()?;
                 let list = self.list(count, mark)?;
@@ -341,7 +342,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             tag::BYTEARRAY => {
                 let bytes = self.byte_string()?;
-                Ok(memory::byte_array(py, bytes)?.into_any())
+                Ok(bytes::byte_array(py, bytes)?.into_any())
             }
             tag::OBJECT => self.object(mark),
             tag::COMPLEX => {

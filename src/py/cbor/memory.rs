@@ -5,56 +5,7 @@ use std::ptr;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyTuple, PyType};
-
-/// As `PyBytes::new`, without a panic if there is no memory.
-pub fn bytes<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    let length = content.len().cast_signed();
-    // SAFETY: so many bytes are there, and are copied.
-    let made = unsafe {
-        let made = ffi::PyBytes_FromStringAndSize(content.as_ptr().cast(), length);
-        Bound::from_owned_ptr_or_err(py, made)?
-    };
-    Ok(made.cast_into::<PyBytes>()?)
-}
-
-/// `bytes` of pieces that are `length` together. `give` hands them over one after the other.
-pub fn bytes_of_pieces(
-    py: Python<'_>,
-    length: usize,
-    give: impl FnOnce(&mut dyn FnMut(&[u8])),
-) -> PyResult<Bound<'_, PyBytes>> {
-    // SAFETY: the memory is written below before anybody sees it.
-    let made = unsafe {
-        let made = ffi::PyBytes_FromStringAndSize(ptr::null(), length.cast_signed());
-        Bound::from_owned_ptr_or_err(py, made)?
-    };
-    // SAFETY: it is `bytes`.
-    let start: *mut u8 = unsafe { ffi::PyBytes_AsString(made.as_ptr()) }.cast();
-    let mut at = 0;
-    give(&mut |piece: &[u8]| {
-        assert!(
-            piece.len() <= length - at,
-            "pieces are longer than they were told to be"
-        );
-        // SAFETY: there is room for `length` bytes, `at` are written, and nobody else has it.
-        unsafe { ptr::copy_nonoverlapping(piece.as_ptr(), start.add(at), piece.len()) };
-        at += piece.len();
-    });
-    assert_eq!(at, length, "pieces are shorter than they were told to be");
-    Ok(made.cast_into::<PyBytes>()?)
-}
-
-/// As `PyByteArray::new`, without a panic if there is no memory.
-pub fn byte_array<'py>(py: Python<'py>, content: &[u8]) -> PyResult<Bound<'py, PyByteArray>> {
-    let length = content.len().cast_signed();
-    // SAFETY: so many bytes are there, and are copied.
-    let made = unsafe {
-        let made = ffi::PyByteArray_FromStringAndSize(content.as_ptr().cast(), length);
-        Bound::from_owned_ptr_or_err(py, made)?
-    };
-    Ok(made.cast_into::<PyByteArray>()?)
-}
+use pyo3::types::{PyTuple, PyType};
 
 /// `object.__new__(class)`, of a class that it was called for before: whether its instances are
 /// made by it was checked then.

@@ -28,6 +28,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use crate::engine::cbor::{Error, Head, Major, Reader, Writer, tag};
 use crate::engine::sign::Keys;
+use crate::py::bytes;
 use crate::py::errors;
 use crate::py::names::Imported;
 use crate::py::once::intern;
@@ -212,10 +213,10 @@ fn damaged(error: &Error) -> PyErr {
 
 fn bytes_of<'py>(py: Python<'py>, writer: &Writer<Large<'py>>) -> PyResult<Bound<'py, PyBytes>> {
     if let Some(bytes) = writer.simple() {
-        return memory::bytes(py, bytes);
+        return bytes::bytes(py, bytes);
     }
     let finished = writer.finish();
-    memory::bytes_of_pieces(py, finished.length(), |give| finished.for_each(give))
+    bytes::bytes_of_pieces(py, finished.length(), |give| finished.for_each(give))
 }
 
 /// `fleche.storage.cbor`, without the dots of the class's own text: `mypackage.models.Params`.
