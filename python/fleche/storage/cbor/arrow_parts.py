@@ -84,9 +84,7 @@ def put_together(kind: str, parts: list[Any]) -> Any:
 def _check(batch: Any) -> None:
     # Of texts, which most large columns are, Arrow looks at one after the other.
     others = [
-        column
-        for column in batch.columns
-        if not (column.nbytes >= _LARGE and _is_of_texts(column))
+        column for column in batch.columns if not (column.nbytes >= _LARGE and _is_of_texts(column))
     ]
     batch.validate()
     for column in others:
