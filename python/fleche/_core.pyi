@@ -48,6 +48,7 @@ __all__ = [
     "add_hook",
     "announce_fork",
     "are_statistics_due",
+    "are_texts",
     "bytes_written",
     "check_files",
     "child_digests",
@@ -428,6 +429,7 @@ class CborSerializer:
     def dumps(self, value: Any) -> bytes: ...
     def loads(self, data: bytes) -> Any: ...
 
+def are_texts(offsets: memoryview, data: memoryview, width: int) -> bool: ...
 def note_function_module(name: str) -> None: ...
 
 @final

@@ -1,5 +1,6 @@
 //! The Python side: walks over Python objects, and the functions and classes of `fleche._core`.
 
+mod bytes;
 mod caches;
 mod call;
 mod cbor;
@@ -35,7 +36,7 @@ pub mod _core {
     #[pymodule_export]
     use super::call::{Signature, lookup_key_of as lookup_key, record_digest};
     #[pymodule_export]
-    use super::cbor::{CborSerializer, note_function_module};
+    use super::cbor::{CborSerializer, are_texts, note_function_module};
     #[pymodule_export]
     use super::config::{
         config_paths, escape_variables, expand_variables, merge_configs, path_or_url, read_config,

@@ -753,3 +753,44 @@ def test_more_than_fields() -> None:
     assert vars(back) == {"a": 2, "twice": 4}
     assert type(back) is Cached
     assert loads(dumps(Digest("abcd"))) == Digest("abcd")
+
+
+@pytest.mark.parametrize("word", ["plain", "na\u00efve", ""])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_large_columns_of_texts(word: str, kind: Any) -> None:
+    texts = [None if place % 7 == 0 else f"{word}{place}" for place in range(20_000)]
+    column = pa.array(texts, kind)
+    for value in (column, column[3:-5], pa.chunked_array([column[:9], column[9:]])):
+        back = loads(dumps(value))
+        assert back.equals(value)
+        back.validate(full=True)
+
+
+@pytest.mark.parametrize("word", ["plain", "na\u00efve"])
+def test_damaged_columns_of_texts_are_refused(word: str) -> None:
+    column = pa.array([f"{word}{place:05}" for place in range(10_000)], pa.large_string())
+    data = dumps(column)
+    step = len(f"{word}00000".encode())
+    offset = (5_000 * step).to_bytes(8, "little")
+    for worse in (0, 5_001 * step + 1, 1 << 40, (1 << 64) - 1):
+        damaged = data.replace(offset, worse.to_bytes(8, "little"), 1)
+        assert damaged != data
+        with pytest.raises(ValueError, match=r"."):
+            loads(damaged)
+    with pytest.raises(ValueError, match=r"."):
+        loads(data.replace(f"{word}05000".encode(), b"\xff" * step, 1))
+
+
+def test_attributes_have_the_names_of_the_class() -> None:
+    """One object for a name, as with pickle: looking it up compares no letters."""
+    for value in (promises.Pair(1, 2), promises.Coordinates(1, 2)):
+        back = HERE.loads(HERE.dumps([value, value, type(value)(3, 4)]))
+        assert back[0] is back[1]
+        assert back[2] == type(value)(3, 4)
+    (name,) = vars(HERE.loads(HERE.dumps(Tagged(1))))
+    assert name is sys.intern("tagged_with")
+
+
+@dataclass
+class Tagged:
+    tagged_with: int

@@ -95,6 +95,16 @@ class TestTemplates:
         calls = {"type": "sql", "url": url or "sqlite:////r/calls.db"}
         assert seen == [("value", values), ("call", calls)]
 
+    def test_cbor(self, tmp_path: Path) -> None:
+        root = str(tmp_path)
+        for more in ({}, {"allow": ["a.*"], "fallback": "pickle", "secret_key": "ab" * 32}):
+            values = {"type": "cbor", "root": f"{root}/values", **more}
+            calls = {"type": "sql", "url": f"sqlite:///{root}/calls.db"}
+            made = cache_from_config({"template": "cbor", "root": root, **more})
+            assert made == cache_from_config({"values": values, "calls": calls})
+        with pytest.raises(ValueError, match="fallback = 'pickle' needs a secret key"):
+            cache_from_config({"template": "cbor", "root": root, "fallback": "pickle"})
+
     def test_unknown(self) -> None:
         with pytest.raises(
             ValueError, match=r"^Unknown cache template 'pickles'; choose from"

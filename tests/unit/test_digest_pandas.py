@@ -298,3 +298,24 @@ def test_a_large_frame_in_any_layout() -> None:
     )
     values[19_999, 5] += 1
     assert digest(columns) != digest(pd.DataFrame(values, columns=list("abcdef")))
+
+
+def test_large_columns_beside_small_and_strided_ones() -> None:
+    rows = 20_000
+    numbers = np.arange(rows * 4, dtype=np.int64).reshape(rows, 4)
+    content: dict[str, Any] = {
+        "whole": np.arange(rows) * 0.5,
+        "strided": numbers[:, 1],
+        "small": np.arange(rows) % 2 == 0,
+        "text": [f"row {row}" for row in range(rows)],
+        "moments": np.arange(rows).astype("datetime64[s]"),
+    }
+    frame = pd.DataFrame(content)
+    one_by_one = [digest(pd.DataFrame({name: frame[name]}), typed=True) for name in content]
+    assert len({*one_by_one}) == len(content)
+    expected = digest(frame, typed=True)
+    assert digest(pd.concat([frame.iloc[:7], frame.iloc[7:]]), typed=True) == expected
+    for name in content:
+        changed = frame.copy()
+        changed.loc[rows - 1, name] = frame.loc[0, name]
+        assert digest(changed, typed=True) != expected

@@ -54,13 +54,18 @@ def expand_template(d: Mapping[str, Any]) -> dict[str, Any]:
             values |= {"url": url} | {k: v for k, v in arguments.items() if k != "root"}
             calls |= {"type": "sql", "url": url}
             return {"values": values, "calls": calls, **limits}
-        if name == "sql":
-            values["type"] = arguments.get("values", "bagofholding_hdf")
+        if name in ("sql", "cbor"):
+            # Beside values that run no code when loaded no records that are pickles.
+            calls["type"] = "sql"
+            if name == "sql":
+                values["type"] = arguments.get("values", "bagofholding_hdf")
             # What the variables in it stand for may need quotes.
             place = _core.escape_variables(quoted(checked["root"]))
             calls["url"] = arguments.get("url", f"sqlite:///{place}/calls.db")
         else:
             calls["root"] = os.path.join(root, "calls")
+        if name == "cbor":
+            values |= {key: held for key, held in arguments.items() if key != "root"}
         if values["type"] not in ("memory", "void"):  # those have no folder
             values["root"] = os.path.join(root, "values")
     return {"values": values, "calls": calls, **limits}

@@ -176,6 +176,7 @@ TEMPLATES: dict[str, dict[str, Key]] = {
     "pickle": {"root": _ROOT},
     "cloudpickle": {"root": _ROOT},
     "dill": {"root": _ROOT},
+    "cbor": {"root": _ROOT, **{key: _CBOR[key] for key in ("allow", "fallback", "secret_key")}},
     "bagofholding_hdf": {"root": _ROOT},
     "sql": {"root": _ROOT, "values": _TEXT, "url": _TEXT},
     "bucket": _BUCKET | _BUCKET_CALLS | _REMAINING_DEPTH,

@@ -3,6 +3,7 @@
 //! What is written is deterministic: heads and floats as short as they can be, lengths known
 //! beforehand. Reading believes no length before it compared it with what is left.
 
+pub mod clocks;
 mod float;
 mod read;
 #[cfg(test)]

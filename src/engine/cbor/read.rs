@@ -117,6 +117,54 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The next item, if it is a whole number or simple value: without a look at anything else.
+    #[inline]
+    pub fn leaf(&mut self) -> Option<Head> {
+        let (&first, rest) = self.bytes.get(self.at..)?.split_first()?;
+        let info = first & 0x1f;
+        let (head, length) = match first {
+            0x00..=0x17 => (Head::Unsigned(u64::from(info)), 0),
+            0x18 => (Head::Unsigned(u64::from(*rest.first()?)), 1),
+            0x19 => {
+                let number = u16::from_be_bytes(*rest.first_chunk()?);
+                (Head::Unsigned(u64::from(number)), 2)
+            }
+            0x1a => {
+                let number = u32::from_be_bytes(*rest.first_chunk()?);
+                (Head::Unsigned(u64::from(number)), 4)
+            }
+            0x20..=0x37 => (Head::Negative(u64::from(info)), 0),
+            0xf4..=0xf6 => (Head::Simple(info), 0),
+            0xf9 => (
+                Head::Float(from_half(u16::from_be_bytes(*rest.first_chunk()?))),
+                2,
+            ),
+            0xfb => (Head::Float(f64::from_be_bytes(*rest.first_chunk()?)), 8),
+            _ => return None,
+        };
+        self.at += 1 + length;
+        self.promised = self.promised.saturating_sub(1);
+        Some(head)
+    }
+
+    /// The next item, if it is a text of at most 23 bytes.
+    #[inline]
+    pub fn short_text(&mut self) -> Option<&'a [u8]> {
+        let (&first, rest) = self.bytes.get(self.at..)?.split_first()?;
+        if first & 0xe0 != 0x60 || first & 0x1f > 0x17 {
+            return None;
+        }
+        let length = usize::from(first & 0x1f);
+        let text = rest.get(..length)?;
+        let promised = self.promised.saturating_sub(1);
+        if promised > rest.len() - length {
+            return None;
+        }
+        self.at += 1 + length;
+        self.promised = promised;
+        Some(text)
+    }
+
     fn length(&self, argument: u64) -> Result<usize> {
         match usize::try_from(argument) {
             Ok(length) if length <= self.left() => Ok(length),

@@ -1,5 +1,7 @@
 //! Writing: small things into one buffer, large ones kept beside it until all is put together.
 
+use smallvec::SmallVec;
+
 use super::float::{Short, shorten};
 use super::{Major, START, simple, tag};
 
@@ -25,9 +27,9 @@ enum Insert {
 pub struct Writer<B> {
     bytes: Vec<u8>,
     /// In the order of the bytes that they precede.
-    inserts: Vec<(usize, Insert)>,
+    inserts: SmallVec<[(usize, Insert); 2]>,
     /// Of each place, whether something refers to it.
-    shared: Vec<bool>,
+    shared: SmallVec<[bool; 8]>,
     large: Vec<B>,
 }
 
@@ -40,9 +42,13 @@ impl<B: AsRef<[u8]>> Default for Writer<B> {
 impl<B: AsRef<[u8]>> Writer<B> {
     pub fn new() -> Self {
         Self {
-            bytes: START.to_vec(),
-            inserts: Vec::new(),
-            shared: Vec::new(),
+            bytes: {
+                let mut bytes = Vec::with_capacity(120);
+                bytes.extend(START);
+                bytes
+            },
+            inserts: SmallVec::new(),
+            shared: SmallVec::new(),
             large: Vec::new(),
         }
     }
@@ -51,7 +57,9 @@ impl<B: AsRef<[u8]>> Writer<B> {
     pub fn of_part() -> Self {
         Self {
             bytes: Vec::new(),
-            ..Self::new()
+            inserts: SmallVec::new(),
+            shared: SmallVec::new(),
+            large: Vec::new(),
         }
     }
 

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use blake3::Hasher;
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::exact::Encoder;
 use crate::engine::fork::{self, Lock};
 
 /// Below this one thread is as fast (`docs/decisions.md`).
@@ -31,6 +33,22 @@ pub fn update(hasher: &mut Hasher, bytes: &[u8]) {
         pool.install(|| hasher.update_rayon(bytes));
     } else {
         hasher.update(bytes);
+    }
+}
+
+/// Feeds each encoder its bytes, on several threads if there is more than one.
+pub fn side_by_side(parts: &mut [(Encoder, &[u8])]) {
+    if parts.len() > 1
+        && let Some(pool) = pool()
+    {
+        return pool.install(|| {
+            parts.par_iter_mut().for_each(|(encoder, bytes)| {
+                encoder.bulk(bytes);
+            });
+        });
+    }
+    for (encoder, bytes) in parts {
+        encoder.bulk(bytes);
     }
 }
 

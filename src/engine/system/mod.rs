@@ -12,14 +12,14 @@ mod windows;
 
 #[cfg(unix)]
 pub use unix::{
-    Memory, allocated, close, coarse_milliseconds, file_identity, has_no_locks,
+    Memory, allocated, ask_for_huge_pages, close, coarse_milliseconds, file_identity, has_no_locks,
     identity_of_several, is_local, is_open_for_writing, is_owners_alone, is_region_locked,
     kernel_time, last_change, last_modification, machine, may_write, open_own, open_to_read,
     process_lives, processor_seconds, read_at, special_kind, stamps, will_read, write_at,
 };
 #[cfg(windows)]
 pub use windows::{
-    Memory, allocated, close, coarse_milliseconds, file_identity, has_no_locks,
+    Memory, allocated, ask_for_huge_pages, close, coarse_milliseconds, file_identity, has_no_locks,
     identity_of_several, is_local, is_open_for_writing, is_owners_alone, is_region_locked,
     kernel_time, last_change, last_modification, machine, may_write, open_own, open_to_read,
     process_lives, processor_seconds, read_at, special_kind, stamps, will_read, write_at,

@@ -221,17 +221,8 @@ impl Memory {
             map_length,
             start: 0,
         };
-        memory.ask_for_huge_pages();
+        ask_for_huge_pages(memory.map.cast(), memory.map_length);
         Ok(memory)
-    }
-
-    /// Filling memory page by page takes twice as long; it is advice.
-    fn ask_for_huge_pages(&self) {
-        #[cfg(target_os = "linux")]
-        if self.map_length >= HUGE {
-            // SAFETY: it is this map's memory, whose content stays what it is.
-            let _ = unsafe { madvise(self.map, self.map_length, Advice::LinuxHugepage) };
-        }
     }
 
     /// Has all of it read from the file now; false if the disk does not give it.
@@ -443,4 +434,24 @@ pub fn close(file: File) -> io::Result<()> {
         Err(Errno::INTR) => Ok(()),
         closed => Ok(closed?),
     }
+}
+
+/// Filling memory page by page takes twice as long; it is advice, for memory that is about to be.
+pub fn ask_for_huge_pages(start: *mut u8, length: usize) {
+    #[cfg(target_os = "linux")]
+    if length >= HUGE {
+        let page = rustix::param::page_size();
+        let skipped = start.align_offset(page);
+        let whole = length.saturating_sub(skipped) / page * page;
+        // SAFETY: what the content is it stays, whoever's memory it is.
+        let _ = unsafe {
+            madvise(
+                start.wrapping_add(skipped).cast(),
+                whole,
+                Advice::LinuxHugepage,
+            )
+        };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, length);
 }

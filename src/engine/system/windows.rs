@@ -273,3 +273,6 @@ pub fn close(file: File) -> io::Result<()> {
     drop(file);
     Ok(())
 }
+
+/// Windows decides about the size of pages itself.
+pub fn ask_for_huge_pages(_: *mut u8, _: usize) {}

@@ -3,12 +3,14 @@
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyByteArray, PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::decode::Decoder;
 use super::encode::Encoder;
+use super::memory;
 use crate::engine::cbor::typed::{Element, Kind};
 use crate::engine::cbor::{Major, tag};
+use crate::py::bytes;
 use crate::py::digest::exact::element;
 use crate::py::names::Imported;
 use crate::py::once::intern;
@@ -349,10 +351,7 @@ impl<'py> Decoder<'_, 'py> {
         if bytes.is_empty() {
             return EMPTY.get(py)?.call1((shape, dtype, order));
         }
-        let memory = PyByteArray::new_with(py, bytes.len(), |room| {
-            room.copy_from_slice(bytes);
-            Ok(())
-        })?;
+        let memory = bytes::byte_array(py, bytes)?;
         NDARRAY
             .get(py)?
             .call1((shape, dtype, memory, 0, py.None(), order))
@@ -394,16 +393,9 @@ impl<'py> Decoder<'_, 'py> {
         let shape = PyTuple::new(py, shape)?;
         let array = EMPTY.get(py)?.call1((shape, OBJECT.get(py)?, order))?;
         self.early(mark, &array);
-        // A view of it.
-        let flat = if count == 0 {
-            array.clone()
-        } else {
-            let ordered = [(intern!(py, "order"), order)].into_py_dict(py)?;
-            array.call_method(intern!(py, "reshape"), (-1,), Some(&ordered))?
-        };
-        for index in 0..count {
-            let part = self.value()?;
-            flat.set_item(index, &part)?;
+        let parts = self.parts(count)?;
+        if count > 0 {
+            memory::fill_array(&array, parts)?;
         }
         Ok(array)
     }

@@ -2,19 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::vec::Drain;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet,
-    PyString, PyTuple,
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
+    PyTuple,
 };
 
 use super::damaged;
 use super::kinds::Kinds;
+use super::memory::{nones, put};
 use super::records::Record;
+use super::texts::Texts;
 use crate::engine::cbor::typed::Element;
 use crate::engine::cbor::{DEEPEST, Error, Head, Reader, simple, tag};
+use crate::py::bytes;
 use crate::py::names::Imported;
 use crate::py::once::intern;
 
@@ -27,10 +31,6 @@ static DIGEST: Imported = Imported::new("fleche.digest", "Digest");
 /// What a walk leaves of the thread's stack.
 const RESERVE: usize = 64 * 1024;
 
-/// Texts up to this length are made once for each entry: keys repeat.
-const SHORT: usize = 32;
-const MOST_TEXTS: usize = 256;
-
 pub struct Decoder<'a, 'py> {
     pub py: Python<'py>,
     reader: Reader<'a>,
@@ -38,20 +38,30 @@ pub struct Decoder<'a, 'py> {
     depth: usize,
     /// What was marked as shared, as soon as it is there.
     shared: Vec<Option<Bound<'py, PyAny>>>,
-    texts: HashMap<&'a [u8], Bound<'py, PyString>>,
+    texts: &'a mut Texts,
     records: HashMap<&'a str, Arc<Record>>,
+    last_record: Option<(&'a str, Arc<Record>)>,
+    /// Parts of what is being made, of each container behind those of the one that it is in.
+    parts: Vec<Bound<'py, PyAny>>,
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
-    pub fn new(py: Python<'py>, reader: Reader<'a>, kinds: &'a Arc<Kinds>) -> Self {
+    pub fn new(
+        py: Python<'py>,
+        reader: Reader<'a>,
+        kinds: &'a Arc<Kinds>,
+        texts: &'a mut Texts,
+    ) -> Self {
         Self {
             py,
             reader,
             kinds,
             depth: 0,
             shared: Vec::new(),
-            texts: HashMap::new(),
+            texts,
             records: HashMap::new(),
+            last_record: None,
+            parts: Vec::new(),
         }
     }
 
@@ -68,8 +78,15 @@ impl<'a, 'py> Decoder<'a, 'py> {
         damaged(&self.reader.malformed(what))
     }
 
+    #[inline]
     pub fn value(&mut self) -> PyResult<Bound<'py, PyAny>> {
-        self.item(None)
+        if let Some(text) = self.reader.short_text() {
+            return self.text(text).map(Bound::into_any);
+        }
+        match self.reader.leaf() {
+            Some(head) => self.leaf(head),
+            None => self.item(None),
+        }
     }
 
     #[inline]
@@ -103,11 +120,15 @@ impl<'a, 'py> Decoder<'a, 'py> {
         }
     }
 
-    /// The next object, which is at a place if it is marked.
-    fn item(&mut self, mark: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+    /// A number or a simple value.
+    #[inline]
+    fn leaf(&self, head: Head) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
-        let value = match self.head()? {
-            Head::Unsigned(number) => number.into_pyobject(py)?.into_any(),
+        Ok(match head {
+            Head::Unsigned(number) => match i64::try_from(number) {
+                Ok(number) => number.into_pyobject(py)?.into_any(),
+                Err(_) => number.into_pyobject(py)?.into_any(),
+            },
             Head::Negative(number) => match i64::try_from(number) {
                 Ok(number) => (!number).into_pyobject(py)?.into_any(),
                 Err(_) => (!i128::from(number)).into_pyobject(py)?.into_any(),
@@ -119,15 +140,23 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 simple::FALSE => PyBool::new(py, false).to_owned().into_any(),
                 _ => return Err(self.wrong("a simple value that is not known")),
             },
-            Head::Text(length) => self.text(length)?.into_any(),
-            Head::Bytes(length) => {
-                let bytes = self.take(length)?;
-                PyBytes::new_with(py, bytes.len(), |room| {
-                    room.copy_from_slice(bytes);
-                    Ok(())
-                })?
-                .into_any()
+            _ => return Err(self.wrong("something else where a number belongs")),
+        })
+    }
+
+    /// The next object, which is at a place if it is marked.
+    #[inline(never)]
+    fn item(&mut self, mark: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        let value = match self.head()? {
+            head @ (Head::Unsigned(_) | Head::Negative(_) | Head::Float(_) | Head::Simple(_)) => {
+                self.leaf(head)?
             }
+            Head::Text(length) => {
+                let bytes = self.take(length)?;
+                self.text(bytes)?.into_any()
+            }
+            Head::Bytes(length) => bytes::bytes(py, self.take(length)?)?.into_any(),
             Head::Array(count) => {
                 self.enter()?;
                 let list = self.list(count, mark)?;
@@ -157,21 +186,13 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(value)
     }
 
-    fn text(&mut self, length: usize) -> PyResult<Bound<'py, PyString>> {
-        if length > SHORT {
-            let text = self.reader.text(length).map_err(|error| damaged(&error))?;
-            return PyString::from_bytes(self.py, text.as_bytes());
-        }
-        let bytes = self.take(length)?;
-        if let Some(text) = self.texts.get(bytes) {
-            return Ok(text.clone());
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| self.wrong("a text that is no UTF-8"))?;
-        let text = PyString::new(self.py, text);
-        if self.texts.len() < MOST_TEXTS {
-            self.texts.insert(bytes, text.clone());
-        }
-        Ok(text)
+    fn text(&mut self, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        self.texts.text(self.py, bytes).map_err(|error| {
+            if error.is_instance_of::<PyUnicodeDecodeError>(self.py) {
+                return self.wrong("a text that is no UTF-8");
+            }
+            error
+        })
     }
 
     fn list(&mut self, count: usize, mark: Option<usize>) -> PyResult<Bound<'py, PyList>> {
@@ -183,17 +204,20 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             return Ok(list);
         }
-        let parts = self.parts(count)?;
-        PyList::new(self.py, parts)
+        let py = self.py;
+        PyList::new(py, self.parts(count)?)
     }
 
-    fn parts(&mut self, count: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    /// So many values, which follow one another.
+    pub fn parts(&mut self, count: usize) -> PyResult<Drain<'_, Bound<'py, PyAny>>> {
+        let start = self.parts.len();
         // As many bytes are there, at least.
-        let mut parts = Vec::with_capacity(count);
+        self.parts.reserve(count);
         for _ in 0..count {
-            parts.push(self.value()?);
+            let part = self.value()?;
+            self.parts.push(part);
         }
-        Ok(parts)
+        Ok(self.parts.drain(start..))
     }
 
     pub fn fill(&mut self, dict: &Bound<'py, PyDict>, count: usize) -> PyResult<()> {
@@ -257,6 +281,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     /// A text that is ours: the name of a kind or of a class.
     pub fn short_text(&mut self) -> PyResult<&'a str> {
+        if let Some(text) = self.reader.short_text() {
+            return std::str::from_utf8(text).map_err(|_| self.wrong("a text that is no UTF-8"));
+        }
         let Head::Text(length) = self.head()? else {
             return Err(self.wrong("something else where a name belongs"));
         };
@@ -265,11 +292,17 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     pub fn record(&mut self) -> PyResult<Arc<Record>> {
         let name = self.short_text()?;
-        if let Some(record) = self.records.get(name) {
+        if let Some((last, record)) = &self.last_record
+            && *last == name
+        {
             return Ok(record.clone());
         }
-        let record = self.kinds.record(self.py, name)?;
+        let record = match self.records.get(name) {
+            Some(record) => record.clone(),
+            None => self.kinds.record(self.py, name)?,
+        };
         self.records.insert(name, record.clone());
+        self.last_record = Some((name, record.clone()));
         Ok(record)
     }
 
@@ -304,17 +337,12 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             tag::FROZENSET => {
                 let count = self.expect_any_array()?;
-                let parts = self.parts(count)?;
-                let set = PyFrozenSet::new(py, parts)?;
+                let set = PyFrozenSet::new(py, self.parts(count)?)?;
                 Ok(set.into_any())
             }
             tag::BYTEARRAY => {
                 let bytes = self.byte_string()?;
-                let made = PyByteArray::new_with(py, bytes.len(), |room| {
-                    room.copy_from_slice(bytes);
-                    Ok(())
-                })?;
-                Ok(made.into_any())
+                Ok(bytes::byte_array(py, bytes)?.into_any())
             }
             tag::OBJECT => self.object(mark),
             tag::COMPLEX => {
@@ -400,8 +428,8 @@ impl<'a, 'py> Decoder<'a, 'py> {
     fn tuple(&mut self, mark: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
         let count = self.expect_any_array()?;
         if mark.is_none() {
-            let parts = self.parts(count)?;
-            return Ok(PyTuple::new(self.py, parts)?.into_any());
+            let py = self.py;
+            return Ok(PyTuple::new(py, self.parts(count)?)?.into_any());
         }
         let tuple = nones(self.py, count)?;
         self.early(mark, tuple.as_any());
@@ -410,55 +438,5 @@ impl<'a, 'py> Decoder<'a, 'py> {
             put(&tuple, index, part);
         }
         Ok(tuple.into_any())
-    }
-
-    /// The parts of a named tuple of a class, which were told to be so many.
-    pub fn tuple_of(
-        &mut self,
-        record: &Record,
-        mark: Option<usize>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        let fields = record.fields(py)?;
-        if self.expect_map()? != fields.len() {
-            return Err(other_fields());
-        }
-        let blank = nones(py, fields.len())?;
-        let made = py
-            .get_type::<PyTuple>()
-            .call_method1(intern!(py, "__new__"), (record.class.bind(py), blank))?;
-        self.early(mark, &made);
-        let tuple = made.cast_into::<PyTuple>()?;
-        for (index, field) in fields.iter().enumerate() {
-            let name = self.short_text()?;
-            if field.to_str()? != name {
-                return Err(other_fields());
-            }
-            let part = self.value()?;
-            put(&tuple, index, part);
-        }
-        Ok(tuple.into_any())
-    }
-}
-
-fn other_fields() -> PyErr {
-    PyValueError::new_err("the fields of a named tuple are not those that were saved")
-}
-
-fn nones(py: Python<'_>, count: usize) -> PyResult<Bound<'_, PyTuple>> {
-    PyTuple::new(py, std::iter::repeat_n(py.None().into_bound(py), count))
-}
-
-/// Puts a part into a tuple that is being made.
-fn put<'py>(tuple: &Bound<'py, PyTuple>, index: usize, part: Bound<'py, PyAny>) {
-    let Ok(position) = isize::try_from(index) else {
-        return;
-    };
-    // SAFETY: the tuple was made here, with `None` in this place, and nobody else changes it; what
-    // was there is given back, and what is put there is given away.
-    unsafe {
-        let before = pyo3::ffi::PyTuple_GET_ITEM(tuple.as_ptr(), position);
-        pyo3::ffi::PyTuple_SET_ITEM(tuple.as_ptr(), position, part.into_ptr());
-        pyo3::ffi::Py_DECREF(before);
     }
 }

@@ -1,6 +1,7 @@
 //! From objects to bytes: the walk, and what is built in.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use pyo3::buffer::PyBuffer;
@@ -9,6 +10,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet,
     PyString, PyTuple, PyType,
 };
+use smallvec::SmallVec;
 
 use super::dotted;
 use super::kinds::{Kind, Kinds};
@@ -82,6 +84,7 @@ impl Refusal {
 }
 
 /// What is known of an object that may be met again.
+#[derive(Clone, Copy)]
 struct Met {
     place: Place,
     /// Whether the walk is within it.
@@ -90,11 +93,34 @@ struct Met {
     early: bool,
 }
 
+/// Spreads addresses, which are multiples of 16.
+#[derive(Default)]
+struct ByAddress(u64);
+
+impl Hasher for ByAddress {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        let spread = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 pub struct Encoder<'a, 'py> {
     pub py: Python<'py>,
     kinds: &'a Kinds,
     pub out: Writer<Large<'py>>,
-    met: HashMap<usize, Met>,
+    /// What is met first is the whole value.
+    root: Option<(usize, Met)>,
+    met: HashMap<usize, Met, BuildHasherDefault<ByAddress>>,
     /// Keeps what was met alive, so that nothing else takes its address.
     kept: Vec<Bound<'py, PyAny>>,
     depth: usize,
@@ -114,7 +140,8 @@ impl<'a, 'py> Encoder<'a, 'py> {
             py,
             kinds,
             out: Writer::new(),
-            met: HashMap::new(),
+            root: None,
+            met: HashMap::default(),
             kept: Vec::new(),
             depth: 0,
             hashed: false,
@@ -196,10 +223,20 @@ impl<'a, 'py> Encoder<'a, 'py> {
         self.depth -= 1;
         if let Some(within) = &mut self.sorting {
             within.pop();
-        } else if let Some(met) = self.met.get_mut(&address) {
+        } else if let Some(met) = self.met(address) {
             met.open = false;
         }
         written
+    }
+
+    /// What is known of the object at an address.
+    #[inline]
+    fn met(&mut self, address: usize) -> Option<&mut Met> {
+        match &mut self.root {
+            Some((root, met)) if *root == address => Some(met),
+            _ if self.met.is_empty() => None,
+            _ => self.met.get_mut(&address),
+        }
     }
 
     /// What has no identity that is kept.
@@ -304,10 +341,13 @@ impl<'a, 'py> Encoder<'a, 'py> {
                 return Ok(None);
             }
             within.push(address);
-            if let Some(met) = self.met.get(&address) {
+            if let Some(met) = self.met(address) {
+                let number = met.place.number();
                 self.out.tag(tag::REFERENCE);
-                self.out.length(Major::Unsigned, met.place.number());
-                within.pop();
+                self.out.length(Major::Unsigned, number);
+                if let Some(within) = &mut self.sorting {
+                    within.pop();
+                }
                 return Ok(None);
             }
             return Ok(Some(address));
@@ -316,12 +356,11 @@ impl<'a, 'py> Encoder<'a, 'py> {
         if self.depth > 0 && references(value) <= 2 {
             return Ok(Some(address));
         }
-        if let Some(met) = self.met.get(&address) {
-            let place = met.place;
-            if met.open && !met.early {
+        if let Some(Met { place, open, early }) = self.met(address).copied() {
+            if open && !early {
                 return Err(self.refuse(value, "it contains itself, and is not to be changed"));
             }
-            if met.open && self.hashed {
+            if open && self.hashed {
                 return Err(self.refuse(value, "it contains itself as a key or an element"));
             }
             self.out.reference(place);
@@ -333,21 +372,24 @@ impl<'a, 'py> Encoder<'a, 'py> {
             return Ok(Some(address));
         }
         let place = self.out.place();
-        self.kept.push(value.clone());
-        self.met.insert(
-            address,
-            Met {
-                place,
-                open: true,
-                early: false,
-            },
-        );
+        let met = Met {
+            place,
+            open: true,
+            early: false,
+        };
+        if self.root.is_none() {
+            // Whoever wants its bytes keeps it alive.
+            self.root = Some((address, met));
+        } else {
+            self.kept.push(value.clone());
+            self.met.insert(address, met);
+        }
         Ok(Some(address))
     }
 
     /// Says that what is being written can be referred to from within.
     pub fn is_early(&mut self, value: &Bound<'py, PyAny>) {
-        if let Some(met) = self.met.get_mut(&(value.as_ptr() as usize)) {
+        if let Some(met) = self.met(value.as_ptr() as usize) {
             met.early = true;
         }
     }
@@ -401,14 +443,13 @@ impl<'a, 'py> Encoder<'a, 'py> {
     fn list(&mut self, list: &Bound<'py, PyList>) -> PyResult<()> {
         let count = list.len();
         self.out.length(Major::Array, count);
-        for index in 0..count {
-            let Ok(part) = list.get_item(index) else {
-                return Err(self.refuse(list.as_any(), "it was changed while it was saved"));
-            };
+        let mut walked = 0;
+        for part in list.iter().take(count) {
             let written = self.value(&part);
-            self.at(written, || element(index))?;
+            self.at(written, || element(walked))?;
+            walked += 1;
         }
-        if list.len() != count {
+        if walked != count || list.len() != count {
             return Err(self.refuse(list.as_any(), "it was changed while it was saved"));
         }
         Ok(())
@@ -417,7 +458,7 @@ impl<'a, 'py> Encoder<'a, 'py> {
     /// A map, in the order of the dictionary.
     pub fn dict(&mut self, dict: &Bound<'py, PyDict>) -> PyResult<()> {
         // Copied: others may change it meanwhile.
-        let items = dict.iter().collect::<Vec<_>>();
+        let items = dict.iter().collect::<SmallVec<[_; 8]>>();
         self.out.length(Major::Map, items.len());
         for (key, part) in &items {
             self.key(key)?;

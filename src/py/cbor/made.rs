@@ -2,11 +2,12 @@
 
 use pyo3::exceptions::{PyImportError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDateTime, PyDict, PyList, PyString, PyTuple, PyTzInfo};
 
 use super::arrays::numpy_bytes;
 use super::decode::Decoder;
 use super::records::Form;
+use crate::engine::cbor::clocks;
 use crate::py::names::Imported;
 use crate::py::once::intern;
 
@@ -86,6 +87,10 @@ impl<'py> Decoder<'_, 'py> {
             return self.instance(form, mark);
         }
         match (kind, count) {
+            ("datetime", 1) => {
+                let told = self.value()?;
+                self.clock(&DATETIME, text(Some(&told))?, None, None)
+            }
             ("Ellipsis", 0) => Ok(py.Ellipsis().into_bound(py)),
             ("NotImplemented", 0) => Ok(py.NotImplemented().into_bound(py)),
             ("numpy.ndarray", 4) => self.plain_array(),
@@ -205,6 +210,12 @@ impl<'py> Decoder<'_, 'py> {
         fold: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
+        if fold.is_none()
+            && std::ptr::eq(class, &raw const DATETIME)
+            && let Some(made) = moment(text, zone)?
+        {
+            return Ok(made);
+        }
         let made = class
             .get(py)?
             .call_method1(intern!(py, "fromisoformat"), (text,))?;
@@ -228,9 +239,9 @@ impl<'py> Decoder<'_, 'py> {
         let Some(text) = text.strip_suffix('Z') else {
             return Err(self.wrong("a moment that is not in UTC"));
         };
-        let zone = TIMEZONE.get(py)?.getattr(intern!(py, "utc"))?;
+        let zone = PyTzInfo::utc(py)?;
         let text = PyString::new(py, text);
-        self.clock(&DATETIME, &text, Some(&zone), None)
+        self.clock(&DATETIME, &text, Some(zone.as_any()), None)
     }
 
     fn factory(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -331,59 +342,35 @@ impl<'py> Decoder<'_, 'py> {
             _ => Err(self.wrong("something of ours with other parts")),
         }
     }
+}
 
-    /// An instance of a class that is let in, without any of its code.
-    fn instance(&mut self, form: Form, mark: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        let record = self.record()?;
-        if record.form != form {
-            return Err(PyImportError::new_err(format!(
-                "{} is no {} any more",
-                record.name,
-                form.name()
-            )));
-        }
-        match form {
-            Form::Enum | Form::Flag => {
-                let told = self.value()?;
-                record.member(py, &told)?.ok_or_else(|| {
-                    PyImportError::new_err(format!("{} has no member {told}", record.name))
-                })
-            }
-            Form::NamedTuple => self.tuple_of(&record, mark),
-            Form::Dataclass | Form::Attrs | Form::Pydantic => {
-                let made = record.blank(py)?;
-                self.early(mark, &made);
-                let dict = if record.has_dict {
-                    Some(super::classes::own_dict(&made)?)
-                } else {
-                    None
-                };
-                for _ in 0..self.expect_map()? {
-                    let name = self.value()?;
-                    let name = name
-                        .cast_into::<PyString>()
-                        .map_err(|_| self.wrong("a field without a name"))?;
-                    let part = self.value()?;
-                    let mut slots = record.slots.iter();
-                    if let Some((_, slot)) =
-                        slots.find(|(slot, _)| slot.bind(py).as_any().eq(&name).unwrap_or(false))
-                    {
-                        slot.bind(py)
-                            .call_method1(intern!(py, "__set__"), (&made, part))?;
-                    } else if let Some(dict) = &dict {
-                        dict.set_item(&name, part)?;
-                    } else {
-                        return Err(PyImportError::new_err(format!(
-                            "{} has no field {name} any more",
-                            record.name
-                        )));
-                    }
-                }
-                Ok(made)
-            }
-        }
-    }
+/// A date with a time that is told in the form in which most are, without a zone or with one.
+fn moment<'py>(
+    text: &Bound<'py, PyString>,
+    zone: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(told) = text.to_str().ok().and_then(clocks::parse) else {
+        return Ok(None);
+    };
+    let zone = match zone {
+        Some(zone) if !zone.is_none() => match zone.cast::<PyTzInfo>() {
+            Ok(zone) => Some(zone),
+            Err(_) => return Ok(None),
+        },
+        _ => None,
+    };
+    let made = PyDateTime::new(
+        text.py(),
+        told.year.cast_signed(),
+        told.month,
+        told.day,
+        told.hour,
+        told.minute,
+        told.second,
+        told.microsecond,
+        zone,
+    )?;
+    Ok(Some(made.into_any()))
 }
 
 fn other_parts() -> PyErr {

@@ -1,7 +1,8 @@
 //! Python objects as CBOR: no pickle, no code that runs, nothing that is imported by name.
 //!
-//! [`encode`] walks an object ([`objects`] those that are no containers), [`decode`] and [`made`] make it again; [`classes`] says which classes there may
-//! be instances of, [`kinds`] what a class is, [`standard`] and [`arrays`] know the classes of the
+//! [`encode`] walks an object ([`objects`] those that are no containers), [`decode`], [`made`] and [`instances`]
+//! make it again ([`memory`] what is filled in place, [`texts`] what repeats); [`classes`] says which classes there may be
+//! instances of, [`kinds`] what a class is, [`standard`] and [`arrays`] know the classes of the
 //! standard library and of numpy. Those of pandas, polars and Arrow are taken apart, into what is
 //! known here, by `fleche.storage.cbor`.
 
@@ -9,26 +10,33 @@ mod arrays;
 mod classes;
 mod decode;
 mod encode;
+mod instances;
 mod kinds;
 mod made;
+mod memory;
 mod objects;
 mod records;
 mod standard;
+mod texts;
 
 use std::sync::Arc;
 
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyImportError, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::engine::cbor::{Error, Head, Major, Reader, Writer, tag};
 use crate::engine::sign::Keys;
+use crate::py::bytes;
 use crate::py::errors;
 use crate::py::names::Imported;
 use crate::py::once::intern;
 pub use classes::note_function_module;
+use decode::Decoder;
 use encode::{Encoder, Large};
 use kinds::Kinds;
+use texts::Lent;
 
 static PICKLE_DUMPS: Imported = Imported::new("pickle", "dumps");
 static PICKLE_LOADS: Imported = Imported::new("pickle", "loads");
@@ -44,6 +52,7 @@ const ADVICE: &str = "Return plain data instead, take a storage of another type,
 #[pyclass(frozen, module = "fleche._core")]
 pub struct CborSerializer {
     kinds: Arc<Kinds>,
+    texts: Lent,
     keys: Keys,
     fallback: bool,
 }
@@ -61,6 +70,7 @@ impl CborSerializer {
         }
         Ok(Self {
             kinds: Arc::new(Kinds::new(allow)),
+            texts: Lent::default(),
             keys,
             fallback,
         })
@@ -98,9 +108,10 @@ impl CborSerializer {
         if data.as_bytes().get(3..6) == Some(&pickle) {
             return self.unpickled(py, &mut reader);
         }
-        decode::Decoder::new(py, reader, &self.kinds)
-            .whole()
-            .map_err(|error| as_damage(py, error))
+        let mut texts = self.texts.take();
+        let value = Decoder::new(py, reader, &self.kinds, &mut texts).whole();
+        self.texts.give_back(texts);
+        value.map_err(|error| as_damage(py, error))
     }
 }
 
@@ -166,6 +177,35 @@ impl CborSerializer {
     }
 }
 
+/// Whether the texts of an Arrow array are UTF-8 each: `offsets` of `width` bytes each say where in
+/// `data` one ends and the next begins. False also if that is not to be seen at once, as where
+/// there is something else under missing ones.
+#[pyfunction]
+pub fn are_texts(offsets: PyBuffer<u8>, data: PyBuffer<u8>, width: usize) -> bool {
+    let (offsets, data) = (Large::Buffer(offsets), Large::Buffer(data));
+    match width {
+        4 => texts::are_texts(
+            offsets
+                .as_ref()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|offset| i64::from(i32::from_le_bytes(*offset))),
+            data.as_ref(),
+        ),
+        8 => texts::are_texts(
+            offsets
+                .as_ref()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|offset| i64::from_le_bytes(*offset)),
+            data.as_ref(),
+        ),
+        _ => false,
+    }
+}
+
 /// `ValueError`: these bytes are not what was written.
 fn damaged(error: &Error) -> PyErr {
     PyValueError::new_err(format!("this is no CBOR that fleche wrote: {error}"))
@@ -173,20 +213,10 @@ fn damaged(error: &Error) -> PyErr {
 
 fn bytes_of<'py>(py: Python<'py>, writer: &Writer<Large<'py>>) -> PyResult<Bound<'py, PyBytes>> {
     if let Some(bytes) = writer.simple() {
-        return PyBytes::new_with(py, bytes.len(), |room| {
-            room.copy_from_slice(bytes);
-            Ok(())
-        });
+        return bytes::bytes(py, bytes);
     }
     let finished = writer.finish();
-    PyBytes::new_with(py, finished.length(), |room| {
-        let mut at = 0;
-        finished.for_each(|piece| {
-            room[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
-        });
-        Ok(())
-    })
+    bytes::bytes_of_pieces(py, finished.length(), |give| finished.for_each(give))
 }
 
 /// `fleche.storage.cbor`, without the dots of the class's own text: `mypackage.models.Params`.

@@ -2,8 +2,10 @@
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple};
+use smallvec::SmallVec;
 
 use super::classes;
 use super::encode::Encoder;
@@ -102,7 +104,7 @@ impl<'py> Encoder<'_, 'py> {
                 if record.has_dict && !classes::own_dict(value)?.is_empty() {
                     return Err(self.refuse(value, "it has attributes besides its fields"));
                 }
-                let fields = record.fields(py)?;
+                let fields = &record.fields;
                 let tuple = value.cast::<PyTuple>()?;
                 if fields.len() != tuple.len() {
                     return Err(self.refuse(value, "it has not the fields of its class"));
@@ -111,7 +113,7 @@ impl<'py> Encoder<'_, 'py> {
                 self.out.text(&record.name);
                 self.out.length(Major::Map, fields.len());
                 for (name, part) in fields.iter().zip(tuple.iter()) {
-                    self.field(name, &part)?;
+                    self.field(name.bind(py), &part)?;
                 }
                 Ok(())
             }
@@ -148,14 +150,13 @@ impl<'py> Encoder<'_, 'py> {
     /// What is in an instance: its dictionary, then its slots.
     fn fields(&mut self, value: &Bound<'py, PyAny>, record: &Record, model: bool) -> PyResult<()> {
         let py = self.py;
-        let mut items = Vec::new();
+        let mut items = SmallVec::<[_; 8]>::new();
         if record.has_dict {
             items.extend(classes::own_dict(value)?.iter());
         }
         for (name, slot) in &record.slots {
             let slot = slot.bind(py);
-            let held = slot.call_method1(intern!(py, "__get__"), (value, value.get_type()));
-            match held {
+            match slot_of(slot, value) {
                 Ok(held) => items.push((name.bind(py).clone().into_any(), held)),
                 Err(error) if error.is_instance_of::<PyAttributeError>(py) => {}
                 Err(error) => return Err(error),
@@ -183,6 +184,23 @@ impl<'py> Encoder<'_, 'py> {
         }
         let written = self.value(part);
         self.at(written, || attribute(name.to_string_lossy().as_bytes()))
+    }
+}
+
+/// `slot.__get__(value)`, of what `__slots__` makes.
+fn slot_of<'py>(
+    slot: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a type's function is given objects of it; it checks whether the slot is one of
+    // the value's class.
+    unsafe {
+        let Some(get) = (*ffi::Py_TYPE(slot.as_ptr())).tp_descr_get else {
+            return Err(PyTypeError::new_err("a slot that cannot be read"));
+        };
+        let class = ffi::Py_TYPE(value.as_ptr()).cast();
+        let held = get(slot.as_ptr(), value.as_ptr(), class);
+        Bound::from_owned_ptr_or_err(value.py(), held)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Classes of records: dataclasses, attrs, pydantic models, named tuples, enums.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple, PyType};
 
-use super::classes;
+use super::{classes, memory};
 use crate::py::digest::record;
 use crate::py::names::Imported;
-use crate::py::once::intern;
+use crate::py::once::{Once, intern};
 
 static ENUM: Imported = Imported::new("enum", "Enum");
 static FLAG: Imported = Imported::new("enum", "Flag");
@@ -30,7 +32,13 @@ static BUILT_IN: [Imported; 12] = [
 ];
 
 /// The name of a slot, and what gets and sets it.
-type Slot = (Py<PyString>, Py<PyAny>);
+pub type Slot = (Py<PyString>, Py<PyAny>);
+
+/// What is put into an instance under a name: its slot, or else into its dictionary.
+pub struct Attribute {
+    pub name: Py<PyString>,
+    pub slot: Option<Py<PyAny>>,
+}
 
 /// How instances of a class are taken apart and made again, without code of the class.
 pub struct Record {
@@ -41,6 +49,12 @@ pub struct Record {
     pub has_dict: bool,
     /// Slots, by name, with what gets and sets them.
     pub slots: Vec<Slot>,
+    /// The fields of a named tuple.
+    pub fields: Vec<Py<PyString>>,
+    /// The attributes of the first instance that was made, which others have in the same order.
+    attributes: Once<Vec<Attribute>>,
+    /// Whether `object.__new__` made an instance.
+    is_made_plainly: AtomicBool,
     /// Whether instances are told by what they are, so that they have a hash before their fields.
     pub hashed_by_identity: bool,
 }
@@ -68,16 +82,15 @@ impl Form {
     }
 
     pub fn named(name: &str) -> Option<Self> {
-        [
-            Self::Dataclass,
-            Self::Attrs,
-            Self::Pydantic,
-            Self::NamedTuple,
-            Self::Enum,
-            Self::Flag,
-        ]
-        .into_iter()
-        .find(|form| form.name() == name)
+        Some(match name {
+            "dataclass" => Self::Dataclass,
+            "attrs" => Self::Attrs,
+            "pydantic" => Self::Pydantic,
+            "namedtuple" => Self::NamedTuple,
+            "enum" => Self::Enum,
+            "flag" => Self::Flag,
+            _ => return None,
+        })
     }
 }
 
@@ -107,25 +120,56 @@ impl Record {
             form,
             has_dict: offset != 0,
             slots,
+            fields: if form == Form::NamedTuple {
+                fields_of(class)?
+            } else {
+                Vec::new()
+            },
+            attributes: Once::new(),
+            is_made_plainly: AtomicBool::new(false),
             hashed_by_identity: hash.is(&OBJECT.get(py)?.getattr(intern!(py, "__hash__"))?),
         }))
     }
 
-    /// The names of a named tuple's fields.
-    pub fn fields<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
-        let fields = self.class.bind(py).getattr(intern!(py, "_fields"))?;
-        fields
-            .cast::<PyTuple>()?
-            .iter()
-            .map(|field| Ok(field.cast_into::<PyString>()?))
-            .collect()
-    }
-
     /// An instance without anything in it.
     pub fn blank<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        OBJECT
+        let class = self.class.bind(py);
+        if self.is_made_plainly.load(Ordering::Relaxed) {
+            return memory::blank(class);
+        }
+        let made = OBJECT
             .get(py)?
-            .call_method1(intern!(py, "__new__"), (self.class.bind(py),))
+            .call_method1(intern!(py, "__new__"), (class,))?;
+        self.is_made_plainly.store(true, Ordering::Relaxed);
+        Ok(made)
+    }
+
+    /// The attributes of the instance that was made first, if one was.
+    pub fn known_attributes(&self, py: Python<'_>) -> Option<&[Attribute]> {
+        self.attributes.get(py).map(Vec::as_slice)
+    }
+
+    /// Keeps the attributes of an instance that was made.
+    pub fn keep_attributes(&self, py: Python<'_>, attributes: Vec<Attribute>) {
+        let kept: Result<_, std::convert::Infallible> =
+            self.attributes.get_or_try_init(py, || Ok(attributes));
+        kept.map(drop).unwrap_or_default();
+    }
+
+    /// The attribute of a name, which it has for the life of the class.
+    pub fn attribute(&self, py: Python<'_>, name: &str) -> PyResult<Attribute> {
+        let interned = PyString::intern(py, name);
+        for (held, slot) in &self.slots {
+            if held.bind(py).as_any().eq(&interned)? {
+                let slot = Some(slot.clone_ref(py));
+                let name = interned.unbind();
+                return Ok(Attribute { name, slot });
+            }
+        }
+        Ok(Attribute {
+            name: interned.unbind(),
+            slot: None,
+        })
     }
 
     /// The member of a name, or the flags of a number; `None` if there is none.
@@ -154,6 +198,15 @@ impl Record {
         let members = class.getattr(intern!(py, "_value2member_map_"))?;
         members.cast::<PyDict>()?.get_item(told)
     }
+}
+
+fn fields_of(class: &Bound<'_, PyType>) -> PyResult<Vec<Py<PyString>>> {
+    let fields = class.getattr(intern!(class.py(), "_fields"))?;
+    let fields = fields.cast::<PyTuple>()?;
+    fields
+        .iter()
+        .map(|field| Ok(field.cast_into::<PyString>()?.unbind()))
+        .collect()
 }
 
 fn form_of(class: &Bound<'_, PyType>) -> PyResult<Result<Form, String>> {

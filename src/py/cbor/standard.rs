@@ -1,12 +1,15 @@
 //! Objects of the standard library, and our own: into the name of a kind and parts.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{
+    PyByteArray, PyBytes, PyDateAccess, PyDateTime, PyDict, PyList, PyString, PyTimeAccess,
+    PyTuple, PyType, PyTzInfo, PyTzInfoAccess,
+};
 
 use super::encode::Encoder;
 use super::kinds::Standard;
 use super::{classes, dotted};
-use crate::engine::cbor::{Major, tag};
+use crate::engine::cbor::{Major, clocks, tag};
 use crate::py::names::Imported;
 use crate::py::once::intern;
 
@@ -130,9 +133,46 @@ impl<'py> Encoder<'_, 'py> {
         self.value(&safe)
     }
 
+    /// A date with a time without a zone or in UTC, and of the first fold; false for others.
+    fn moment(&mut self, moment: &Bound<'py, PyDateTime>) -> bool {
+        let zone = moment.get_tzinfo();
+        let utc = match &zone {
+            Some(zone) => match PyTzInfo::utc(self.py) {
+                Ok(utc) if utc.is(zone) => true,
+                _ => return false,
+            },
+            None => false,
+        };
+        if moment.get_fold() {
+            return false;
+        }
+        let text = clocks::text(clocks::Moment {
+            year: moment.get_year().cast_unsigned(),
+            month: moment.get_month(),
+            day: moment.get_day(),
+            hour: moment.get_hour(),
+            minute: moment.get_minute(),
+            second: moment.get_second(),
+            microsecond: moment.get_microsecond(),
+        });
+        if utc {
+            self.out.tag(tag::DATE_TIME);
+            self.out.text(&(text + "Z"));
+        } else {
+            self.start("datetime", 1);
+            self.out.text(&text);
+        }
+        true
+    }
+
     /// A date with a time, or a time: its text, its zone, and whether it is the second of two.
     fn clock(&mut self, value: &Bound<'py, PyAny>, kind: Standard) -> PyResult<()> {
         let py = self.py;
+        if let Ok(moment) = value.cast_exact::<PyDateTime>()
+            && self.moment(moment)
+        {
+            return Ok(());
+        }
         let zone = value.getattr(intern!(py, "tzinfo"))?;
         let fold = value.getattr(intern!(py, "fold"))?;
         let utc = UTC.get(py)?.getattr(intern!(py, "utc"))?;

@@ -136,7 +136,7 @@ pub fn decides_itself(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// Large buffers are hashed without the GIL; below this size giving it up costs more.
-const WITHOUT_GIL: usize = 1 << 16;
+pub const WITHOUT_GIL: usize = 1 << 16;
 
 /// Hashes bytes that nobody changes meanwhile, letting other threads run where that pays.
 pub fn hash_bulk(py: Python<'_>, encoder: &mut Encoder, bytes: &[u8]) {

@@ -22,6 +22,7 @@ _TEMPLATES = {
     "sql": "results in files, calls in an SQLite database; for many calls, and many queries",
     "cloudpickle": "files; takes functions and classes of scripts and notebooks, too",
     "dill": "files; as cloudpickle, by dill",
+    "cbor": "data in files, calls in an SQLite database; whoever writes there can run no code here",
     "bagofholding_hdf": "HDF5 files, which other programs can read; slower",
 }
 

@@ -12,6 +12,7 @@ use crate::engine::compression::{Method, TELLING};
 use crate::engine::error::{Error, Fault};
 use crate::engine::files;
 use crate::engine::sign::SIGNATURE_LENGTH;
+use crate::py::bytes::bytes_with;
 
 impl FileStore {
     pub(super) fn read_large<'py>(
@@ -42,7 +43,7 @@ impl FileStore {
         };
         let length = usize::try_from(entry.length())? - signature_length;
         let mut failure = None;
-        let bytes = PyBytes::new_with(py, length, |bytes| {
+        let bytes = bytes_with(py, length, |bytes| {
             let read = py.detach(|| {
                 entry.read_exact(bytes)?;
                 if self.keys.is_empty() {
@@ -113,7 +114,7 @@ impl FileStore {
             return Err(faulty(py, &path, &Fault::Unsigned));
         };
         let mut outcome = Ok(false);
-        let bytes = PyBytes::new_with(py, length, |bytes| {
+        let bytes = bytes_with(py, length, |bytes| {
             outcome = py.detach(|| {
                 let fits = codec::decompress_into(method, entry.file(), bytes, signature)?;
                 if fits && !self.keys.is_empty() {

@@ -1,11 +1,14 @@
 //! The columns of frames: numpy arrays and pandas' extension arrays.
 
 use crate::py::once::intern;
+use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
 
-use super::text;
+use super::{buffer, dtype, text};
 use crate::engine::digest::Hash;
 use crate::engine::digest::exact::{Encoder, Tag};
+use crate::engine::digest::parallel;
+use crate::py::digest::WITHOUT_GIL;
 use crate::py::digest::exact::Walker;
 use crate::py::digest::exact::containers::Children;
 use crate::py::names::Imported;
@@ -36,7 +39,54 @@ fn column_of(kind: u8) -> Encoder {
 
 impl<'py> Walker<'py> {
     pub(super) fn columns(&mut self, arrays: &[Bound<'py, PyAny>]) -> PyResult<Vec<Hash>> {
-        arrays.iter().map(|array| self.column(array)).collect()
+        let mut hashes = vec![Hash::default(); arrays.len()];
+        let mut large = Vec::new();
+        for (place, array) in arrays.iter().enumerate() {
+            match self.large_column(array)? {
+                Some((encoder, memory)) => large.push((place, encoder, memory)),
+                None => hashes[place] = self.column(array)?,
+            }
+        }
+        let (places, mut parts): (Vec<_>, Vec<_>) = large
+            .iter_mut()
+            .filter_map(|(place, encoder, memory)| {
+                let encoder = std::mem::replace(encoder, Encoder::new(Tag::Column));
+                Some((*place, (encoder, buffer::bytes(memory)?)))
+            })
+            .unzip();
+        self.py.detach(|| parallel::side_by_side(&mut parts));
+        for (place, (encoder, _)) in places.into_iter().zip(parts) {
+            hashes[place] = encoder.finish();
+        }
+        Ok(hashes)
+    }
+
+    /// A column whose elements, of plain memory in one piece, are worth a thread of their own:
+    /// its pre-image up to them, and that memory.
+    fn large_column(
+        &mut self,
+        array: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<(Encoder, PyUntypedBuffer)>> {
+        let py = self.py;
+        if !NDARRAY.is_instance(array)?
+            || array.getattr(intern!(py, "nbytes"))?.extract::<usize>()? < WITHOUT_GIL
+        {
+            return Ok(None);
+        }
+        let dtype = array.getattr(intern!(py, "dtype"))?;
+        let is_plain = !matches!(dtype::kind(&dtype)?, b'O' | b'T')
+            && dtype::fields(&dtype)?.is_none()
+            && dtype::padded(&dtype)?.is_none();
+        let flags = array.getattr(intern!(py, "flags"))?;
+        if !is_plain || !flags.getattr(intern!(py, "c_contiguous"))?.is_truthy()? {
+            return Ok(None);
+        }
+        let encoder = self.array_header(array, &dtype)?;
+        let flat = array
+            .call_method1(intern!(py, "reshape"), (-1,))?
+            .call_method1(intern!(py, "view"), (intern!(py, "u1"),))?;
+        let memory = PyUntypedBuffer::get(&flat)?;
+        Ok(memory.is_c_contiguous().then_some((encoder, memory)))
     }
 
     /// The digest of one column.
