@@ -9,7 +9,6 @@ use blake3::Hasher;
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::exact::Encoder;
 use crate::engine::fork::{self, Lock};
 
 /// Below this one thread is as fast (`docs/decisions.md`).
@@ -36,19 +35,16 @@ pub fn update(hasher: &mut Hasher, bytes: &[u8]) {
     }
 }
 
-/// Feeds each encoder its bytes, on several threads if there is more than one.
-pub fn side_by_side(parts: &mut [(Encoder, &[u8])]) {
-    if parts.len() > 1
+/// Does this with each of the items, on several threads if there is more than one.
+pub fn each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
+    if items.len() > 1
         && let Some(pool) = pool()
     {
-        return pool.install(|| {
-            parts.par_iter_mut().for_each(|(encoder, bytes)| {
-                encoder.bulk(bytes);
-            });
-        });
-    }
-    for (encoder, bytes) in parts {
-        encoder.bulk(bytes);
+        pool.install(|| items.par_iter_mut().for_each(&work));
+    } else {
+        for item in items {
+            work(item);
+        }
     }
 }
 

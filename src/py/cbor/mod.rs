@@ -12,6 +12,7 @@ mod decode;
 mod encode;
 mod instances;
 mod kinds;
+mod large;
 mod made;
 mod memory;
 mod objects;
@@ -34,8 +35,9 @@ use crate::py::names::Imported;
 use crate::py::once::intern;
 pub use classes::note_function_module;
 use decode::Decoder;
-use encode::{Encoder, Large};
+use encode::Encoder;
 use kinds::Kinds;
+use large::Large;
 use texts::Lent;
 
 static PICKLE_DUMPS: Imported = Imported::new("pickle", "dumps");

@@ -39,26 +39,34 @@ fn column_of(kind: u8) -> Encoder {
 
 impl<'py> Walker<'py> {
     pub(super) fn columns(&mut self, arrays: &[Bound<'py, PyAny>]) -> PyResult<Vec<Hash>> {
-        let mut hashes = vec![Hash::default(); arrays.len()];
+        let mut hashes = vec![None; arrays.len()];
         let mut large = Vec::new();
         for (place, array) in arrays.iter().enumerate() {
             match self.large_column(array)? {
                 Some((encoder, memory)) => large.push((place, encoder, memory)),
-                None => hashes[place] = self.column(array)?,
+                None => hashes[place] = Some(self.column(array)?),
             }
         }
-        let (places, mut parts): (Vec<_>, Vec<_>) = large
+        let mut parts: Vec<_> = large
             .iter_mut()
             .filter_map(|(place, encoder, memory)| {
+                let bytes = buffer::bytes(memory)?;
                 let encoder = std::mem::replace(encoder, Encoder::new(Tag::Column));
-                Some((*place, (encoder, buffer::bytes(memory)?)))
+                Some((*place, encoder, bytes))
             })
-            .unzip();
-        self.py.detach(|| parallel::side_by_side(&mut parts));
-        for (place, (encoder, _)) in places.into_iter().zip(parts) {
-            hashes[place] = encoder.finish();
+            .collect();
+        self.py.detach(|| {
+            parallel::each(&mut parts, |(_, encoder, bytes)| {
+                encoder.bulk(bytes);
+            });
+        });
+        for (place, encoder, _) in parts {
+            hashes[place] = Some(encoder.finish());
         }
-        Ok(hashes)
+        let hashes = hashes.into_iter().zip(arrays);
+        hashes
+            .map(|(hash, array)| hash.map_or_else(|| self.column(array), Ok))
+            .collect()
     }
 
     /// A column whose elements, of plain memory in one piece, are worth a thread of their own:
