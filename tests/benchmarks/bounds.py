@@ -127,12 +127,12 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--saves", type=int, default=1000)
     parser.add_argument("--folder", type=Path, help="where the stores are made, and left")
-    parser.add_argument("--kind", choices=["pickle", "sql"], action="append")
+    parser.add_argument("--kind", choices=["pickle", "sql", "sqlite"], action="append")
     parser.add_argument("--policy", action="append")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp())
     logging.basicConfig()
-    for kind in given.kind or ["pickle", "sql"]:
+    for kind in given.kind or ["pickle", "sqlite"]:
         for policy in given.policy or ["oldest"]:
             found = measure(kind, given.calls, given.saves, policy, folder)
             print(json.dumps(found), flush=True)
