@@ -37,7 +37,7 @@ def test_init_asks_two_questions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["sqlite", "pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf"]
+    "template", ["sqlite", "pickle", "cloudpickle", "dill", "cbor", "sql", "bagofholding_hdf"]
 )
 def test_init_asks_nothing(tmp_path: Path, template: str) -> None:
     assert run_fleche(tmp_path, "init", "--yes", "--template", template, "--root", 'a "b"')[0] == 0

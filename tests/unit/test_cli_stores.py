@@ -263,6 +263,17 @@ def test_nothing_is_unpickled_to_be_copied_or_collected(run: Run, folder: Path, 
     assert data(run("verify", "--json", "--cache", "signed"))["problems"] == []
 
 
+def test_pickles_become_cbor(run: Run, folder: Path) -> None:
+    words = ("convert", "--template", "cbor", "--root", "data", "--allow", "alloys.*")
+    done = data(run(*words, "--json"))
+    assert (done["copied"], done["failed"]) == (5, {})
+    found = [*(folder / "data" / "values").glob("[0-9a-f]*")]
+    # Each is CBOR by its own first bytes (RFC 8949, 3.4.6).
+    assert {path.read_bytes()[:3] for path in found} == {b"\xd9\xd9\xf7"}
+    code, _, err = run("convert", "--template", "sql", "--root", "x", "--allow", "a.*")
+    assert (code, "--template cbor" in err) == (2, True)
+
+
 def test_a_lost_piece_is_told_and_not_copied_around(run: Run, folder: Path) -> None:
     for path in (folder / "pickle" / "values").glob("[0-9a-f]*"):
         if b"a long text in a part" in path.read_bytes():

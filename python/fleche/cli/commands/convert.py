@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND"]
 
-_TEMPLATES = ("sqlite", "pickle", "cloudpickle", "dill", "sql", "bagofholding_hdf")
+_TEMPLATES = ("sqlite", "pickle", "cloudpickle", "dill", "cbor", "sql", "bagofholding_hdf")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--to", metavar="NAME", help="the section to copy to")
     where.add_argument("--template", choices=_TEMPLATES, help="the form of the new cache")
     parser.add_argument("--root", metavar="FOLDER", help="where the new cache is, with --template")
+    parser.add_argument(
+        "--allow",
+        metavar="PATTERN",
+        action="append",
+        help="names of classes that CBOR lets in, as 'mypackage.*'; may be given several times",
+    )
     parser.add_argument(
         "--compress",
         nargs="?",
@@ -72,6 +78,10 @@ def _config(given: argparse.Namespace) -> dict[str, Any]:
     if given.template == "sql":
         config["values"]["type"] = "pickle"
     takes = STORAGES["value"][config["values"]["type"]]
+    if given.allow:
+        if given.template != "cbor":
+            raise Mistake("--allow is for --template cbor: what others store knows no such list")
+        config["values"]["allow"] = given.allow
     if given.compress and "compress" not in takes:
         raise Mistake("bags are not compressed: leave --compress out, or choose another template")
     for kind in ("values", "calls") if given.compress else ():
@@ -106,6 +116,7 @@ COMMAND = Command(
     arguments=_arguments,
     examples=(
         ("fleche convert --template sql --root ~/results", "values in files, calls in SQLite"),
+        ("fleche convert --template cbor --root ~/data --allow 'mine.*'", "before an upgrade"),
         ("fleche convert --to archive", "to the section [archive]; run again, it goes on"),
     ),
 )
