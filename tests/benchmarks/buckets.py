@@ -127,7 +127,7 @@ def queries(settings: dict[str, Any]) -> None:
     records = [Call("f", {"x": x}, result=x / 3).digest() for x in range(10_000)]
     index = writer.calls._index
     for record in records:
-        index.add(record.to_lookup_key(), record)
+        index.told(record.to_lookup_key(), record, lambda: None)
     # What is queried are records: that they are there is asked of a list of them.
     bucket = writer.calls._at.bucket
     entries = writer.calls._entries
