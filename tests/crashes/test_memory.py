@@ -14,6 +14,8 @@ STORES: dict[str, dict[str, Any]] = {
     "compressed": {"type": "pickle", "compress": True},
     "signed": {"type": "pickle", "secret_key": ["aa"]},
     "both": {"type": "cloudpickle", "compress": True, "secret_key": ["aa"]},
+    "sqlite": {"type": "sqlite", "url": "cache.db"},
+    "cbor": {"type": "cbor"},
 }
 
 PREPARED = """
@@ -25,9 +27,14 @@ from fleche.config import cache_from_config
 import csv, importlib.metadata, itertools  # there may be no memory to load them later
 logging.disable()
 config, megabytes = eval(sys.argv[1]), int(sys.argv[2])
-store = cache_from_config({
-    "values": {**config, "root": "values"}, "calls": {**config, "root": "calls"}
-})
+if "url" in config:
+    pair = {"values": config, "calls": {**config, "type": "sql"}}
+else:
+    calls = {**config, "root": "calls"}
+    if config["type"] == "cbor":
+        calls["type"] = "pickle"
+    pair = {"values": {**config, "root": "values"}, "calls": calls}
+store = cache_from_config(pair)
 
 def used():
     with open("/proc/self/statm") as file:

@@ -24,6 +24,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "bag": {"type": "bagofholding_hdf", "root": "calls"},
     "bags": {"type": "bagofholding_hdf", "root": "calls", "prefix_length": 1},
     "sqlite": {"type": "sql", "url": "calls.db"},
+    "one database": {"type": "sql", "url": "calls.db"},
 }
 
 
@@ -37,9 +38,11 @@ def made(folder: Path, kind: str, size: int = 3) -> SizeLimitedCache:
     for key in ("root", "url"):
         if key in calls:
             calls[key] = str(folder / calls[key])
-    values = (
-        {"type": "memory"} if kind == "memory" else {"type": "pickle", "root": folder / "values"}
-    )
+    values: dict[str, Any] = {"type": "pickle", "root": folder / "values"}
+    if kind == "memory":
+        values = {"type": "memory"}
+    elif kind == "one database":
+        values = {**calls, "type": "sqlite"}
     return cache_from_config({"values": values, "calls": calls, "max_size": size})  # type: ignore[return-value]
 
 
