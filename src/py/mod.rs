@@ -84,7 +84,7 @@ pub mod _core {
     };
     #[pymodule_export]
     use super::tally::{
-        Tally, are_statistics_due, bytes_written, is_listening, set_listening, write_statistics_in,
+        Tally, are_statistics_due, is_listening, set_listening, write_statistics_in, written_so_far,
     };
     #[cfg(debug_assertions)]
     #[pymodule_export]

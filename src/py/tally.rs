@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyWeakrefReference;
 use smallvec::SmallVec;
 
-use crate::engine::disk::written;
+use crate::engine::disk::written::{self, Written};
 use crate::engine::fork::generation;
 use crate::engine::system::coarse_milliseconds;
 use crate::py::logs::DebugLogger;
@@ -65,10 +65,12 @@ pub fn are_statistics_due() -> bool {
             .is_ok()
 }
 
-/// How many bytes this thread has written into stores.
+/// How many bytes this thread has written into stores, and how many values it pickled that their
+/// serializer could not hold.
 #[pyfunction]
-pub fn bytes_written() -> u64 {
-    written::so_far()
+pub fn written_so_far() -> (u64, u64) {
+    let Written { bytes, pickled } = written::so_far();
+    (bytes, pickled)
 }
 
 /// What became of the calls of a function in a store, since it was last collected.
@@ -81,10 +83,12 @@ pub struct Tally {
     failed: AtomicU64,
     nanoseconds: AtomicU64,
     bytes: AtomicU64,
+    pickled: AtomicU64,
 }
 
-/// Hits, misses, computed and failed calls, the seconds that computing took, bytes written.
-type Counts = (u64, u64, u64, u64, f64, u64);
+/// Hits, misses, computed and failed calls, the seconds that computing took, bytes written, and
+/// values pickled.
+type Counts = (u64, u64, u64, u64, f64, u64, u64);
 
 #[pymethods]
 impl Tally {
@@ -94,8 +98,20 @@ impl Tally {
     }
 
     /// Adds to the numbers.
-    #[pyo3(signature = (*, hits = 0, misses = 0, computed = 0, failed = 0, seconds = 0.0, bytes = 0))]
-    fn add(&self, hits: u64, misses: u64, computed: u64, failed: u64, seconds: f64, bytes: u64) {
+    #[pyo3(signature = (
+        *, hits = 0, misses = 0, computed = 0, failed = 0, seconds = 0.0, bytes = 0, pickled = 0
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "each by its name")]
+    fn add(
+        &self,
+        hits: u64,
+        misses: u64,
+        computed: u64,
+        failed: u64,
+        seconds: f64,
+        bytes: u64,
+        pickled: u64,
+    ) {
         let took = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         add(&self.hits, hits);
         add(&self.misses, misses);
@@ -103,6 +119,7 @@ impl Tally {
         add(&self.failed, failed);
         add(&self.nanoseconds, nanoseconds(took));
         add(&self.bytes, bytes);
+        add(&self.pickled, pickled);
     }
 
     /// The numbers, which are zero from now on.
@@ -116,6 +133,7 @@ impl Tally {
             take(&self.failed),
             take(&self.nanoseconds) as f64 / 1e9,
             take(&self.bytes),
+            take(&self.pickled),
         )
     }
 }
@@ -136,8 +154,9 @@ impl Tally {
         }
     }
 
-    pub fn saved(&self, bytes: u64) {
-        add(&self.bytes, bytes);
+    pub fn saved(&self, written: Written) {
+        add(&self.bytes, written.bytes);
+        add(&self.pickled, written.pickled);
     }
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import json
 import multiprocessing
 import os
@@ -21,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fleche as package
-from fleche import _core, cache, fleche
+from fleche import _core, cache, events, fleche
 from fleche.caches import BaseCache
 from fleche.cli import main
 from fleche.config import cache_from_config
@@ -499,6 +501,44 @@ def test_the_command_shows_an_empty_store(
     with pytest.raises(SystemExit):
         main(["stats", "--days", "0"])
     assert "give 1 for today" in capsys.readouterr().err
+
+
+@fleche
+def chained(x: Any) -> Any:
+    # No CBOR holds it; what `half` gives it does.
+    return collections.ChainMap({"x": x})
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["core", "python"])
+def test_what_cbor_cannot_hold_is_counted(is_told: bool, tmp_path: Path) -> None:
+    config = {"template": "cbor", "root": str(tmp_path), "fallback": "pickle", "secret_key": "00"}
+    with cache(cache_from_config(config)), contextlib.ExitStack() as stack:
+        if is_told:
+            # Such calls are made in Python.
+            stack.enter_context(events.subscribe(lambda event: None))
+        half(1), half(1)
+        chained(3), chained(3), chained(4)
+        found = package.stats()
+        assert found.pickled == found.to_dict()["pickled"] == 2
+        assert (chained.stats().pickled, half.stats().pickled) == (2, 0)
+        assert "2 pickled" in repr(found)
+    flushing.flush()
+    assert sum(counts.pickled for counts in written(tmp_path).values()) == 2
+
+
+def test_the_command_tells_what_was_pickled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fleche.toml").write_text(
+        '[default]\nroot = true\ncache = "work"\n[work]\ntemplate = "cbor"\nroot = "store"\n'
+        'fallback = "pickle"\nsecret_key = "00"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    with cache("work"):
+        chained(3)
+    flushing.flush()
+    assert main(["stats"]) == 0
+    assert "1 value pickled, as CBOR could not hold" in capsys.readouterr().out
 
 
 # --- database servers ------------------------------------------------------------------------

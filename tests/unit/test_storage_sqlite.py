@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from fleche import cache, fleche, meta
+from fleche import _core, cache, fleche, meta
 from fleche.caches import Cache
 from fleche.config import cache_from_config, storage_from_config, storage_to_config
 from fleche.metadata import Tags
@@ -216,6 +217,16 @@ def test_keys_of_cbor_alone(tmp_path: Path) -> None:
         tmp_path / "cache.db", serializer="cbor", fallback="pickle", secret_key=b"key"
     )
     assert signed.load(signed.save(slice(1, 2))) == slice(1, 2)
+
+
+def test_an_error_of_measuring_begins_with_the_path(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    storage = ValueSqlite(path)
+    storage.save("a" * 300)
+    storage._handle.close()
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(OSError, match=f"cannot read values in the database {re.escape(str(path))}"):
+        _core.Survey().measure(storage._handle)
 
 
 @pytest.mark.parametrize("url", [":memory:", "postgresql://host/db", ""])

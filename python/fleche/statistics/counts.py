@@ -30,13 +30,14 @@ class Counts:
         uncached: by reason, how many were not cached.
     """
 
-    __slots__ = ("bytes", "computed", "evicted", "failed", "hits", "misses", "seconds", "uncached")
-
     #: Every number but those of the reasons.
-    NUMBERS = ("hits", "misses", "computed", "failed", "evicted", "bytes", "seconds")
+    NUMBERS = "hits", "misses", "computed", "failed", "evicted", "bytes", "pickled", "seconds"
+
+    __slots__ = (*NUMBERS, "uncached")
 
     def __init__(self, uncached: Mapping[str, int] = {}, **numbers: float) -> None:
         self.hits = self.misses = self.computed = self.failed = self.evicted = self.bytes = 0
+        self.pickled = 0
         self.seconds = 0.0
         self.uncached = dict(uncached)
         for name, number in numbers.items():

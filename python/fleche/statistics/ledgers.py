@@ -111,7 +111,7 @@ class Ledger:
     def _collect(self) -> None:
         day = _today()
         for (module, function), tally in list(self._tallies.items()):
-            hits, misses, computed, failed, seconds, size = tally.take()
+            hits, misses, computed, failed, seconds, size, pickled = tally.take()
             counts = Counts(
                 hits=hits,
                 misses=misses,
@@ -119,6 +119,7 @@ class Ledger:
                 failed=failed,
                 seconds=seconds,
                 bytes=size,
+                pickled=pickled,
             )
             if counts:
                 add(self._rows, [(Row(day, module, function), counts)])

@@ -83,6 +83,11 @@ class Statistics:
         return self._total.bytes
 
     @property
+    def pickled(self) -> int:
+        """How many values were pickled, as CBOR could not hold them (`fallback = "pickle"`)."""
+        return self._total.pickled
+
+    @property
     def evicted(self) -> int:
         """How many calls were removed, of whichever functions."""
         return self._total.evicted
@@ -112,7 +117,7 @@ class Statistics:
     def to_dict(self) -> dict[str, Any]:
         """The numbers, as JSON has them."""
         names = "hits", "misses", "hit_rate", "computed", "failed", "seconds_computed"
-        more = "seconds_saved", "bytes", "evicted", "uncached"
+        more = "seconds_saved", "bytes", "pickled", "evicted", "uncached"
         return {name: getattr(self, name) for name in (*names, *more)}
 
     def __repr__(self) -> str:
@@ -122,6 +127,8 @@ class Statistics:
         shown.append(f"{_duration(self.seconds_saved)} saved")
         shown.append(f"{_duration(self.seconds_computed)} computed")
         shown.append(f"{self.bytes} bytes written")
+        if self.pickled:
+            shown.append(f"{self.pickled} pickled, not CBOR")
         shown += [f"{number} uncached ({reason})" for reason, number in self.uncached.items()]
         return f"<Statistics: {', '.join(shown)}>"
 

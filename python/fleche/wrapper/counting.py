@@ -33,9 +33,9 @@ class Counting:
         """A call raised."""
         self._note(cache, "Failed", key, (seconds, error), failed=1)
 
-    def saved(self, cache: Any, key: str, size: int) -> None:
-        """A result was stored."""
-        self._note(cache, "Saved", key, (size,), bytes=size)
+    def saved(self, cache: Any, key: str, size: int, pickled: int) -> None:
+        """A result was stored; `pickled`: how many values had to be pickled for it."""
+        self._note(cache, "Saved", key, (size,), bytes=size, pickled=pickled)
 
     def uncached(self, cache: Any, key: str | None, reason: str) -> None:
         """A call, or its result, is not cached; `cache`: `None` if there is none."""

@@ -140,7 +140,7 @@ class Misses:
     ) -> Computation | None:
         """Admit a call to the cache, and ask its metadata; `None` if it is to run uncached."""
         call = self.call_of(arguments, code)
-        already = _core.bytes_written()
+        already = _core.written_so_far()
         try:
             admitted = admit(cache, key, call, digests)
         except Exception as failure:
@@ -156,10 +156,10 @@ class Misses:
                     "Cache failed to prepare call of %s (%s)", self.name, key, exc_info=True
                 )
             return None
-        size = _core.bytes_written() - already
+        written = _since(already)
         begun = before(self._metadata(), call)
         computation = Computation(self, cache, key, call, digests, admitted, begun, with_files)
-        computation.size, computation.started = size, time.perf_counter()
+        computation.written, computation.started = written, time.perf_counter()
         return computation
 
     def _metadata(self) -> tuple[MetaData, ...]:
@@ -291,7 +291,7 @@ class Computation:
         self.begun = begun
         self.with_files = with_files
         # What was written for its arguments, and when it began; `None`: the core counted it.
-        self.size = 0
+        self.written = 0, 0
         self.started: float | None = None
 
     def _took(self) -> float | None:
@@ -378,10 +378,10 @@ class Computation:
                 _core.check_files(call.arguments, self.digests, self.with_files, misses.typed)
             recorded = after(self.begun, call)
             logger.debug("Saving result for %s with key %s", misses.name, self.key)
-            already = _core.bytes_written()
+            already = _core.written_so_far()
             self.admitted.commit(result, recorded)
-            size = self.size + _core.bytes_written() - already
-            misses.counting.saved(self.cache, self.key, size)
+            size, pickled = map(sum, zip(self.written, _since(already), strict=True))
+            misses.counting.saved(self.cache, self.key, size, pickled)
             # Not before: where nothing can be saved, one warning says so.
             for argument in dict.fromkeys(call._unsaved or ()):
                 warn_of_unsaved_argument(argument)
@@ -390,6 +390,12 @@ class Computation:
             if misses.is_strict():
                 raise
             misses.say_unsaved(self.key, error, self.cache)
+
+
+def _since(already: tuple[int, int]) -> tuple[int, int]:
+    """How many bytes, and values that had to be pickled, this thread wrote since then."""
+    size, pickled = _core.written_so_far()
+    return size - already[0], pickled - already[1]
 
 
 def _is_file_change(error: Exception) -> bool:

@@ -1,16 +1,47 @@
-//! How many bytes this thread has written into stores: who wants to know how many an operation
-//! writes compares before and after.
+//! What this thread has written into stores: who wants to know what an operation writes compares
+//! before and after.
 
 use std::cell::Cell;
 
+/// What was written.
+#[derive(Clone, Copy, Default)]
+pub struct Written {
+    pub bytes: u64,
+    /// Values that their serializer could not hold, so that they were pickled.
+    pub pickled: u64,
+}
+
+impl Written {
+    /// What was written since it was as much as `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            bytes: self.bytes.wrapping_sub(earlier.bytes),
+            pickled: self.pickled.wrapping_sub(earlier.pickled),
+        }
+    }
+
+    pub fn and(self, more: Self) -> Self {
+        Self {
+            bytes: self.bytes.wrapping_add(more.bytes),
+            pickled: self.pickled.wrapping_add(more.pickled),
+        }
+    }
+}
+
 thread_local! {
-    static WRITTEN: Cell<u64> = const { Cell::new(0) };
+    static WRITTEN: Cell<Written> = const { Cell::new(Written { bytes: 0, pickled: 0 }) };
 }
 
 pub fn count(bytes: usize) {
-    WRITTEN.set(WRITTEN.get().wrapping_add(bytes as u64));
+    let bytes = bytes as u64;
+    WRITTEN.set(so_far().and(Written { bytes, pickled: 0 }));
 }
 
-pub fn so_far() -> u64 {
+pub fn count_pickled() {
+    let pickled = 1;
+    WRITTEN.set(so_far().and(Written { bytes: 0, pickled }));
+}
+
+pub fn so_far() -> Written {
     WRITTEN.get()
 }

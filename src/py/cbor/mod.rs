@@ -28,6 +28,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::engine::cbor::{Error, Head, Major, Reader, Writer, tag};
+use crate::engine::disk::written;
 use crate::engine::sign::Keys;
 use crate::py::bytes;
 use crate::py::errors;
@@ -142,6 +143,7 @@ impl CborSerializer {
         NOTE_FALLBACK
             .get(py)?
             .call1((&refusal.class, refusal.message()))?;
+        written::count_pickled();
         let mut writer = Writer::new();
         writer.tag(tag::PICKLE);
         writer.length(Major::Array, 2);

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{CachedFunction, Identity};
-use crate::engine::disk::written;
+use crate::engine::disk::written::{self, Written};
 use crate::engine::system::{ProcessorSeconds, processor_seconds};
 use crate::py::caches::PlainCall;
 use crate::py::files::check_files;
@@ -73,7 +73,7 @@ struct Begun<'py> {
     plain: PlainCall,
     metadata: Metadata<'py>,
     /// What was written for its arguments.
-    bytes: u64,
+    written: Written,
     started: Instant,
 }
 
@@ -123,7 +123,7 @@ impl CachedFunction {
         Ok(Some(Begun {
             plain,
             metadata,
-            bytes: written::so_far() - already,
+            written: written::so_far().since(already),
             started: Instant::now(),
         }))
     }
@@ -151,7 +151,7 @@ impl CachedFunction {
         let Begun {
             plain,
             metadata,
-            mut bytes,
+            written: before,
             ..
         } = begun;
         let code = identity.code_digest.bind(py);
@@ -191,9 +191,9 @@ impl CachedFunction {
         });
         match saved {
             Ok(()) => {
-                bytes += written::so_far() - already;
+                let written = written::so_far().since(already).and(before);
                 self.tallies
-                    .count_last(cache, of, |tally| tally.saved(bytes))?;
+                    .count_last(cache, of, |tally| tally.saved(written))?;
                 Ok(result)
             }
             Err(error) if error.is_instance_of::<PyException>(py) => {

@@ -50,6 +50,9 @@ def _run(given: argparse.Namespace, output: Output) -> int:
         output.line(f"{hits}, {misses}; about {saved} saved, {computed} computed", "bold")
         for reason, number in sorted(found.uncached.items()):
             output.line(f"{count(number, 'call')} not cached: {reason}")
+        if found.pickled:
+            values = count(found.pickled, "value")
+            output.line(f"{values} pickled, as CBOR could not hold them (fallback = 'pickle')")
         if found.evicted:
             output.line(f"{count(found.evicted, 'call')} evicted")
 
@@ -58,7 +61,7 @@ def _run(given: argparse.Namespace, output: Output) -> int:
 
 
 def _columns(first: str) -> list[Column]:
-    numbers = "hits", "misses", "hit rate", "saved", "computed", "written", "uncached"
+    numbers = "hits", "misses", "hit rate", "saved", "computed", "written", "pickled", "uncached"
     return [Column(first, style="bold"), *(Column(title, right=True) for title in numbers)]
 
 
@@ -72,6 +75,7 @@ def _row(name: str, found: Statistics) -> tuple[str, ...]:
         duration(found.seconds_saved),
         duration(found.seconds_computed),
         size(found.bytes),
+        f"{found.pickled:,}",
         f"{sum(found.uncached.values()):,}",
     )
 

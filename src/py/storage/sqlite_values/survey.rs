@@ -1,6 +1,7 @@
 //! What the values of a database take, for surveys of whole stores.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use super::SqliteValues;
 use crate::engine::digest::Hash;
@@ -11,13 +12,17 @@ use crate::engine::survey::{Folder, Room, Survey, Values, walk};
 
 /// Rows, and the files beside them.
 struct Both<'a> {
+    path: &'a Path,
     database: &'a Database,
     store: &'a Store,
 }
 
 impl Values for Both<'_> {
     fn mentions(&self, key: &Hash, is_wanted: &dyn Fn(&Hash) -> bool) -> Result<HashSet<Hash>> {
-        let found = self.database.load_value(key).map_err(unread)?;
+        let found = self
+            .database
+            .load_value(key)
+            .map_err(|error| unread(self.path, error))?;
         match found {
             Some(Found {
                 content: Content::Here(data),
@@ -35,7 +40,10 @@ impl Values for Both<'_> {
 impl SqliteValues {
     /// What the values take, and what the files beside the database take on the disk.
     pub fn measure(&self, store: &Store, survey: &mut Survey) -> Result<(Room, u64)> {
-        let rows = self.database.measure_values().map_err(unread)?;
+        let Self { path, database, .. } = self;
+        let rows = database
+            .measure_values()
+            .map_err(|error| unread(path, error))?;
         let files = walk(store.root())?;
         let mut entries = rows;
         entries.extend(files.entries);
@@ -46,17 +54,22 @@ impl SqliteValues {
             entries,
             blocks: files.blocks,
         };
-        let database = &self.database;
-        let room = survey.measure(&Both { database, store }, &folder)?;
+        let both = Both {
+            path,
+            database,
+            store,
+        };
+        let room = survey.measure(&both, &folder)?;
         Ok((room, folder.blocks))
     }
 }
 
-fn unread(error: sqlite::Error) -> Error {
+fn unread(path: &Path, error: sqlite::Error) -> Error {
     match error {
         sqlite::Error::Interrupted => Error::Interrupted,
-        error => Error::io("read values in", std::path::Path::new("the database"))(
-            std::io::Error::other(error.to_string()),
-        ),
+        error => {
+            let reason = std::io::Error::other(error.to_string());
+            Error::io("read values in the database", path)(reason)
+        }
     }
 }
