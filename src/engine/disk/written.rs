@@ -13,6 +13,7 @@ pub struct Written {
 
 impl Written {
     /// What was written since it was as much as `earlier`.
+    #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
             bytes: self.bytes.wrapping_sub(earlier.bytes),
@@ -20,6 +21,7 @@ impl Written {
         }
     }
 
+    #[must_use]
     pub fn and(self, more: Self) -> Self {
         Self {
             bytes: self.bytes.wrapping_add(more.bytes),

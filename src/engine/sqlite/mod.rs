@@ -5,8 +5,10 @@
 //! wait (write-ahead log). Before a fork all connections are closed: what SQLite knows of open
 //! files and their locks would be wrong in the child, and in the end its parent's.
 
+mod changes;
 mod folding;
 mod left_over;
+mod log_writes;
 mod open;
 mod query;
 mod records;

@@ -12,7 +12,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 
-use super::{Database, Error, Failure, Journal};
+use super::changes::change;
+use super::{Database, Error, Failure, Journal, log_writes};
 use crate::engine::disk::reach;
 use crate::engine::fork::Lock;
 use crate::engine::system::{file_identity, may_write};
@@ -282,7 +283,10 @@ impl Database {
             return Err(failed(read_only()));
         }
         let connect = || {
-            let mut connection = Connection::open_with_flags(path, flags)?;
+            let mut connection = match log_writes::name() {
+                Some(name) => Connection::open_with_flags_and_vfs(path, flags, name)?,
+                None => Connection::open_with_flags(path, flags)?,
+            };
             self.set_up(&mut connection)?;
             // Of new files. What a save changes lies in many pages: small ones are less to write.
             connection.pragma_update(None, "page_size", PAGE_BYTES)?;
@@ -447,8 +451,5 @@ fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     if present == 8 {
         return Ok(());
     }
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
-    transaction.commit()
+    change(connection, |transaction| transaction.execute_batch(SCHEMA))
 }

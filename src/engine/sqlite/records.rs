@@ -1,8 +1,9 @@
 //! Saving, loading, evicting and listing records.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
+use super::changes::change;
 use super::{Database, Error, Intent, schemes};
 use crate::engine::disk::written;
 use crate::engine::record::Row;
@@ -51,11 +52,10 @@ impl Database {
     /// all of it or nothing.
     pub fn save(&self, record: &Row, scheme: Scheme) -> Result<(), Error> {
         self.with("saving a call to", Intent::Write, |connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            schemes::note(&transaction, scheme)?;
-            save_in(&transaction, record)?;
-            transaction.commit()
+            change(connection, |transaction| {
+                schemes::note(transaction, scheme)?;
+                save_in(transaction, record)
+            })
         })
     }
 
@@ -105,17 +105,17 @@ impl Database {
 
     pub fn evict(&self, key: &str) -> Result<(), Error> {
         self.with("evicting a call from", Intent::Free, |connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Not left to the cascade: another program may have made the tables without it.
-            for statement in [
-                "DELETE FROM arguments WHERE call_key = ?",
-                "DELETE FROM metadata WHERE call_key = ?",
-                "DELETE FROM calls WHERE key = ?",
-            ] {
-                transaction.prepare_cached(statement)?.execute([key])?;
-            }
-            transaction.commit()
+            change(connection, |transaction| {
+                // Not left to the cascade: another program may have made the tables without it.
+                for statement in [
+                    "DELETE FROM arguments WHERE call_key = ?",
+                    "DELETE FROM metadata WHERE call_key = ?",
+                    "DELETE FROM calls WHERE key = ?",
+                ] {
+                    transaction.prepare_cached(statement)?.execute([key])?;
+                }
+                Ok(())
+            })
         })
     }
 

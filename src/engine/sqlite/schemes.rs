@@ -3,8 +3,9 @@
 //! A database with calls and without such a name was filled by somebody else, who knows only
 //! `sha256`.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension};
 
+use super::changes::change;
 use super::{Database, Error, Intent};
 use crate::engine::schemes::{Scheme, Schemes};
 
@@ -35,11 +36,10 @@ impl Database {
     /// Notes that every call is under a key of this scheme.
     pub fn hold_only(&self, scheme: Scheme) -> Result<(), Error> {
         self.with("noting the digest scheme of", Intent::Write, |connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.execute("DELETE FROM fleche_schemes", [])?;
-            insert(&transaction, scheme)?;
-            transaction.commit()
+            change(connection, |transaction| {
+                transaction.execute("DELETE FROM fleche_schemes", [])?;
+                insert(transaction, scheme)
+            })
         })
     }
 }

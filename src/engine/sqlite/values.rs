@@ -11,10 +11,9 @@
 //! as if it were empty. Rows are kept in the order in which they came, found by an index of keys.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{
-    CachedStatement, Connection, OptionalExtension, Row as SqlRow, TransactionBehavior,
-};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow};
 
+use super::changes::change;
 use super::records::{load_result_in, save_in};
 use super::{Database, Error, Intent, schemes};
 use crate::engine::digest::{Hash, Hex, parse_hex};
@@ -189,15 +188,15 @@ impl Database {
     /// Removes values; they may be absent.
     pub fn evict_values(&self, keys: &[Hash]) -> Result<(), Error> {
         self.with("evicting a value from", Intent::Free, |connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let statement = "DELETE FROM fleche_values WHERE key = ?";
-            if let Some(mut statement) = prepared(&transaction, statement)? {
-                for key in keys {
-                    statement.execute([key])?;
+            change(connection, |transaction| {
+                let statement = "DELETE FROM fleche_values WHERE key = ?";
+                if let Some(mut statement) = prepared(transaction, statement)? {
+                    for key in keys {
+                        statement.execute([key])?;
+                    }
                 }
-            }
-            transaction.commit()
+                Ok(())
+            })
         })
     }
 
@@ -240,28 +239,28 @@ impl Database {
             let mut failures = Vec::new();
             self.with("rewriting the values in", Intent::Write, |connection| {
                 failures.clear();
-                let transaction =
-                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                for key in keys {
-                    let Some(Found {
-                        content: Content::Here(data),
-                        ..
-                    }) = load_in(&transaction, key)?
-                    else {
-                        continue;
-                    };
-                    match convert(&data) {
-                        Ok(Some(converted)) => {
-                            let statement = "UPDATE fleche_values SET data = ?2 WHERE key = ?1";
-                            transaction
-                                .prepare_cached(statement)?
-                                .execute((key, converted))?;
+                change(connection, |transaction| {
+                    for key in keys {
+                        let Some(Found {
+                            content: Content::Here(data),
+                            ..
+                        }) = load_in(transaction, key)?
+                        else {
+                            continue;
+                        };
+                        match convert(&data) {
+                            Ok(Some(converted)) => {
+                                let statement = "UPDATE fleche_values SET data = ?2 WHERE key = ?1";
+                                transaction
+                                    .prepare_cached(statement)?
+                                    .execute((key, converted))?;
+                            }
+                            Ok(None) => {}
+                            Err(error) => failures.push((*key, error)),
                         }
-                        Ok(None) => {}
-                        Err(error) => failures.push((*key, error)),
                     }
-                }
-                transaction.commit()
+                    Ok(())
+                })
             })?;
             for (key, error) in &failures {
                 failed(key, error);
@@ -272,9 +271,9 @@ impl Database {
 }
 
 fn save_values(connection: &mut Connection, values: &[NewValue]) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    save_values_in(&transaction, values)?;
-    transaction.commit()
+    change(connection, |transaction| {
+        save_values_in(transaction, values)
+    })
 }
 
 fn save_call(
@@ -283,11 +282,11 @@ fn save_call(
     scheme: Scheme,
     values: &[NewValue],
 ) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    save_values_in(&transaction, values)?;
-    schemes::note(&transaction, scheme)?;
-    save_in(&transaction, record)?;
-    transaction.commit()
+    change(connection, |transaction| {
+        save_values_in(transaction, values)?;
+        schemes::note(transaction, scheme)?;
+        save_in(transaction, record)
+    })
 }
 
 fn save_values_in(connection: &Connection, values: &[NewValue]) -> rusqlite::Result<()> {
