@@ -12,11 +12,11 @@ use super::{Database, Journal};
 use crate::engine::fork::NoFork;
 
 /// After how many pages more the log is folded in.
-const PAGES: u32 = 2048;
+const PAGES: u32 = 4096;
 
 /// From this length on nobody is let in between: else it may never be folded in to its end, and
 /// begun anew, while others write all the time.
-const LONG: u32 = 8 * PAGES;
+const LONG: u32 = 4 * PAGES;
 
 /// How long a log was when it was written to, and is to be when it is folded in.
 #[derive(Debug, Default)]

@@ -21,6 +21,9 @@ use crate::engine::wait::Looks;
 
 const PAGE_BYTES: u32 = 2048;
 
+/// What a connection keeps of the database in memory.
+const CACHE_KIB: i64 = 8192;
+
 /// How many steps a statement takes between two looks for an interrupt: about a millisecond.
 const STEPS: std::ffi::c_int = 10_000;
 
@@ -290,6 +293,7 @@ impl Database {
             self.set_up(&mut connection)?;
             // Of new files. What a save changes lies in many pages: small ones are less to write.
             connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             self.set_journal(&connection)?;
             connection.pragma_update(None, "foreign_keys", "ON")?;
             // The write-ahead log is synced when it is folded in: a crash of the process loses
