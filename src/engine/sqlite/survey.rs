@@ -1,26 +1,46 @@
-//! What all records of a database are of, read in a pass over each table.
+//! What all records of a database are of, read in a pass over each table, by two threads.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::OnceLock;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
+use super::two::{Readers, Rows};
 use super::values::{hash, prepared};
-use super::{Database, Error, Intent};
+use super::{Database, Error};
 use crate::engine::digest::{Hash, parse_hex, sha256};
-use crate::engine::survey::{Survey, Times};
+use crate::engine::survey::{ByKey, Survey, Times};
 
 /// What a digest that is no hash is stored under, of scheme `sha256`.
 const OWN_DIGEST: &[u8] = b"__fleche_own_digest__";
 
-/// A call of which the rest is to come.
-struct Call {
-    function: u32,
-    is_timed: bool,
+/// Calls in the order of their rows: what belongs to them was saved in the same order.
+#[derive(Default)]
+struct Calls {
+    keys: Vec<Hash>,
+    functions: Vec<u32>,
+    places: OnceLock<Places>,
 }
 
-type Calls = HashMap<Hash, Call, BuildHasherDefault<FirstBytes>>;
+type Places = HashMap<Hash, usize, BuildHasherDefault<FirstBytes>>;
+
+impl Calls {
+    /// Where a call is; `last`: the one that was found before.
+    fn find(&self, key: &Hash, last: &mut usize) -> Option<usize> {
+        let is_there = |place: &usize| self.keys.get(*place) == Some(key);
+        let near = [*last, *last + 1].into_iter().find(is_there);
+        let place = near.or_else(|| self.places().get(key).copied())?;
+        *last = place;
+        Some(place)
+    }
+
+    fn places(&self) -> &Places {
+        let pairs = || self.keys.iter().copied().zip(0..);
+        self.places.get_or_init(|| pairs().collect())
+    }
+}
 
 /// Keys are digests: their beginning is as good as any hash.
 #[derive(Default)]
@@ -41,42 +61,113 @@ impl Hasher for FirstBytes {
 }
 
 impl Database {
-    /// The values that are in the database itself, with their lengths, in the order of their keys.
-    pub fn measure_values(&self) -> Result<Vec<(Hash, u64)>, Error> {
-        let statement = "SELECT key, length(data) FROM fleche_values WHERE data IS NOT NULL";
-        self.with("measuring the values in", Intent::Read, |connection| {
-            let Some(mut statement) = prepared(connection, statement)? else {
-                return Ok(Vec::new());
-            };
-            let mut rows = statement.query([])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let length: i64 = row.get(1)?;
-                let key = hash(row, 0)?;
-                found.extend(key.map(|key| (key, u64::try_from(length).unwrap_or(0))));
+    /// The values that are in the database itself, with their lengths.
+    pub fn measure_values(&self) -> Result<ByKey<u64>, Error> {
+        let statement = "SELECT key, length(data) FROM fleche_values \
+             WHERE data IS NOT NULL AND rowid BETWEEN ?1 AND ?2";
+        self.with_readers("measuring the values in", |readers| {
+            if prepared(readers.one(), statement)?.is_none() {
+                return Ok(ByKey::default());
             }
-            found.sort_unstable();
+            let halves = readers.read("fleche_values", |connection, rows| {
+                let mut statement = connection.prepare_cached(statement)?;
+                let mut rows = statement.query(rows)?;
+                let mut found = ByKey::default();
+                while let Some(row) = rows.next()? {
+                    let length: i64 = row.get(1)?;
+                    if let Some(key) = hash(row, 0)? {
+                        found.push(key, u64::try_from(length).unwrap_or(0));
+                    }
+                }
+                Ok(found)
+            })?;
+            let mut found = ByKey::default();
+            halves.into_iter().for_each(|half| found.append(half));
             Ok(found)
         })
     }
 
     /// What its records are of; `needs`: with the values that they need.
     pub fn survey(&self, needs: bool) -> Result<Survey, Error> {
-        self.with("reading the calls in", Intent::Read, |connection| {
-            // One transaction, so that the tables belong together.
-            let transaction = connection.transaction()?;
-            let survey = survey(&transaction, needs)?;
-            transaction.commit()?;
-            Ok(survey)
+        self.with_readers("reading the calls in", |readers| survey(readers, needs))
+    }
+
+    /// How many records there are, and how many bytes they take.
+    pub fn measure(&self) -> Result<(u64, u64), Error> {
+        let tables = [
+            (
+                "calls",
+                "octet_length(key) + octet_length(name) + coalesce(octet_length(module), 0) \
+                 + coalesce(octet_length(version), 0) + coalesce(length(code_digest), 0) \
+                 + coalesce(length(result), 0)",
+            ),
+            ("arguments", "octet_length(name) + octet_length(value)"),
+            ("metadata", "octet_length(name) + octet_length(data)"),
+        ];
+        self.with_readers("measuring the calls in", |readers| {
+            let (mut calls, mut bytes) = (0, 0);
+            for (table, length) in tables {
+                let statement = format!(
+                    "SELECT count(*), coalesce(sum({length}), 0) FROM {table} \
+                     WHERE rowid BETWEEN ?1 AND ?2"
+                );
+                let halves = readers.read(table, |connection, rows| {
+                    let mut statement = connection.prepare_cached(&statement)?;
+                    statement.query_row(rows, |row| Ok((row.get(0)?, row.get(1)?)))
+                })?;
+                for (rows, length) in halves {
+                    let [rows, length]: [i64; 2] = [rows, length];
+                    bytes += u64::try_from(length).unwrap_or(0);
+                    if table == "calls" {
+                        calls += u64::try_from(rows).unwrap_or(0);
+                    }
+                }
+            }
+            Ok((calls, bytes))
         })
     }
 }
 
-fn survey(connection: &Connection, needs: bool) -> rusqlite::Result<Survey> {
+fn survey(readers: &mut Readers<'_>, needs: bool) -> rusqlite::Result<Survey> {
+    let halves = readers.read("calls", |connection, rows| {
+        calls_of(connection, rows, needs)
+    })?;
     let mut survey = Survey::default();
     let mut calls = Calls::default();
-    let mut statement = connection.prepare_cached("SELECT key, name, module, result FROM calls")?;
-    let mut rows = statement.query([])?;
+    for (half, of_half) in halves {
+        let numbers = survey.append(half);
+        let functions = of_half.functions.iter();
+        let functions = functions.map(|function| numbers[*function as usize]);
+        calls.functions.extend(functions);
+        calls.keys.extend(of_half.keys);
+    }
+    let mut is_timed = vec![false; calls.keys.len()];
+    let halves = readers.read("metadata", |connection, rows| {
+        times_in(connection, rows, &calls)
+    })?;
+    // In the order of the rows, as sums of fractions differ by it.
+    for (call, times) in halves.into_iter().flatten() {
+        if !std::mem::replace(&mut is_timed[call], true) {
+            survey.took(calls.functions[call], times);
+        }
+    }
+    if needs {
+        let halves = readers.read("arguments", |connection, rows| {
+            arguments_of(connection, rows, &calls)
+        })?;
+        halves.into_iter().for_each(|half| survey.need_all(half));
+    }
+    Ok(survey)
+}
+
+/// The calls in these rows, by the numbers of functions in the survey.
+fn calls_of(connection: &Connection, rows: Rows, needs: bool) -> rusqlite::Result<(Survey, Calls)> {
+    let mut survey = Survey::default();
+    let mut calls = Calls::default();
+    let mut statement = connection.prepare_cached(
+        "SELECT key, name, module, result FROM calls WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid",
+    )?;
+    let mut rows = statement.query(rows)?;
     while let Some(row) = rows.next()? {
         let Some(key) = bytes(row, 0)?.and_then(parse_hex) else {
             continue;
@@ -87,43 +178,59 @@ fn survey(connection: &Connection, needs: bool) -> rusqlite::Result<Survey> {
         if needs && let Some(result) = bytes(row, 3)? {
             survey.need(function, storage_key(result));
         }
-        let call = Call {
-            function,
-            is_timed: false,
-        };
-        calls.insert(key, call);
+        calls.keys.push(key);
+        calls.functions.push(function);
     }
-    let mut statement =
-        connection.prepare_cached("SELECT call_key, data FROM metadata ORDER BY id")?;
-    let mut rows = statement.query([])?;
+    Ok((survey, calls))
+}
+
+/// Which calls took how long, by the metadata in these rows.
+fn times_in(
+    connection: &Connection,
+    rows: Rows,
+    calls: &Calls,
+) -> rusqlite::Result<Vec<(usize, Times)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT call_key, data FROM metadata WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query(rows)?;
+    let mut found = Vec::new();
+    let mut last = 0;
     while let Some(row) = rows.next()? {
         let key = bytes(row, 0)?.and_then(parse_hex);
-        let Some(call) = key.and_then(|key| calls.get_mut(&key)) else {
+        let Some(call) = key.and_then(|key| calls.find(&key, &mut last)) else {
             continue;
         };
-        if call.is_timed {
-            continue;
-        }
         let Some(data) = text(row, 1)? else { continue };
         if let Some(times) = times_of(connection, data)? {
-            call.is_timed = true;
-            survey.took(call.function, times);
+            found.push((call, times));
         }
     }
-    if needs {
-        let mut statement = connection.prepare_cached("SELECT call_key, value FROM arguments")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let key = bytes(row, 0)?.and_then(parse_hex);
-            let Some(call) = key.and_then(|key| calls.get(&key)) else {
-                continue;
-            };
-            if let Some(value) = bytes(row, 1)? {
-                survey.need(call.function, storage_key(value));
-            }
+    Ok(found)
+}
+
+/// The arguments in these rows, each with the function that needs it.
+fn arguments_of(
+    connection: &Connection,
+    rows: Rows,
+    calls: &Calls,
+) -> rusqlite::Result<ByKey<u32>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT call_key, value FROM arguments WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+    )?;
+    let mut rows = statement.query(rows)?;
+    let mut found = ByKey::default();
+    let mut last = 0;
+    while let Some(row) = rows.next()? {
+        let key = bytes(row, 0)?.and_then(parse_hex);
+        let Some(call) = key.and_then(|key| calls.find(&key, &mut last)) else {
+            continue;
+        };
+        if let Some(value) = bytes(row, 1)? {
+            found.push(storage_key(value), calls.functions[call]);
         }
     }
-    Ok(survey)
+    Ok(found)
 }
 
 fn bytes<'a>(row: &'a SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'a [u8]>> {
