@@ -26,13 +26,33 @@ struct Calls {
 
 type Places = HashMap<Hash, usize, BuildHasherDefault<FirstBytes>>;
 
+/// Where a call was found, and how often one was not near the one before.
+#[derive(Default)]
+struct Cursor {
+    last: usize,
+    jumps: usize,
+}
+
+/// So many calls may have nothing of a kind, between two that have.
+const NEAR: usize = 16;
+
+/// So often all calls are gone through, before their places are noted.
+const JUMPS: usize = 8;
+
 impl Calls {
-    /// Where a call is; `last`: the one that was found before.
-    fn find(&self, key: &Hash, last: &mut usize) -> Option<usize> {
-        let is_there = |place: &usize| self.keys.get(*place) == Some(key);
-        let near = [*last, *last + 1].into_iter().find(is_there);
-        let place = near.or_else(|| self.places().get(key).copied())?;
-        *last = place;
+    fn find(&self, key: &Hash, cursor: &mut Cursor) -> Option<usize> {
+        let in_rows = |rows: &[Hash]| rows.iter().position(|row| row == key);
+        let from = cursor.last.min(self.keys.len());
+        let to = (from + NEAR).min(self.keys.len());
+        let place = if let Some(place) = in_rows(&self.keys[from..to]) {
+            from + place
+        } else if cursor.jumps < JUMPS {
+            cursor.jumps += 1;
+            in_rows(&self.keys)?
+        } else {
+            self.places().get(key).copied()?
+        };
+        cursor.last = place;
         Some(place)
     }
 
@@ -91,41 +111,6 @@ impl Database {
     pub fn survey(&self, needs: bool) -> Result<Survey, Error> {
         self.with_readers("reading the calls in", |readers| survey(readers, needs))
     }
-
-    /// How many records there are, and how many bytes they take.
-    pub fn measure(&self) -> Result<(u64, u64), Error> {
-        let tables = [
-            (
-                "calls",
-                "octet_length(key) + octet_length(name) + coalesce(octet_length(module), 0) \
-                 + coalesce(octet_length(version), 0) + coalesce(length(code_digest), 0) \
-                 + coalesce(length(result), 0)",
-            ),
-            ("arguments", "octet_length(name) + octet_length(value)"),
-            ("metadata", "octet_length(name) + octet_length(data)"),
-        ];
-        self.with_readers("measuring the calls in", |readers| {
-            let (mut calls, mut bytes) = (0, 0);
-            for (table, length) in tables {
-                let statement = format!(
-                    "SELECT count(*), coalesce(sum({length}), 0) FROM {table} \
-                     WHERE rowid BETWEEN ?1 AND ?2"
-                );
-                let halves = readers.read(table, |connection, rows| {
-                    let mut statement = connection.prepare_cached(&statement)?;
-                    statement.query_row(rows, |row| Ok((row.get(0)?, row.get(1)?)))
-                })?;
-                for (rows, length) in halves {
-                    let [rows, length]: [i64; 2] = [rows, length];
-                    bytes += u64::try_from(length).unwrap_or(0);
-                    if table == "calls" {
-                        calls += u64::try_from(rows).unwrap_or(0);
-                    }
-                }
-            }
-            Ok((calls, bytes))
-        })
-    }
 }
 
 fn survey(readers: &mut Readers<'_>, needs: bool) -> rusqlite::Result<Survey> {
@@ -145,17 +130,23 @@ fn survey(readers: &mut Readers<'_>, needs: bool) -> rusqlite::Result<Survey> {
     let halves = readers.read("metadata", |connection, rows| {
         times_in(connection, rows, &calls)
     })?;
-    // In the order of the rows, as sums of fractions differ by it.
-    for (call, times) in halves.into_iter().flatten() {
-        if !std::mem::replace(&mut is_timed[call], true) {
-            survey.took(calls.functions[call], times);
+    for (half, length) in halves {
+        survey.record_bytes += length;
+        // In the order of the rows, as sums of fractions differ by it.
+        for (call, times) in half {
+            if !std::mem::replace(&mut is_timed[call], true) {
+                survey.took(calls.functions[call], times);
+            }
         }
     }
     if needs {
         let halves = readers.read("arguments", |connection, rows| {
             arguments_of(connection, rows, &calls)
         })?;
-        halves.into_iter().for_each(|half| survey.need_all(half));
+        for (half, length) in halves {
+            survey.record_bytes += length;
+            survey.need_all(half);
+        }
     }
     Ok(survey)
 }
@@ -165,10 +156,13 @@ fn calls_of(connection: &Connection, rows: Rows, needs: bool) -> rusqlite::Resul
     let mut survey = Survey::default();
     let mut calls = Calls::default();
     let mut statement = connection.prepare_cached(
-        "SELECT key, name, module, result FROM calls WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid",
+        "SELECT key, name, module, result, version, code_digest FROM calls \
+         WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid",
     )?;
     let mut rows = statement.query(rows)?;
     while let Some(row) = rows.next()? {
+        survey.records += 1;
+        survey.record_bytes += length(row, 6)?;
         let Some(key) = bytes(row, 0)?.and_then(parse_hex) else {
             continue;
         };
@@ -189,24 +183,26 @@ fn times_in(
     connection: &Connection,
     rows: Rows,
     calls: &Calls,
-) -> rusqlite::Result<Vec<(usize, Times)>> {
+) -> rusqlite::Result<(Vec<(usize, Times)>, u64)> {
     let mut statement = connection.prepare_cached(
-        "SELECT call_key, data FROM metadata WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        "SELECT data, name, call_key FROM metadata WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows = statement.query(rows)?;
     let mut found = Vec::new();
-    let mut last = 0;
+    let mut length_of_all = 0;
+    let mut cursor = Cursor::default();
     while let Some(row) = rows.next()? {
-        let key = bytes(row, 0)?.and_then(parse_hex);
-        let Some(call) = key.and_then(|key| calls.find(&key, &mut last)) else {
+        length_of_all += length(row, 2)?;
+        let key = bytes(row, 2)?.and_then(parse_hex);
+        let Some(call) = key.and_then(|key| calls.find(&key, &mut cursor)) else {
             continue;
         };
-        let Some(data) = text(row, 1)? else { continue };
+        let Some(data) = text(row, 0)? else { continue };
         if let Some(times) = times_of(connection, data)? {
             found.push((call, times));
         }
     }
-    Ok(found)
+    Ok((found, length_of_all))
 }
 
 /// The arguments in these rows, each with the function that needs it.
@@ -214,23 +210,25 @@ fn arguments_of(
     connection: &Connection,
     rows: Rows,
     calls: &Calls,
-) -> rusqlite::Result<ByKey<u32>> {
+) -> rusqlite::Result<(ByKey<u32>, u64)> {
     let mut statement = connection.prepare_cached(
-        "SELECT call_key, value FROM arguments WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        "SELECT value, name, call_key FROM arguments WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
     )?;
     let mut rows = statement.query(rows)?;
     let mut found = ByKey::default();
-    let mut last = 0;
+    let mut length_of_all = 0;
+    let mut cursor = Cursor::default();
     while let Some(row) = rows.next()? {
-        let key = bytes(row, 0)?.and_then(parse_hex);
-        let Some(call) = key.and_then(|key| calls.find(&key, &mut last)) else {
+        length_of_all += length(row, 2)?;
+        let key = bytes(row, 2)?.and_then(parse_hex);
+        let Some(call) = key.and_then(|key| calls.find(&key, &mut cursor)) else {
             continue;
         };
-        if let Some(value) = bytes(row, 1)? {
+        if let Some(value) = bytes(row, 0)? {
             found.push(storage_key(value), calls.functions[call]);
         }
     }
-    Ok(found)
+    Ok((found, length_of_all))
 }
 
 fn bytes<'a>(row: &'a SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'a [u8]>> {
@@ -238,6 +236,20 @@ fn bytes<'a>(row: &'a SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'a 
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes),
         _ => None,
     })
+}
+
+/// What the first columns take as text.
+fn length(row: &SqlRow<'_>, columns: usize) -> rusqlite::Result<u64> {
+    let mut length = 0;
+    for column in 0..columns {
+        length += match row.get_ref(column)? {
+            ValueRef::Null => 0,
+            ValueRef::Integer(number) => number.to_string().len(),
+            ValueRef::Real(number) => format!("{number:?}").len(),
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+        };
+    }
+    Ok(length as u64)
 }
 
 fn text<'a>(row: &'a SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'a str>> {

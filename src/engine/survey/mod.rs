@@ -62,6 +62,10 @@ pub struct Room {
 /// Calls that were read so far.
 #[derive(Debug, Default)]
 pub struct Survey {
+    /// How many records a database has, and what they take, with all arguments if these are asked
+    /// for.
+    pub records: u64,
+    pub record_bytes: u64,
     functions: Vec<Function>,
     numbers: HashMap<String, Vec<(Option<String>, u32)>>,
     /// Whose number was asked for last: calls of one function often follow each other.
@@ -142,6 +146,8 @@ impl Survey {
 
     /// Adds the calls of another one; the numbers of its functions here.
     pub fn append(&mut self, other: Self) -> Vec<u32> {
+        self.records += other.records;
+        self.record_bytes += other.record_bytes;
         let mut numbers = Vec::new();
         for each in other.functions {
             let number = self.number(&each.name, each.module.as_deref());

@@ -98,6 +98,13 @@ impl Survey {
         Ok(())
     }
 
+    /// How many records the database has that was read, with the values that they need, and what
+    /// they take in bytes.
+    fn records(&self) -> (u64, u64) {
+        let survey = self.survey();
+        (survey.records, survey.record_bytes)
+    }
+
     /// Adds a record that Python read.
     fn add(
         &self,
