@@ -162,14 +162,18 @@ fn calls_of(connection: &Connection, rows: Rows, needs: bool) -> rusqlite::Resul
     let mut rows = statement.query(rows)?;
     while let Some(row) = rows.next()? {
         survey.records += 1;
-        survey.record_bytes += length(row, 6)?;
-        let Some(key) = bytes(row, 0)?.and_then(parse_hex) else {
+        let mut columns = [None; 6];
+        for (number, column) in columns.iter_mut().enumerate() {
+            *column = measured(row, number, &mut survey.record_bytes)?;
+        }
+        let [key, name, module, result, ..] = columns;
+        let Some(key) = key.and_then(parse_hex) else {
             continue;
         };
-        let [name, module] = [text(row, 1)?, text(row, 2)?];
+        let [name, module] = [text(name), text(module)];
         let function = survey.number(name.unwrap_or_default(), module);
         survey.call(function);
-        if needs && let Some(result) = bytes(row, 3)? {
+        if needs && let Some(result) = result {
             survey.need(function, storage_key(result));
         }
         calls.keys.push(key);
@@ -189,20 +193,21 @@ fn times_in(
     )?;
     let mut rows = statement.query(rows)?;
     let mut found = Vec::new();
-    let mut length_of_all = 0;
+    let mut length = 0;
     let mut cursor = Cursor::default();
     while let Some(row) = rows.next()? {
-        length_of_all += length(row, 2)?;
-        let key = bytes(row, 2)?.and_then(parse_hex);
+        let data = measured(row, 0, &mut length)?;
+        measured(row, 1, &mut length)?;
+        let key = measured(row, 2, &mut 0)?.and_then(parse_hex);
         let Some(call) = key.and_then(|key| calls.find(&key, &mut cursor)) else {
             continue;
         };
-        let Some(data) = text(row, 0)? else { continue };
+        let Some(data) = text(data) else { continue };
         if let Some(times) = times_of(connection, data)? {
             found.push((call, times));
         }
     }
-    Ok((found, length_of_all))
+    Ok((found, length))
 }
 
 /// The arguments in these rows, each with the function that needs it.
@@ -216,44 +221,40 @@ fn arguments_of(
     )?;
     let mut rows = statement.query(rows)?;
     let mut found = ByKey::default();
-    let mut length_of_all = 0;
+    let mut length = 0;
     let mut cursor = Cursor::default();
     while let Some(row) = rows.next()? {
-        length_of_all += length(row, 2)?;
-        let key = bytes(row, 2)?.and_then(parse_hex);
+        let value = measured(row, 0, &mut length)?;
+        measured(row, 1, &mut length)?;
+        let key = measured(row, 2, &mut 0)?.and_then(parse_hex);
         let Some(call) = key.and_then(|key| calls.find(&key, &mut cursor)) else {
             continue;
         };
-        if let Some(value) = bytes(row, 0)? {
+        if let Some(value) = value {
             found.push(storage_key(value), calls.functions[call]);
         }
     }
-    Ok((found, length_of_all))
+    Ok((found, length))
 }
 
-fn bytes<'a>(row: &'a SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'a [u8]>> {
-    Ok(match row.get_ref(column)? {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes),
-        _ => None,
-    })
+/// A column's text, if it is one; what it takes is added to `length`.
+fn measured<'a>(
+    row: &'a SqlRow<'_>,
+    column: usize,
+    length: &mut u64,
+) -> rusqlite::Result<Option<&'a [u8]>> {
+    let (bytes, taken) = match row.get_ref(column)? {
+        ValueRef::Null => (None, 0),
+        ValueRef::Integer(number) => (None, number.to_string().len()),
+        ValueRef::Real(number) => (None, format!("{number:?}").len()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => (Some(bytes), bytes.len()),
+    };
+    *length += taken as u64;
+    Ok(bytes)
 }
 
-/// What the first columns take as text.
-fn length(row: &SqlRow<'_>, columns: usize) -> rusqlite::Result<u64> {
-    let mut length = 0;
-    for column in 0..columns {
-        length += match row.get_ref(column)? {
-            ValueRef::Null => 0,
-            ValueRef::Integer(number) => number.to_string().len(),
-            ValueRef::Real(number) => format!("{number:?}").len(),
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
-        };
-    }
-    Ok(length as u64)
-}
-
-fn text<'a>(row: &'a SqlRow<'_>, column: usize) -> rusqlite::Result<Option<&'a str>> {
-    Ok(bytes(row, column)?.and_then(|bytes| std::str::from_utf8(bytes).ok()))
+fn text(bytes: Option<&[u8]>) -> Option<&str> {
+    bytes.and_then(|bytes| std::str::from_utf8(bytes).ok())
 }
 
 /// The key of the value that has this digest.
@@ -263,8 +264,10 @@ fn storage_key(digest: &[u8]) -> Hash {
 
 /// What metadata says of a call's times; `None` if it says nothing.
 fn times_of(connection: &Connection, data: &str) -> rusqlite::Result<Option<Times>> {
-    let is_flat = data.starts_with('{') && !data[1..].contains(['{', '[', '\\']);
-    if is_flat {
+    // All are looked at, which is done for many at once.
+    let inner = data.as_bytes().iter().skip(1);
+    let others = inner.filter(|each| matches!(each, b'{' | b'[' | b'\\'));
+    if data.starts_with('{') && others.count() == 0 {
         let Some(stopped) = member(data, "\"timestop\":") else {
             return Ok(None);
         };
@@ -298,7 +301,9 @@ fn times_of(connection: &Connection, data: &str) -> rusqlite::Result<Option<Time
 /// What stands behind a name in an object without others in it, and without escapes: there it
 /// can be nothing but a member's.
 fn member<'a>(data: &'a str, name: &str) -> Option<&'a str> {
-    let (_, behind) = data.split_once(name)?;
+    // Names begin with quotes, of which there are few.
+    let mut quotes = data.match_indices('"');
+    let behind = quotes.find_map(|(place, _)| data[place..].strip_prefix(name))?;
     behind.split([',', '}']).next().map(str::trim)
 }
 

@@ -193,21 +193,24 @@ impl Survey {
         }
     }
 
+    /// The needed values that may have parts.
+    fn long_ones(&self, folder: &Folder) -> Vec<Hash> {
+        let mut needs = self.needs.iter().peekable();
+        let entries = folder.entries.iter();
+        let long = entries.filter(|(_, size)| *size >= parts::SHORTEST);
+        let needed = long.filter(|(key, _)| {
+            while needs.next_if(|(needed, _)| needed < key).is_some() {}
+            needs.peek().is_some_and(|(needed, _)| needed == key)
+        });
+        needed.map(|(key, _)| *key).collect()
+    }
+
     /// What the values in `folder`, that of `store`, take. The parts of a value are needed by who
     /// needs it.
     pub fn measure(&mut self, values: &impl Values, folder: &Folder) -> Result<Room> {
         self.settle();
         self.most = 0;
-        let mut entries = folder.entries.iter().peekable();
-        let mut long = Vec::new();
-        self.needs.retain(|(key, _)| {
-            while entries.next_if(|(here, _)| here < key).is_some() {}
-            let here = entries.peek().filter(|(here, _)| here == key);
-            if here.is_some_and(|(_, size)| *size >= parts::SHORTEST) && long.last() != Some(key) {
-                long.push(*key);
-            }
-            here.is_some()
-        });
+        let long = self.long_ones(folder);
         let more = parts::of_needed(values, folder, &self.needs, long)?;
         if !more.is_empty() {
             for (key, function) in more {
@@ -225,6 +228,7 @@ impl Survey {
             room.values += 1;
             room.bytes += size;
             users.clear();
+            while needs.next_if(|(needed, _)| needed < key).is_some() {}
             while let Some((_, function)) = needs.next_if(|(needed, _)| needed == key) {
                 users.push(*function as usize);
             }

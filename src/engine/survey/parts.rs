@@ -72,6 +72,9 @@ pub fn of_needed(
         new = next.into_iter().collect();
     }
     let mut more = HashSet::new();
+    if parts.is_empty() {
+        return Ok(more);
+    }
     let mut waiting: Vec<_> = needs
         .iter()
         .filter(|(key, _)| parts.contains_key(key))
