@@ -309,7 +309,161 @@ fn member<'a>(data: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::engine::digest::Hex;
+    use crate::engine::record::Row;
+    use crate::engine::schemes::Scheme;
+    use crate::engine::sqlite::Journal;
+
+    fn database(path: Option<&Path>, journal: Journal) -> Database {
+        let path = path.map(Path::to_owned);
+        Database::new(path, journal, None, Duration::from_secs(60))
+    }
+
+    fn call(number: usize) -> Row {
+        let hex = |kind: u8| {
+            let hash = blake3::hash(&[&[kind][..], &number.to_le_bytes()].concat());
+            Hex::of(hash.as_bytes()).as_str().to_owned()
+        };
+        let data = format!(
+            "{{\"timestop\": {number:04}.5, \"walltime\": 1.{:01}}}",
+            number % 7
+        );
+        Row {
+            key: hex(0),
+            name: ["f", "g"][number % 2].to_owned(),
+            result: Some(hex(1)),
+            arguments: vec![("x".to_owned(), hex(2))],
+            metadata: vec![("runtime".to_owned(), data)],
+            ..Row::default()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// What is saved once more, removed, or noted later, is as if it lay in order.
+        #[test]
+        fn the_order_of_rows_does_not_matter(
+            steps in prop::collection::vec((0..60_usize, 0..4_u8), 1..160),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("cache.db");
+            let file = database(Some(&path), Journal::WriteAhead);
+            let mut held = std::collections::BTreeMap::new();
+            for (number, step) in steps {
+                let mut row = call(number);
+                match step {
+                    0 => {
+                        file.evict(&row.key).unwrap();
+                        held.remove(&number);
+                        continue;
+                    }
+                    1 if held.contains_key(&number) => {
+                        // Behind all others, as it was noted later.
+                        let statement = "UPDATE metadata SET id = \
+                             (SELECT max(id) + 1 FROM metadata) WHERE call_key = ?";
+                        let change = |connection: &mut Connection| {
+                            connection.execute(statement, [&row.key])
+                        };
+                        file.with("changing", crate::engine::sqlite::Intent::Write, change).unwrap();
+                        continue;
+                    }
+                    2 => row.metadata.clear(),
+                    _ => {}
+                }
+                file.save(&row, Scheme::Exact).unwrap();
+                held.insert(number, row);
+            }
+            let memory = database(None, Journal::WriteAhead);
+            for row in held.values() {
+                memory.save(row, Scheme::Exact).unwrap();
+            }
+            for needs in [false, true] {
+                let survey = |database: &Database| {
+                    let survey = database.survey(needs).unwrap();
+                    let functions = survey.functions().iter().map(|each| {
+                        (each.name.clone(), each.calls, (each.seconds * 100.0).round(), each.newest)
+                    });
+                    let mut functions: Vec<_> = functions.collect();
+                    functions.sort_by(|one, other| one.0.cmp(&other.0));
+                    (survey.records, survey.record_bytes, functions)
+                };
+                let expected = [survey(&memory)];
+                prop_assert_eq!([survey(&file)], expected);
+            }
+        }
+    }
+
+    #[test]
+    fn tables_belong_together_while_others_write() {
+        for journal in [Journal::WriteAhead, Journal::Rollback] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("cache.db");
+            let (writer, reader) = (
+                database(Some(&path), journal),
+                database(Some(&path), journal),
+            );
+            for number in 0..100 {
+                writer.save(&call(number), Scheme::Exact).unwrap();
+            }
+            let first = reader.survey(true).unwrap();
+            assert_eq!(first.records, 100);
+            let each = first.record_bytes / 100;
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut number = 100;
+                    while !is_over.load(Ordering::Relaxed) {
+                        writer.save(&call(number), Scheme::Exact).unwrap();
+                        writer.evict(&call(number - 50).key).unwrap();
+                        number += 1;
+                    }
+                });
+                for _ in 0..50 {
+                    let survey = reader.survey(true).unwrap();
+                    assert!(survey.records >= 99);
+                    assert_eq!(survey.record_bytes, survey.records * each);
+                    let calls: u64 = survey.functions().iter().map(|each| each.calls).sum();
+                    assert_eq!(calls, survey.records);
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+        }
+    }
+
+    #[test]
+    fn values_are_measured_by_halves() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.db");
+        let file = database(Some(&path), Journal::WriteAhead);
+        assert_eq!(file.measure_values().unwrap().len(), 0);
+        let value = |number: u8| crate::engine::sqlite::NewValue {
+            key: [number; 32],
+            replaces: true,
+            serializer: crate::engine::sqlite::Serializer::Pickle,
+            size: 1,
+            data: (number % 3 > 0).then(|| vec![0; number.into()]),
+        };
+        for number in 0..60 {
+            let row = call(number.into());
+            file.save_call(&row, Scheme::Exact, &[value(number)])
+                .unwrap();
+        }
+        let mut found = file.measure_values().unwrap();
+        found.settle(|one, other| one == other);
+        let expected = (0..60).filter(|number| number % 3 > 0);
+        let expected: Vec<_> = expected
+            .map(|number| ([number; 32], u64::from(number)))
+            .collect();
+        assert_eq!(found.iter().copied().collect::<Vec<_>>(), expected);
+    }
 
     #[test]
     fn times_are_read_from_any_json() {
