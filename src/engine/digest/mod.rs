@@ -45,11 +45,12 @@ impl Hex {
 /// The digest that a text of exactly 64 lower-case hex characters shows.
 pub fn parse_hex(text: &[u8]) -> Option<Hash> {
     let text: &[u8; DIGEST_LENGTH] = text.try_into().ok()?;
-    // Without branches or tables: done for many characters at once.
-    let mut is_hex = true;
+    // Without a table: done for many characters at once.
+    let mut others = 0;
     let nibbles = text.map(|byte| {
         let (digit, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
-        is_hex &= (digit < 10) | (letter < 6);
+        let is_hex = digit < 10 || letter < 6;
+        others |= u8::from(!is_hex);
         if digit < 10 {
             digit
         } else {
@@ -60,7 +61,7 @@ pub fn parse_hex(text: &[u8]) -> Option<Hash> {
     for (byte, pair) in hash.iter_mut().zip(nibbles.chunks_exact(2)) {
         *byte = (pair[0] << 4) | (pair[1] & 15);
     }
-    is_hex.then_some(hash)
+    (others == 0).then_some(hash)
 }
 
 #[cfg(test)]

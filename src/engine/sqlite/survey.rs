@@ -102,7 +102,9 @@ impl Database {
                 Ok(found)
             })?;
             let mut found = ByKey::default();
-            halves.into_iter().for_each(|half| found.append(half));
+            for half in halves {
+                found.append(half);
+            }
             Ok(found)
         })
     }
@@ -443,13 +445,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache.db");
         let file = database(Some(&path), Journal::WriteAhead);
-        assert_eq!(file.measure_values().unwrap().len(), 0);
+        assert_eq!(file.measure_values().unwrap().length(), 0);
         let value = |number: u8| crate::engine::sqlite::NewValue {
             key: [number; 32],
             replaces: true,
             serializer: crate::engine::sqlite::Serializer::Pickle,
             size: 1,
-            data: (number % 3 > 0).then(|| vec![0; number.into()]),
+            data: (!number.is_multiple_of(3)).then(|| vec![0; number.into()]),
         };
         for number in 0..60 {
             let row = call(number.into());
@@ -458,7 +460,7 @@ mod tests {
         }
         let mut found = file.measure_values().unwrap();
         found.settle(|one, other| one == other);
-        let expected = (0..60).filter(|number| number % 3 > 0);
+        let expected = (0..60).filter(|number: &u8| !number.is_multiple_of(3));
         let expected: Vec<_> = expected
             .map(|number| ([number; 32], u64::from(number)))
             .collect();

@@ -47,7 +47,7 @@ impl<T: Copy + Ord + Send> ByKey<T> {
         self.length += other.length;
     }
 
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.length
     }
 
@@ -115,17 +115,19 @@ mod tests {
         ) {
             let fill = |pairs: &[(Hash, u32)]| {
                 let mut found = ByKey::default();
-                pairs.iter().for_each(|(key, held)| found.push(*key, *held));
+                for (key, held) in pairs {
+                    found.push(*key, *held);
+                }
                 found
             };
             let mut found = fill(&one);
             found.append(fill(&other));
-            prop_assert_eq!(found.len(), one.len() + other.len());
+            prop_assert_eq!(found.length(), one.len() + other.len());
             found.settle(|one, other| one == other);
             let mut expected = [one, other].concat();
             expected.sort_unstable();
             expected.dedup();
-            prop_assert_eq!(found.len(), expected.len());
+            prop_assert_eq!(found.length(), expected.len());
             for (key, _) in &expected {
                 let held = found.get(key).unwrap();
                 prop_assert!(expected.contains(&(*key, held)));
@@ -141,7 +143,9 @@ mod tests {
         let mut keys: Vec<Hash> = (0..40_000_u64)
             .map(|number| *blake3::hash(&number.to_le_bytes()).as_bytes())
             .collect();
-        keys.iter().for_each(|key| found.push(*key, 0_u8));
+        for key in &keys {
+            found.push(*key, 0_u8);
+        }
         found.settle(|one, other| one.0 == other.0);
         keys.sort_unstable();
         assert!(found.iter().map(|(key, _)| *key).eq(keys));

@@ -174,9 +174,9 @@ impl Survey {
     }
 
     fn look_for_doubles(&mut self) {
-        if self.needs.len() >= self.most.max(FEW) {
+        if self.needs.length() >= self.most.max(FEW) {
             self.settle();
-            self.most = 2 * self.needs.len();
+            self.most = 2 * self.needs.length();
         }
     }
 

@@ -186,5 +186,5 @@ pub fn measure_folder(py: Python<'_>, path: PathBuf) -> PyResult<(usize, u64, u6
         .detach(|| walk(&path))
         .map_err(|error| errors::os_error(&error))?;
     let bytes = folder.entries.iter().map(|(_, size)| size).sum();
-    Ok((folder.entries.len(), bytes, folder.blocks))
+    Ok((folder.entries.length(), bytes, folder.blocks))
 }
