@@ -23,7 +23,7 @@ pub(super) struct Readers<'a> {
 }
 
 impl Database {
-    /// Runs `work` with what reads this many rows, or more, by two connections.
+    /// Runs `work` with what reads tables, by two connections if there are many calls.
     pub(super) fn with_readers<T>(
         &self,
         action: &'static str,
@@ -51,7 +51,7 @@ impl Database {
         if is_alone || self.path.is_none() || self.echo.is_some() || first.is_snapshot() {
             return Ok(None);
         }
-        if rows_of(&first.connection, "calls")?.is_none_or(|(from, to)| to - from < MANY) {
+        if rows_of(&first.connection, "calls")?.is_none_or(|rows| !are_many(rows)) {
             return Ok(None);
         }
         let second = self.connect().ok();
@@ -90,6 +90,10 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "data_version", |row| row.get(0))
 }
 
+fn are_many((from, to): Rows) -> bool {
+    to.saturating_sub(from) >= MANY
+}
+
 fn rows_of(connection: &Connection, table: &str) -> rusqlite::Result<Option<Rows>> {
     // Two questions: one for both would read all rows.
     let statement =
@@ -101,7 +105,7 @@ fn rows_of(connection: &Connection, table: &str) -> rusqlite::Result<Option<Rows
 }
 
 impl Readers<'_> {
-    /// Whoever reads something small.
+    /// A connection, to read something small.
     pub fn one(&self) -> &Connection {
         &self.first
     }
@@ -116,14 +120,10 @@ impl Readers<'_> {
         let Some((from, to)) = rows_of(&self.first, table)? else {
             return Ok(Vec::new());
         };
-        let Some(second) = self
-            .second
-            .as_mut()
-            .filter(|_| to.saturating_sub(from) >= MANY)
-        else {
+        let Some(second) = self.second.as_mut().filter(|_| are_many((from, to))) else {
             return Ok(vec![read(&self.first, (from, to))?]);
         };
-        let middle = from + (to - from) / 2;
+        let middle = from.midpoint(to);
         let stop = second.connection.get_interrupt_handle();
         let connection = &mut second.connection;
         let read = &read;
