@@ -179,15 +179,16 @@ class _Verification:
                 self._add(failure.kind, False, key, f"a record: {failure.what}")
             return
         try:
-            own = {record.to_lookup_key(), *other_keys(record)}
+            own = record.to_lookup_key()
+            is_misfiled = key != own and key not in other_keys(record)
             # What a limit evicted is none that is missing.
             if key not in self.kept:
                 self._need(record)
         except Exception as error:
             self._add(Kind.DAMAGED, False, key, f"it is no record ({error})")
             return
-        if key not in own:
-            what = f"a record of {record.name}, whose own key is {record.to_lookup_key()}"
+        if is_misfiled:
+            what = f"a record of {record.name}, whose own key is {own}"
             self._add(Kind.MISFILED, False, key, what)
         elif record.result is None:
             self._add(Kind.PENDING, False, key, f"a record of {record.name} without a result")
@@ -200,7 +201,9 @@ class _Verification:
             self._need_as(record.result, _Role.RESULT)
 
     def _need_as(self, key: Digest, role: _Role) -> None:
-        self.needed[key] = self.needed.get(key, _Role.UNKNOWN) | role
+        held = self.needed.get(key)
+        if held is not role:  # Most are needed once.
+            self.needed[key] = role if held is None else held | role
 
     def _add_needs_of_others(self) -> bool:
         """What the records of other caches need of these values; whether all are known."""

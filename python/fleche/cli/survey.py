@@ -81,9 +81,10 @@ def room_of(pair: Cache, survey: _core.Survey) -> _core.Room:
     return survey.measure(values._handle)
 
 
-def records_of(pair: Cache) -> tuple[int, int, int | None]:
-    """How many records there are, their bytes, and, of files, what they take on the disk."""
+def records_of(pair: Cache, survey: _core.Survey) -> tuple[int, int, int | None]:
+    """How many records there are, their bytes, and, of files, what they take on the disk;
+    of a cache that was surveyed with needs."""
     calls: Any = pair.calls
     if isinstance(getattr(calls, "_store", None), _core.SqliteStore):
-        return *calls._store.measure(), None
+        return *survey.records(), None
     return _core.measure_folder(calls.root)

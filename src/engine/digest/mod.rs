@@ -42,30 +42,26 @@ impl Hex {
     }
 }
 
-/// What each byte is worth as a hex character; none of these has the bit of `NO_HEX`.
-const NIBBLES: [u8; 256] = {
-    let mut nibbles = [NO_HEX; 256];
-    let mut value = 0;
-    while value < 16 {
-        nibbles[HEX[value as usize] as usize] = value;
-        value += 1;
-    }
-    nibbles
-};
-const NO_HEX: u8 = 0x80;
-
 /// The digest that a text of exactly 64 lower-case hex characters shows.
 pub fn parse_hex(text: &[u8]) -> Option<Hash> {
     let text: &[u8; DIGEST_LENGTH] = text.try_into().ok()?;
+    // Without a table: done for many characters at once.
+    let mut others = 0;
+    let nibbles = text.map(|byte| {
+        let (digit, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
+        let is_hex = digit < 10 || letter < 6;
+        others |= u8::from(!is_hex);
+        if digit < 10 {
+            digit
+        } else {
+            letter.wrapping_add(10)
+        }
+    });
     let mut hash = [0; 32];
-    // Looked up without branches: which kind of character comes next is chance.
-    let mut seen = 0;
-    for (byte, pair) in hash.iter_mut().zip(text.chunks_exact(2)) {
-        let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
-        seen |= high | low;
-        *byte = (high << 4) | (low & 15);
+    for (byte, pair) in hash.iter_mut().zip(nibbles.chunks_exact(2)) {
+        *byte = (pair[0] << 4) | (pair[1] & 15);
     }
-    (seen & NO_HEX == 0).then_some(hash)
+    (others == 0).then_some(hash)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
 
+use super::open::Opened;
 use super::{Database, Journal};
 use crate::engine::fork::NoFork;
 
@@ -64,9 +65,9 @@ impl Database {
         log.due
             .store(pages.saturating_add(PAGES), Ordering::Relaxed);
         let mode = if pages < LONG { "PASSIVE" } else { "RESTART" };
-        let mut fold = |connection: &mut Connection| {
+        let mut fold = |opened: &mut Opened| {
             let statement = format!("PRAGMA wal_checkpoint({mode})");
-            connection.query_row(&statement, [], |_| Ok(()))
+            opened.connection.query_row(&statement, [], |_| Ok(()))
         };
         let running = super::Running::new(NoFork::enter());
         let intent = super::Intent::Write;

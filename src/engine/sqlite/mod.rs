@@ -16,6 +16,7 @@ mod reserve;
 mod schemes;
 mod survey;
 mod turns;
+mod two;
 mod values;
 #[cfg(all(debug_assertions, target_os = "linux"))]
 pub mod watch;
@@ -248,6 +249,16 @@ impl Database {
         intent: Intent,
         mut work: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        self.with_opened(action, intent, |opened| work(&mut opened.connection))
+    }
+
+    /// As `with`, for who asks what the connection is to.
+    fn with_opened<T>(
+        &self,
+        action: &'static str,
+        intent: Intent,
+        mut work: impl FnMut(&mut Opened) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         let writes = intent != Intent::Read;
         let mut wait = Wait::new(self.timeout);
         if writes {
@@ -331,6 +342,7 @@ impl Database {
         {
             return None;
         }
+        let mut work = |opened: &mut Opened| work(&mut opened.connection);
         match self.try_with(&running, action, intent, &mut work) {
             Ok(done) => Some(Ok(done)),
             Err(Failure::Other(error)) => Some(Err(error)),
@@ -343,7 +355,7 @@ impl Database {
         _: &Running,
         action: &'static str,
         intent: Intent,
-        work: &mut impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+        work: &mut impl FnMut(&mut Opened) -> rusqlite::Result<T>,
     ) -> Result<T, Failure> {
         if UNSETTLED.load(Ordering::Relaxed) {
             let path = self.shown();
@@ -356,9 +368,7 @@ impl Database {
                 idle.push(self.connect()?);
             }
             return match idle.first_mut() {
-                Some(opened) => {
-                    work(&mut opened.connection).map_err(|error| self.failure(action, error))
-                }
+                Some(opened) => work(opened).map_err(|error| self.failure(action, error)),
                 None => Err(Failure::Busy),
             };
         }
@@ -367,7 +377,7 @@ impl Database {
             None => self.connect()?,
         };
         reach("sqlite: begin", opened.path());
-        let worked = work(&mut opened.connection);
+        let worked = work(&mut opened);
         reach("sqlite: end", opened.path());
         let still = match intent {
             // What was read is what was there when it began.

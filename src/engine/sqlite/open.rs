@@ -172,6 +172,12 @@ impl Opened {
         })
     }
 
+    /// Whether both are connections to one file.
+    pub fn is_of_same_file(&self, other: &Self) -> bool {
+        let place = |opened: &Self| opened.seen.as_ref().map(|seen| seen.place.0);
+        place(self) == place(other)
+    }
+
     /// As `is_current`, or was a moment ago.
     pub fn was_current(&mut self) -> bool {
         if !self.is_snapshot() && self.looked.elapsed() < GLANCE {

@@ -197,27 +197,6 @@ impl Database {
     }
 
     /// Every key, and how many bytes of text its record has.
-    /// How many records there are, and how many bytes they take.
-    pub fn measure(&self) -> Result<(u64, u64), Error> {
-        let statement = "SELECT (SELECT count(*) FROM calls), \
-             (SELECT coalesce(sum(length(CAST(key AS BLOB)) + length(CAST(name AS BLOB)) \
-                 + coalesce(length(CAST(module AS BLOB)), 0) \
-                 + coalesce(length(CAST(version AS BLOB)), 0) \
-                 + coalesce(length(code_digest), 0) + coalesce(length(result), 0)), 0) FROM calls) \
-             + (SELECT coalesce(sum(length(CAST(name AS BLOB)) + length(CAST(value AS BLOB))), 0) \
-                FROM arguments) \
-             + (SELECT coalesce(sum(length(CAST(name AS BLOB)) + length(CAST(data AS BLOB))), 0) \
-                FROM metadata)";
-        self.with("measuring the calls in", Intent::Read, |connection| {
-            let mut statement = connection.prepare_cached(statement)?;
-            let number = |row: &SqlRow<'_>, at: usize| {
-                let number: rusqlite::Result<i64> = row.get(at);
-                number.map(|number| u64::try_from(number).unwrap_or(0))
-            };
-            statement.query_row([], |row| Ok((number(row, 0)?, number(row, 1)?)))
-        })
-    }
-
     pub fn sizes(&self) -> Result<Vec<(String, u64)>, Error> {
         let statement = "SELECT key, length(CAST(key AS BLOB)) + length(CAST(name AS BLOB)) \
              + coalesce(length(CAST(module AS BLOB)), 0) \

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use super::by_key::ByKey;
 use crate::engine::digest::{Hash, Hex, parse_hex};
 use crate::engine::disk;
 use crate::engine::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::engine::wait::Looks;
 #[derive(Debug, Default)]
 pub struct Folder {
     /// The entries of a store with their lengths, in the order of their keys.
-    pub entries: Vec<(Hash, u64)>,
+    pub entries: ByKey<u64>,
     /// What all files in it, and in folders below it, take on the disk, in bytes.
     pub blocks: u64,
 }
@@ -55,10 +56,12 @@ pub fn walk(root: &Path) -> Result<Folder> {
     })?;
     let mut folder = Folder::default();
     for (entry, blocks) in found.into_iter().flatten() {
-        folder.entries.extend(entry);
+        if let Some((key, size)) = entry {
+            folder.entries.push(key, size);
+        }
         folder.blocks += blocks;
     }
-    folder.entries.sort_unstable();
+    folder.entries.settle(|(one, _), (other, _)| one == other);
     while let Some(path) = others.pop() {
         let Ok(file) = disk::link_metadata(&path) else {
             continue;

@@ -4,11 +4,13 @@
 //! For stores of millions of calls: 36 bytes for each value that a function needs, and nothing else
 //! for each record.
 
+mod by_key;
 mod folder;
 mod parts;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use by_key::ByKey;
 pub use folder::{Folder, walk};
 pub use parts::Values;
 
@@ -60,10 +62,16 @@ pub struct Room {
 /// Calls that were read so far.
 #[derive(Debug, Default)]
 pub struct Survey {
+    /// How many records a database has, and what they take, with all arguments if these are asked
+    /// for.
+    pub records: u64,
+    pub record_bytes: u64,
     functions: Vec<Function>,
     numbers: HashMap<String, Vec<(Option<String>, u32)>>,
+    /// Whose number was asked for last: calls of one function often follow each other.
+    last: usize,
     /// Keys of values, each with the number of a function that needs it.
-    needs: Vec<(Hash, u32)>,
+    needs: ByKey<u32>,
     /// How many of them there may be before those that are there twice go.
     most: usize,
 }
@@ -78,6 +86,16 @@ impl Survey {
 
     /// The number of a function.
     pub fn number(&mut self, name: &str, module: Option<&str>) -> u32 {
+        let last = self.functions.get(self.last);
+        if last.is_some_and(|last| last.name == name && last.module.as_deref() == module) {
+            return u32::try_from(self.last).unwrap_or(u32::MAX);
+        }
+        let number = self.number_of(name, module);
+        self.last = number as usize;
+        number
+    }
+
+    fn number_of(&mut self, name: &str, module: Option<&str>) -> u32 {
         let known = self.numbers.get(name).into_iter().flatten();
         let mut known = known.filter(|(known, _)| known.as_deref() == module);
         if let Some((_, number)) = known.next() {
@@ -118,16 +136,48 @@ impl Survey {
 
     /// Notes that a call of a function needs a value.
     pub fn need(&mut self, function: u32, key: Hash) {
-        self.needs.push((key, function));
-        if self.needs.len() >= self.most.max(FEW) {
-            self.settle();
-            self.most = 2 * self.needs.len();
-        }
+        self.needs.push(key, function);
+        self.look_for_doubles();
     }
 
     fn settle(&mut self) {
-        self.needs.sort_unstable();
-        self.needs.dedup();
+        self.needs.settle(|one, other| one == other);
+    }
+
+    /// Adds the calls of another one; the numbers of its functions here.
+    pub fn append(&mut self, other: Self) -> Vec<u32> {
+        self.records += other.records;
+        self.record_bytes += other.record_bytes;
+        let mut numbers = Vec::new();
+        for each in other.functions {
+            let number = self.number(&each.name, each.module.as_deref());
+            if let Some(function) = self.functions.get_mut(number as usize) {
+                function.calls += each.calls;
+                let seconds = Some(each.seconds);
+                let stopped = each.newest;
+                self.took(number, Times { seconds, stopped });
+            }
+            numbers.push(number);
+        }
+        let mut needs = other.needs;
+        if numbers.iter().zip(0..).any(|(number, own)| *number != own) {
+            needs.change(|function| *function = numbers[*function as usize]);
+        }
+        self.need_all(needs);
+        numbers
+    }
+
+    /// Notes keys of values, each with a function that needs it.
+    pub fn need_all(&mut self, needs: ByKey<u32>) {
+        self.needs.append(needs);
+        self.look_for_doubles();
+    }
+
+    fn look_for_doubles(&mut self) {
+        if self.needs.length() >= self.most.max(FEW) {
+            self.settle();
+            self.most = 2 * self.needs.length();
+        }
     }
 
     /// Counts a record.
@@ -143,42 +193,55 @@ impl Survey {
         }
     }
 
+    /// The needed values that may have parts.
+    fn long_ones(&self, folder: &Folder) -> Vec<Hash> {
+        let mut needs = self.needs.iter().peekable();
+        let entries = folder.entries.iter();
+        let long = entries.filter(|(_, size)| *size >= parts::SHORTEST);
+        let needed = long.filter(|(key, _)| {
+            while needs.next_if(|(needed, _)| needed < key).is_some() {}
+            needs.peek().is_some_and(|(needed, _)| needed == key)
+        });
+        needed.map(|(key, _)| *key).collect()
+    }
+
     /// What the values in `folder`, that of `store`, take. The parts of a value are needed by who
     /// needs it.
     pub fn measure(&mut self, values: &impl Values, folder: &Folder) -> Result<Room> {
         self.settle();
-        let size = |key: &Hash| {
-            let found = folder.entries.binary_search_by_key(key, |(key, _)| *key);
-            found.ok().and_then(|place| folder.entries.get(place))
-        };
-        self.needs.retain(|(key, _)| size(key).is_some());
         self.most = 0;
-        let more = parts::of_needed(values, folder, &self.needs)?;
+        let long = self.long_ones(folder);
+        let more = parts::of_needed(values, folder, &self.needs, long)?;
         if !more.is_empty() {
-            self.needs.extend(more);
+            for (key, function) in more {
+                self.needs.push(key, function);
+            }
             self.settle();
         }
         let mut room = Room {
             functions: vec![Bytes::default(); self.functions.len()],
             ..Room::default()
         };
-        let mut needs = self.needs.as_slice();
-        for (key, size) in &folder.entries {
+        let mut needs = self.needs.iter().peekable();
+        let mut users = Vec::new();
+        for (key, size) in folder.entries.iter() {
             room.values += 1;
             room.bytes += size;
-            let by = needs.iter().take_while(|(needed, _)| needed == key).count();
-            let (users, rest) = needs.split_at(by);
-            needs = rest;
-            match users {
+            users.clear();
+            while needs.next_if(|(needed, _)| needed < key).is_some() {}
+            while let Some((_, function)) = needs.next_if(|(needed, _)| needed == key) {
+                users.push(*function as usize);
+            }
+            match users.as_slice() {
                 [] => {
                     room.orphans += 1;
                     room.orphan_bytes += size;
                 }
-                [(_, function)] => room.functions[*function as usize].alone += size,
+                [function] => room.functions[*function].alone += size,
                 several => {
                     room.shared += size;
-                    for (_, function) in several {
-                        room.functions[*function as usize].shared += size;
+                    for function in several {
+                        room.functions[*function].shared += size;
                     }
                 }
             }

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
+use super::by_key::ByKey;
 use super::folder::{Folder, in_parallel, path_of};
 use crate::engine::compression::Method;
 use crate::engine::digest::Hash;
@@ -15,7 +16,7 @@ use crate::engine::files::Store;
 
 /// A shorter entry has no room for the key of another one; one up to the second length is read
 /// whole, of a longer one the beginning says whether it is in pieces.
-const SHORTEST: u64 = 100;
+pub const SHORTEST: u64 = 100;
 const WHOLE: u64 = 1 << 16;
 const IN_PIECES: &[u8] = b"fleche.storage.destructuring";
 
@@ -38,26 +39,18 @@ impl Values for Store {
     }
 }
 
-/// The pieces of these values, and theirs, each for the functions that need the value.
+/// The pieces of these values, and theirs, each for the functions that need the value; `new`: those
+/// that are needed and not too short to have any.
 pub fn of_needed(
     values: &impl Values,
     folder: &Folder,
-    needs: &[(Hash, u32)],
+    needs: &ByKey<u32>,
+    mut new: Vec<Hash>,
 ) -> Result<HashSet<(Hash, u32)>> {
-    let is_here = |key: &Hash| {
-        let found = folder.entries.binary_search_by_key(key, |(key, _)| *key);
-        found.ok().map(|place| folder.entries[place].1)
-    };
+    let is_here = |key: &Hash| folder.entries.get(key);
     let mut parts: HashMap<Hash, Vec<Hash>> = HashMap::new();
     let mut seen = HashSet::new();
     let long = |key: &&Hash| is_here(key).is_some_and(|size| size >= SHORTEST);
-    let mut new: Vec<Hash> = needs
-        .iter()
-        .map(|(key, _)| key)
-        .filter(long)
-        .copied()
-        .collect();
-    new.dedup();
     while !new.is_empty() {
         let found = in_parallel(&new, |key| -> Result<Vec<Hash>> {
             if is_here(key) > Some(WHOLE) && !values.may_be_in_pieces(key) {
@@ -75,13 +68,13 @@ pub fn of_needed(
             next.extend(of_key.iter().filter(long).copied());
             parts.insert(key, of_key);
         }
-        next.retain(|key| {
-            let is_needed = needs.binary_search_by_key(key, |(key, _)| *key).is_ok();
-            !is_needed && seen.insert(*key)
-        });
+        next.retain(|key| needs.get(key).is_none() && seen.insert(*key));
         new = next.into_iter().collect();
     }
     let mut more = HashSet::new();
+    if parts.is_empty() {
+        return Ok(more);
+    }
     let mut waiting: Vec<_> = needs
         .iter()
         .filter(|(key, _)| parts.contains_key(key))

@@ -133,11 +133,6 @@ impl SqliteStore {
         Ok(py.detach(|| self.database.sizes())?)
     }
 
-    /// How many bytes all records take, and how many there are.
-    fn measure(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        Ok(py.detach(|| self.database.measure())?)
-    }
-
     /// The keys saved longest ago, as many as there are more than `keep`.
     fn overflow<'py>(&self, py: Python<'py>, keep: usize) -> PyResult<Bound<'py, PyList>> {
         let keys = py.detach(|| self.database.overflow(keep))?;

@@ -98,6 +98,13 @@ impl Survey {
         Ok(())
     }
 
+    /// How many records the database has that was read, with the values that they need, and what
+    /// they take in bytes.
+    fn records(&self) -> (u64, u64) {
+        let survey = self.survey();
+        (survey.records, survey.record_bytes)
+    }
+
     /// Adds a record that Python read.
     fn add(
         &self,
@@ -179,5 +186,5 @@ pub fn measure_folder(py: Python<'_>, path: PathBuf) -> PyResult<(usize, u64, u6
         .detach(|| walk(&path))
         .map_err(|error| errors::os_error(&error))?;
     let bytes = folder.entries.iter().map(|(_, size)| size).sum();
-    Ok((folder.entries.len(), bytes, folder.blocks))
+    Ok((folder.entries.length(), bytes, folder.blocks))
 }

@@ -57,7 +57,7 @@ def _surveyed(pair: Cache, output: Output) -> dict[str, Any] | None:
     if survey is None:
         return None
     room = room_of(pair, survey)
-    number, size, blocks = records_of(pair)
+    number, size, blocks = records_of(pair, survey)
     functions: dict[str, int] = {}
     for (name, module, *_), (alone, _) in zip(survey.functions(), room.functions, strict=True):
         full = name if module is None else f"{module}.{name}"

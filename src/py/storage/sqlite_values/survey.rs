@@ -46,10 +46,9 @@ impl SqliteValues {
             .map_err(|error| unread(path, error))?;
         let files = walk(store.root())?;
         let mut entries = rows;
-        entries.extend(files.entries);
-        entries.sort_unstable();
-        // A row that its file outlived: the row counts.
-        entries.dedup_by_key(|(key, _)| *key);
+        entries.append(files.entries);
+        // A row that its file outlived: one of them counts.
+        entries.settle(|(one, _), (other, _)| one == other);
         let folder = Folder {
             entries,
             blocks: files.blocks,
