@@ -49,7 +49,6 @@ __all__ = [
     "announce_fork",
     "are_statistics_due",
     "are_texts",
-    "bytes_written",
     "check_files",
     "child_digests",
     "close_databases",
@@ -108,6 +107,7 @@ __all__ = [
     "watch_system_calls",
     "withdraw_fork",
     "write_statistics_in",
+    "written_so_far",
 ]
 
 OLDER_SCHEME: Final[str]
