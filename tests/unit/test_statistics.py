@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fleche as package
-from fleche import _core, cache, events, fleche
+from fleche import _core, cache, config, events, fleche
 from fleche.caches import BaseCache
 from fleche.cli import main
 from fleche.config import cache_from_config
@@ -470,8 +470,6 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Base
         "[default]\ncache = 'work'\nroot = true\n[work]\ntemplate = 'pickle'\nroot = 'store'\n"
     )
     monkeypatch.chdir(tmp_path)
-    from fleche import config
-
     monkeypatch.setattr(config, "_live_caches", {})
     with cache(found := config.load_cache_config("work")):
         yield found
@@ -534,6 +532,8 @@ def test_the_command_tells_what_was_pickled(
         'fallback = "pickle"\nsecret_key = "00"\n'
     )
     monkeypatch.chdir(tmp_path)
+    # Another test may have made a cache of this name.
+    monkeypatch.setattr(config, "_live_caches", {})
     with cache("work"):
         chained(3)
     flushing.flush()

@@ -61,7 +61,7 @@ def _run(given: argparse.Namespace, output: Output) -> int:
 
 
 def _columns(first: str) -> list[Column]:
-    numbers = "hits", "misses", "hit rate", "saved", "computed", "written", "pickled", "uncached"
+    numbers = "hits", "misses", "hit rate", "saved", "computed", "written", "uncached"
     return [Column(first, style="bold"), *(Column(title, right=True) for title in numbers)]
 
 
@@ -75,7 +75,6 @@ def _row(name: str, found: Statistics) -> tuple[str, ...]:
         duration(found.seconds_saved),
         duration(found.seconds_computed),
         size(found.bytes),
-        f"{found.pickled:,}",
         f"{sum(found.uncached.values()):,}",
     )
 
