@@ -12,11 +12,18 @@ from unittest.mock import patch
 
 import pytest
 
-from fleche import cache
+from fleche import cache, config
 from fleche.caches import BaseCache, CacheStack
 from fleche.config import cache_from_config
 
 from .calls import memory_cache
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    """Caches that other tests loaded by their names are none of this one's."""
+    with patch.dict(config._live_caches, clear=True):
+        yield
 
 
 @pytest.fixture(params=["memory", "pickle", "sql", "sqlite", "bagofholding_hdf", "stack", "bucket"])
@@ -38,7 +45,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory below a home of its own, with nothing configured and nothing loaded."""
-    from fleche import config, state
+    from fleche import state
 
     home = tmp_path / "home"
     folder = home / "project"
@@ -47,7 +54,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("XDG_CONFIG_HOME", "FLECHE_SECRET_KEY", "FLECHE_DIGEST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
-    with patch.dict(config._live_caches, clear=True), patch.dict(state._DEFAULTS, clear=True):
+    with patch.dict(state._DEFAULTS, clear=True):
         yield Path(os.getcwd())
 
 

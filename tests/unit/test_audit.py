@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleche import cache, cli, config, fleche
+from fleche import cache, cli, fleche
 from fleche.auditing import Audit, Tolerance, audit, verify
 from fleche.auditing.comparison import agree, is_same
 from fleche.auditing.sample import Candidate, sampled
@@ -445,7 +445,6 @@ def test_the_command(
         '[default]\nroot = true\ncache = "mine"\n[mine]\ntemplate = "pickle"\nroot = "store"\n'
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "_live_caches", {})
     with cache(cache_from_config({"template": "pickle", "root": tmp_path / "store"})):
         lab.same(1)
         lab.shifted(1.0)
@@ -488,7 +487,6 @@ def test_what_functions_print_is_no_result(
         "from fleche import fleche\n@fleche\ndef loud(x):\n    print('hello')\n    return x\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "_live_caches", {})
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
         with cache(cache_from_config({"template": "pickle", "root": tmp_path / "store"})):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fleche import cache, cli, config, fleche
+from fleche import cache, cli, fleche
 from fleche.cli import command, output, stores
 from fleche.config import cache_from_config
 from fleche.look import numbers
@@ -36,8 +36,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '[other]\ntemplate = "sql"\nroot = "other"\nvalues = "pickle"\n'
     )
     monkeypatch.chdir(tmp_path)
-    # What other tests loaded is no cache of this one.
-    monkeypatch.setattr(config, "_live_caches", {})
     return tmp_path
 
 

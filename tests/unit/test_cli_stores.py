@@ -154,14 +154,12 @@ def test_looking(look: Run, name: str) -> None:
 def test_the_core_tells_the_same_as_a_walk(
     filled: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fleche import config
     from fleche.cli import functions
     from fleche.cli.commands import du
     from fleche.cli.output import Output
     from fleche.cli.stores import cache_named, pairs
 
     monkeypatch.chdir(filled)
-    monkeypatch.setattr(config, "_live_caches", {})
     cache, output = cache_named(name), Output(True)
     for with_bytes in (True, False):
         surveyed = functions._surveyed(cache, output.progress, with_bytes)
@@ -285,11 +283,9 @@ def test_a_lost_piece_is_told_and_not_copied_around(run: Run, folder: Path) -> N
 
 
 def test_a_copy_that_is_interrupted_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fleche import config
     from fleche.cli import copying, main
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(config, "_live_caches", {})
     words = ["convert", "--template", "sql", "--root", "new"]
     store, left = copying._OfBytes._store, [2]
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleche import cache, cli, config, fleche
+from fleche import cache, cli, fleche
 from fleche.auditing import Promotion, Tolerance, promote, verify
 from fleche.caches import BaseCache, Cache, CachePool, CacheStack, Rejected
 from fleche.call import Call
@@ -222,7 +222,6 @@ def test_the_command(
     code = "from fleche import fleche\n@fleche(version={})\ndef double(x):\n    return {}\n"
     (tmp_path / "lab_of_doubles.py").write_text(code.format(1, "2 * x"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "_live_caches", {})
     monkeypatch.syspath_prepend(str(tmp_path))
     with cache(cache_from_config({"template": "pickle", "root": tmp_path / "store"})):
         importlib.import_module("lab_of_doubles").double(3)

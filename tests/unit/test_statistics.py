@@ -470,7 +470,6 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Base
         "[default]\ncache = 'work'\nroot = true\n[work]\ntemplate = 'pickle'\nroot = 'store'\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "_live_caches", {})
     with cache(found := config.load_cache_config("work")):
         yield found
 
@@ -532,8 +531,6 @@ def test_the_command_tells_what_was_pickled(
         'fallback = "pickle"\nsecret_key = "00"\n'
     )
     monkeypatch.chdir(tmp_path)
-    # Another test may have made a cache of this name.
-    monkeypatch.setattr(config, "_live_caches", {})
     with cache("work"):
         chained(3)
     flushing.flush()

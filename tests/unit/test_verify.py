@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleche import cache, cli, config, fleche
+from fleche import cache, cli, fleche
 from fleche.auditing import Kind, Report, verify
 from fleche.caches import BaseCache, Cache, CachePool, CacheStack, Rejected
 from fleche.call import Call
@@ -564,7 +564,6 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
         'calls = { type = "pickle", root = "calls" }\n'
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "_live_caches", {})
     made = opened(tmp_path, "pickle")
     fill(made)
     return made
