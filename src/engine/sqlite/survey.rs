@@ -190,25 +190,17 @@ fn times_in(
     rows: Rows,
     calls: &Calls,
 ) -> rusqlite::Result<(Vec<(usize, Times)>, u64)> {
-    let mut statement = connection.prepare_cached(
-        "SELECT data, name, call_key FROM metadata WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-    )?;
-    let mut rows = statement.query(rows)?;
+    let statement =
+        "SELECT data, name, call_key FROM metadata WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
     let mut found = Vec::new();
-    let mut length = 0;
-    let mut cursor = Cursor::default();
-    while let Some(row) = rows.next()? {
-        let data = measured(row, 0, &mut length)?;
-        measured(row, 1, &mut length)?;
-        let key = measured(row, 2, &mut 0)?.and_then(parse_hex);
-        let Some(call) = key.and_then(|key| calls.find(&key, &mut cursor)) else {
-            continue;
-        };
-        let Some(data) = text(data) else { continue };
-        if let Some(times) = times_of(connection, data)? {
+    let length = rows_of_calls(connection, statement, rows, calls, |call, data| {
+        if let Some(data) = text(Some(data))
+            && let Some(times) = times_of(connection, data)?
+        {
             found.push((call, times));
         }
-    }
+        Ok(())
+    })?;
     Ok((found, length))
 }
 
@@ -218,25 +210,39 @@ fn arguments_of(
     rows: Rows,
     calls: &Calls,
 ) -> rusqlite::Result<(ByKey<u32>, u64)> {
-    let mut statement = connection.prepare_cached(
-        "SELECT value, name, call_key FROM arguments WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-    )?;
-    let mut rows = statement.query(rows)?;
+    let statement =
+        "SELECT value, name, call_key FROM arguments WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
     let mut found = ByKey::default();
-    let mut length = 0;
-    let mut cursor = Cursor::default();
+    let length = rows_of_calls(connection, statement, rows, calls, |call, value| {
+        found.push(storage_key(value), calls.functions[call]);
+        Ok(())
+    })?;
+    Ok((found, length))
+}
+
+/// Tells of each row which call it belongs to, by its third column, and its first column; what the
+/// first two take.
+fn rows_of_calls(
+    connection: &Connection,
+    statement: &str,
+    rows: Rows,
+    calls: &Calls,
+    mut note: impl FnMut(usize, &[u8]) -> rusqlite::Result<()>,
+) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached(statement)?;
+    let mut rows = statement.query(rows)?;
+    let (mut length, mut cursor) = (0, Cursor::default());
     while let Some(row) = rows.next()? {
-        let value = measured(row, 0, &mut length)?;
+        let first = measured(row, 0, &mut length)?;
         measured(row, 1, &mut length)?;
         let key = measured(row, 2, &mut 0)?.and_then(parse_hex);
-        let Some(call) = key.and_then(|key| calls.find(&key, &mut cursor)) else {
-            continue;
-        };
-        if let Some(value) = value {
-            found.push(storage_key(value), calls.functions[call]);
+        if let Some(call) = key.and_then(|key| calls.find(&key, &mut cursor))
+            && let Some(first) = first
+        {
+            note(call, first)?;
         }
     }
-    Ok((found, length))
+    Ok(length)
 }
 
 /// A column's text, if it is one; what it takes is added to `length`.
