@@ -135,7 +135,7 @@ def users(session: nox.Session) -> None:
     for scheme in ("sha256", "exact"):
         env = {"FLECHE_DIGEST": scheme}
         pytest = ("python", "-m", "pytest", *plain, "-p", "no:cacheprovider")
-        ours = ("--import-mode=importlib", "tests/users", *session.posargs)
+        ours = ("-n", "2", "--import-mode=importlib", "tests/users", *session.posargs)
         session.run(*pytest, *ours, env=env)
         if not session.posargs:
             theirs = ("--confcutdir", str(landau), "--rootdir", str(landau))

@@ -31,8 +31,10 @@ def run(folder: Path, tests: str, *words: str) -> tuple[int, str]:
     if not any(entry.name == "fleche" for entry in entry_points(group="pytest11")):
         # In place, as by `maturin develop`, there are no entry points.
         words = ("-p", "fleche.pytest_plugin", *words)
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+        # Its folders are in ours: beside ours it would clear away what former sessions left.
+        [*command, f"--basetemp={folder / 'temporary'}", *words],
         cwd=folder,
         capture_output=True,
         text=True,
