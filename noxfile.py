@@ -30,6 +30,9 @@ QUICK = [
     *(f"tests/unit/test_{name}.py" for name in ("query", "state", "storage_pickle", "wrapper")),
 ]
 
+# Thousands of processes of the tests import what the first of them compiles.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The interpreters for which this run of nox has built the package.
 built: set[str] = set()
 
